@@ -1,0 +1,50 @@
+//! What a sink holds of a stream.
+
+use crate::digest::Digest;
+use crate::sequence::Sequence;
+use alloc::vec::Vec;
+
+/// What a sink holds of one stream, stored in the same atomic write as the data (S3). It is the only truth about
+/// delivery; outbox cursors, group offsets and `applied` are caches of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Raised by an operator's reset only. A position of another incarnation is about another history.
+    pub incarnation: u32,
+    /// Where this route began to read the stream. The sink holds exactly `[start, at)` (S2).
+    pub start: Sequence,
+    /// The next place wanted: everything below is in the sink.
+    pub at: Sequence,
+    /// Identity of the last applied source record, by which a changed history is found (S6).
+    pub guard: Guard,
+    /// Count and content of all records in `[start, at)`.
+    pub digest: Digest,
+    /// A resume-point source's own opaque place, at most [`crate::limits::RESUME_POINT_BYTES_MAX`]. Empty for
+    /// replayable streams.
+    pub resume_point: Vec<u8>,
+}
+
+impl Position {
+    /// The position of a stream of which the sink holds nothing yet, beginning at `start`.
+    #[must_use]
+    pub fn beginning(incarnation: u32, start: Sequence, guard: Guard) -> Position {
+        Position { incarnation, start, at: start, guard, digest: Digest::EMPTY, resume_point: Vec::new() }
+    }
+}
+
+/// Identity of the record before a place, so that "the same number" can be told from "the same record".
+///
+/// Kafka: the leader epoch (KIP-101, KIP-320) and the CRC32C of the record, each of which catches truncations the
+/// other misses (EXACTLY-ONCE 2.9, "epoch only", "topic id only").
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Guard {
+    /// Leader epoch under which the last applied record was written; -1 where the source has none.
+    pub epoch: i32,
+    /// CRC32C of the last applied source record as [`crate::record::RecordRef::crc32c`] takes it; 0 where no
+    /// record was applied yet. For a run: the chain hash.
+    pub crc: u32,
+}
+
+impl Guard {
+    /// Nothing is known: the beginning of a stream.
+    pub const NONE: Guard = Guard { epoch: -1, crc: 0 };
+}

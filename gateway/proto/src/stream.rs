@@ -1,0 +1,113 @@
+//! Which stream a record belongs to.
+
+use alloc::string::String;
+use alloc::sync::Arc;
+use core::fmt;
+
+/// One totally ordered, append-only sequence of records: one partition of one topic of one origin site.
+///
+/// The identity names the site, never a gateway (a takeover must not make a new stream), and never a route
+/// (several sinks read one stream). A topic that was deleted and made again has another [`Lineage`] and is
+/// therefore another stream: its offset 0 is not a duplicate of the old offset 0 (S6).
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId {
+    /// The origin's site, as its grants and `culvert.from` name it.
+    pub site: Arc<str>,
+    /// The topic at the origin.
+    pub topic: Arc<str>,
+    /// The partition of that topic.
+    pub partition: u32,
+    /// Where the numbers of this stream come from.
+    pub lineage: Lineage,
+}
+
+/// What gives a stream's sequences their meaning.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lineage {
+    /// The source can be read again and numbers its own records.
+    Replayable {
+        /// The source's own identity: for Kafka the cluster id.
+        cluster: Arc<str>,
+        /// The identity of the topic in that source: for Kafka the topic's UUID (KIP-516).
+        topic: [u8; 16],
+    },
+    /// One life of an outbox: the records exist only there, and are numbered from 0 as they arrive. A fresh
+    /// random identity at each start, so that a restored backup or a cloned disk never reuses a number.
+    Run {
+        /// The outbox.
+        outbox: [u8; 16],
+        /// The run.
+        run: [u8; 16],
+    },
+}
+
+impl StreamId {
+    /// Whether the source can be read again.
+    #[must_use]
+    pub fn is_replayable(&self) -> bool {
+        matches!(self.lineage, Lineage::Replayable { .. })
+    }
+}
+
+/// For people: `site/topic/partition`. Two lineages of one topic print alike; use [`StreamId::lineage_hex`]
+/// beside it where that matters.
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.site, self.topic, self.partition)
+    }
+}
+
+impl fmt::Debug for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}@{}", self.lineage_hex())
+    }
+}
+
+impl StreamId {
+    /// The lineage's own 16 bytes (topic UUID or run) in hexadecimal.
+    #[must_use]
+    pub fn lineage_hex(&self) -> String {
+        use fmt::Write;
+        let bytes = match &self.lineage {
+            Lineage::Replayable { topic, .. } => topic,
+            Lineage::Run { run, .. } => run,
+        };
+        let mut text = String::with_capacity(32);
+        for byte in bytes {
+            let _ = write!(text, "{byte:02x}");
+        }
+        text
+    }
+}
+
+/// One sink connector reading one origin's topics. Positions belong to (route, stream).
+///
+/// The name is `<sink site>/<connector>`: unique among all routes an origin can be asked for.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RouteId(pub Arc<str>);
+
+impl RouteId {
+    /// The route of connector `connector` at site `site`.
+    #[must_use]
+    pub fn new(site: &str, connector: &str) -> RouteId {
+        RouteId(alloc::format!("{site}/{connector}").into())
+    }
+
+    /// The sink's site.
+    #[must_use]
+    pub fn site(&self) -> &str {
+        self.0.split_once('/').map_or(&self.0, |(site, _)| site)
+    }
+}
+
+impl fmt::Display for RouteId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for RouteId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

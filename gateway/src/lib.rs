@@ -1,0 +1,27 @@
+//! Culvert, an edge gateway: records cross networks exactly once over a QUIC mTLS tunnel.
+//!
+//! Rooms, and which may know which (arrows point down only; `cargo xtask tidy` checks it):
+//!
+//! ```text
+//! cli → gateway → config, observe, identity
+//!          │
+//!          ├→ connector/<name> ──implements traits of──┐
+//!          └→ flow: intake → transit → delivery  ◁─────┘
+//!                │                │
+//!                └→ outbox        └→ link           (both stand on culvert-proto alone)
+//! ```
+//!
+//! Only [`gateway`] names concrete types of every room. Only `link` imports quinn, only `outbox` sled, only
+//! `connector/kafka` rdkafka, only `connector/sqlite` rusqlite; only `config` reads the environment, and only
+//! `cli` prints.
+
+pub mod cli;
+pub mod codec;
+pub mod config;
+pub mod connector;
+pub mod flow;
+pub mod gateway;
+pub mod identity;
+pub mod link;
+pub mod observe;
+pub mod outbox;
