@@ -414,14 +414,17 @@ impl Origin {
         sendable.then_some(cursor)
     }
 
-    /// Everything below `to` was sent to the next hop of `route`.
-    pub fn sent(&mut self, route: &RouteId, to: Sequence) {
+    /// A frame of `interval` was sent to the next hop of `route`. Counts only if that is what was due: a wish may have
+    /// moved the place since the frame was read.
+    pub fn sent(&mut self, route: &RouteId, interval: Interval) {
         if let Some(cursor) = self
             .routes
             .get_mut(route)
             .and_then(|present| present.cursor.as_mut())
         {
-            *cursor = (*cursor).max(to);
+            if interval.from <= *cursor && *cursor < interval.to {
+                *cursor = interval.to;
+            }
         }
     }
 
