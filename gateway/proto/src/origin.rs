@@ -421,10 +421,10 @@ impl Origin {
             .routes
             .get_mut(route)
             .and_then(|present| present.cursor.as_mut())
+            && interval.from <= *cursor
+            && *cursor < interval.to
         {
-            if interval.from <= *cursor && *cursor < interval.to {
-                *cursor = interval.to;
-            }
+            *cursor = interval.to;
         }
     }
 

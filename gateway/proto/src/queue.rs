@@ -156,10 +156,11 @@ impl Queue {
     /// A frame of `interval` was sent to the next hop. Counts only if that is what was due: a wish may have moved the
     /// place since the frame was read.
     pub fn sent(&mut self, interval: Interval) {
-        if let Some(cursor) = &mut self.cursor {
-            if interval.from <= *cursor && *cursor < interval.to {
-                *cursor = interval.to;
-            }
+        if let Some(cursor) = &mut self.cursor
+            && interval.from <= *cursor
+            && *cursor < interval.to
+        {
+            *cursor = interval.to;
         }
     }
 
