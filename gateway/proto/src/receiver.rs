@@ -244,7 +244,9 @@ impl Receiver {
                 moved.push((id.clone(), stream.position.clone()));
             }
         }
-        (moved, self.answer())
+        // A question about a stream without a position is not answered by a commit that did not write it.
+        let answers = if self.must_take { Vec::new() } else { self.answer() };
+        (moved, answers)
     }
 
     /// The sink's position of a stream, as far as this writer knows.
