@@ -132,7 +132,7 @@ impl Outlet {
     /// session begins with what its peer needs to know.
     pub fn post(&self, message: Message) {
         if let Err(mpsc::error::TrySendError::Full(_)) = self.posts.try_send(message) {
-            self.link.close(crate::link::CloseCode::Overrun, "control messages are not read");
+            self.link.close("control messages are not read");
         }
     }
 
