@@ -81,10 +81,25 @@ pub enum Trouble {
 
 /// What reaches a shard.
 enum Work {
-    Offered { outlet: Outlet, stream: StreamId },
-    Frame { frame: Frame, window: Arc<Window> },
-    Ask { outlet: Outlet, question: Question },
-    Begin { outlet: Outlet, nonce: u128, stream: StreamId, start: Sequence, guard: Guard },
+    Offered {
+        outlet: Outlet,
+        stream: StreamId,
+    },
+    Frame {
+        frame: Frame,
+        window: Arc<Window>,
+    },
+    Ask {
+        outlet: Outlet,
+        question: Question,
+    },
+    Begin {
+        outlet: Outlet,
+        nonce: u128,
+        stream: StreamId,
+        start: Sequence,
+        guard: Guard,
+    },
     Stop,
 }
 
@@ -123,9 +138,18 @@ impl Delivery {
             };
             shards.push(send);
             let name = format!("{}#{number}", route.id);
-            threads.push(std::thread::Builder::new().name(name).spawn(move || shard.run())?);
+            threads.push(
+                std::thread::Builder::new()
+                    .name(name)
+                    .spawn(move || shard.run())?,
+            );
         }
-        Ok(Arc::new(Delivery { route: route.id.clone(), shards, threads: Mutex::new(threads), status }))
+        Ok(Arc::new(Delivery {
+            route: route.id.clone(),
+            shards,
+            threads: Mutex::new(threads),
+            status,
+        }))
     }
 
     /// What `status` shows.
@@ -147,23 +171,60 @@ impl Delivery {
     }
 
     pub(super) fn offered(&self, outlet: &Outlet, stream: &StreamId) {
-        self.give(stream, Work::Offered { outlet: outlet.clone(), stream: stream.clone() });
+        self.give(
+            stream,
+            Work::Offered {
+                outlet: outlet.clone(),
+                stream: stream.clone(),
+            },
+        );
     }
 
     pub(super) fn frame(&self, frame: Frame, window: &Arc<Window>) {
-        self.give(window.stream(), Work::Frame { frame, window: window.clone() });
+        self.give(
+            window.stream(),
+            Work::Frame {
+                frame,
+                window: window.clone(),
+            },
+        );
     }
 
     pub(super) fn ask(&self, outlet: &Outlet, nonce: u128, streams: &[StreamId]) {
         for stream in streams {
-            let question = Question { nonce, streams: vec![stream.clone()] };
-            self.give(stream, Work::Ask { outlet: outlet.clone(), question });
+            let question = Question {
+                nonce,
+                streams: vec![stream.clone()],
+            };
+            self.give(
+                stream,
+                Work::Ask {
+                    outlet: outlet.clone(),
+                    question,
+                },
+            );
         }
     }
 
-    pub(super) fn begin(&self, outlet: &Outlet, nonce: u128, stream: &StreamId, start: Sequence, guard: Guard) {
+    pub(super) fn begin(
+        &self,
+        outlet: &Outlet,
+        nonce: u128,
+        stream: &StreamId,
+        start: Sequence,
+        guard: Guard,
+    ) {
         let (outlet, named) = (outlet.clone(), stream.clone());
-        self.give(stream, Work::Begin { outlet, nonce, stream: named, start, guard });
+        self.give(
+            stream,
+            Work::Begin {
+                outlet,
+                nonce,
+                stream: named,
+                start,
+                guard,
+            },
+        );
     }
 
     pub(super) fn refused(&self, fault: &Fault) {
@@ -264,7 +325,9 @@ impl Shard {
 
     /// C2: one commit's worth of what arrived.
     fn deliver(&mut self) -> Result<Next, SinkFault> {
-        let Some(first) = self.wait_for_work() else { return Ok(Next::Go) };
+        let Some(first) = self.wait_for_work() else {
+            return Ok(Next::Go);
+        };
         let due = self.committed_at + self.commit_interval;
         let mut bytes = 0;
         let mut work = Some(first);
@@ -287,7 +350,13 @@ impl Shard {
                     self.note_asker(&question, outlet);
                     self.receiver.ask(question);
                 }
-                Work::Begin { outlet, nonce, stream, start, guard } => {
+                Work::Begin {
+                    outlet,
+                    nonce,
+                    stream,
+                    start,
+                    guard,
+                } => {
                     self.asked_by.insert((nonce, stream.clone()), outlet);
                     self.receiver.begin(nonce, &stream, start, guard);
                 }
@@ -295,7 +364,10 @@ impl Shard {
             if bytes >= COMMIT_BYTES_MAX || self.receiver.must_take() {
                 break;
             }
-            work = self.inbox.recv_timeout(due.saturating_duration_since(Instant::now())).ok();
+            work = self
+                .inbox
+                .recv_timeout(due.saturating_duration_since(Instant::now()))
+                .ok();
         }
         self.commit()?;
         Ok(Next::Go)
@@ -319,7 +391,11 @@ impl Shard {
     /// Writes what is new in a frame into the open atomic write.
     fn apply(&mut self, frame: &Frame, window: &Arc<Window>) -> Result<(), SinkFault> {
         let stream = window.stream();
-        if !self.windows.get(stream).is_some_and(|present| Arc::ptr_eq(present, window)) {
+        if !self
+            .windows
+            .get(stream)
+            .is_some_and(|present| Arc::ptr_eq(present, window))
+        {
             self.windows.insert(stream.clone(), window.clone());
         }
         match self.receiver.frame(stream, frame.interval()) {
@@ -370,15 +446,25 @@ impl Shard {
         };
         if let Some(error) = damage {
             // The frame's checksum held, so it was written like this; nothing of the open write may stay.
-            self.halt(stream, "CULVERT-F011", format!("the batch at {at} cannot be decoded: {error}"));
+            self.halt(
+                stream,
+                "CULVERT-F011",
+                format!("the batch at {at} cannot be decoded: {error}"),
+            );
             return Err(SinkFault::Uncertain("a batch could not be decoded".into()));
         }
         if let Err(SinkFault::Record { sequence, reason }) = &outcome {
-            self.halt(stream, "CULVERT-F012", format!("record {sequence} cannot be written: {reason}"));
+            self.halt(
+                stream,
+                "CULVERT-F012",
+                format!("record {sequence} cannot be written: {reason}"),
+            );
         }
         outcome?;
-        metrics::counter!("culvert_delivered_records_total", "route" => self.route.0.to_string()).increment(digest.count);
-        self.receiver.wrote(stream, frame.interval().to, frame.guard_end(), &digest);
+        metrics::counter!("culvert_delivered_records_total", "route" => self.route.0.to_string())
+            .increment(digest.count);
+        self.receiver
+            .wrote(stream, frame.interval().to, frame.guard_end(), &digest);
         Ok(())
     }
 
@@ -417,8 +503,11 @@ impl Shard {
     // ----- telling -----------------------------------------------------------------------------------------------
 
     fn tell_positions(&self) {
-        let held: BTreeMap<StreamId, Position> =
-            self.receiver.streams().map(|(stream, position)| (stream.clone(), position.clone())).collect();
+        let held: BTreeMap<StreamId, Position> = self
+            .receiver
+            .streams()
+            .map(|(stream, position)| (stream.clone(), position.clone()))
+            .collect();
         for (stream, position) in &held {
             self.tell(stream, position.clone());
         }
@@ -426,29 +515,53 @@ impl Shard {
     }
 
     fn tell(&self, stream: &StreamId, position: Position) {
-        let (Some(exchange), Some(writer)) = (self.exchange.upgrade(), self.receiver.writer()) else { return };
-        let message = Message::PositionIs { route: self.route.clone(), stream: stream.clone(), writer, position };
+        let (Some(exchange), Some(writer)) = (self.exchange.upgrade(), self.receiver.writer()) else {
+            return;
+        };
+        let message = Message::PositionIs {
+            route: self.route.clone(),
+            stream: stream.clone(),
+            writer,
+            position,
+        };
         exchange.post_to_site(&self.upstream, &message);
     }
 
     fn want_everywhere(&self, stream: &StreamId, at: Sequence) {
         if let Some(exchange) = self.exchange.upgrade() {
-            let message = Message::Want { route: self.route.clone(), stream: stream.clone(), at };
+            let message = Message::Want {
+                route: self.route.clone(),
+                stream: stream.clone(),
+                at,
+            };
             exchange.post_to_site(&self.upstream, &message);
         }
     }
 
     fn note_asker(&mut self, question: &Question, outlet: Outlet) {
         for stream in &question.streams {
-            self.asked_by.insert((question.nonce, stream.clone()), outlet.clone());
+            self.asked_by
+                .insert((question.nonce, stream.clone()), outlet.clone());
         }
     }
 
     fn send_answers(&mut self, answers: Vec<Answer>) {
-        for Answer { nonce, writer, positions } in answers {
-            let Some((stream, _)) = positions.first() else { continue };
+        for Answer {
+            nonce,
+            writer,
+            positions,
+        } in answers
+        {
+            let Some((stream, _)) = positions.first() else {
+                continue;
+            };
             if let Some(outlet) = self.asked_by.remove(&(nonce, stream.clone())) {
-                outlet.post(Message::Answer { nonce, route: self.route.clone(), writer, positions });
+                outlet.post(Message::Answer {
+                    nonce,
+                    route: self.route.clone(),
+                    writer,
+                    positions,
+                });
             }
         }
     }
@@ -456,23 +569,38 @@ impl Shard {
     // ----- trouble -----------------------------------------------------------------------------------------------
 
     fn halt(&mut self, stream: &StreamId, code: &'static str, reason: String) {
-        let Some(exchange) = self.exchange.upgrade() else { return };
-        let fault = Fault { code: code.into(), reason };
+        let Some(exchange) = self.exchange.upgrade() else {
+            return;
+        };
+        let fault = Fault {
+            code: code.into(),
+            reason,
+        };
         self.receiver.halt(stream);
         self.halted.insert(stream.clone());
         exchange.halted(stream, Some(&self.route), fault.clone());
-        let message = Message::Halted { route: self.route.clone(), stream: stream.clone(), fault };
+        let message = Message::Halted {
+            route: self.route.clone(),
+            stream: stream.clone(),
+            fault,
+        };
         exchange.post_to_site(&self.upstream, &message);
     }
 
     fn trouble(&mut self, fault: &SinkFault) {
         match fault {
-            SinkFault::Retry(_) => tracing::warn!(route = %self.route, shard = self.number, %fault, "sink is away, trying again"),
-            _ => tracing::info!(route = %self.route, shard = self.number, %fault, "writer given up, taking the shard anew"),
+            SinkFault::Retry(_) => {
+                tracing::warn!(route = %self.route, shard = self.number, %fault, "sink is away, trying again")
+            }
+            _ => {
+                tracing::info!(route = %self.route, shard = self.number, %fault, "writer given up, taking the shard anew")
+            }
         }
         let mut status = self.status.lock();
         status.taken.remove(&self.number);
-        status.trouble.insert(self.number, Trouble::Retrying(fault.to_string()));
+        status
+            .trouble
+            .insert(self.number, Trouble::Retrying(fault.to_string()));
     }
 
     /// Waits before the next attempt. Answers whether the shard is to stop. Frames that come meanwhile are dropped;
@@ -480,7 +608,10 @@ impl Shard {
     fn hold_back(&mut self, wait: Duration) -> bool {
         let until = Instant::now() + wait;
         loop {
-            match self.inbox.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            match self
+                .inbox
+                .recv_timeout(until.saturating_duration_since(Instant::now()))
+            {
                 Ok(Work::Stop) | Err(RecvTimeoutError::Disconnected) => return true,
                 Ok(Work::Frame { frame, window }) => {
                     window.consumed(frame.bytes().len());
@@ -502,7 +633,10 @@ impl Shard {
         tracing::error!(route = %self.route, shard = self.number, code, reason, "sink stopped");
         let mut status = self.status.lock();
         status.taken.remove(&self.number);
-        let fault = Fault { code: code.into(), reason: reason.into() };
+        let fault = Fault {
+            code: code.into(),
+            reason: reason.into(),
+        };
         status.trouble.insert(self.number, Trouble::Failed(fault));
         drop(status);
         while !matches!(self.inbox.recv(), Ok(Work::Stop) | Err(_)) {}

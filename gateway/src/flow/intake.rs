@@ -12,16 +12,15 @@ use super::exchange::{Exchange, Outlet, Role, Route};
 use super::transit::Error;
 use super::{Halt, Intake, Place, Slot, Source, SourceFault};
 use crate::codec::compression::Codecs;
-use crate::outbox::{self, Lane};
-use bytes::Bytes;
-use culvert_proto::wire::Malformed;
+use crate::outbox::{self, Extent, Lane};
 use culvert_proto::batch::Codec;
 use culvert_proto::frame::{Frame, FrameBuilder, Push};
 use culvert_proto::message::{Fault, Message};
 use culvert_proto::origin::{self, Action, Halted, Held, Origin};
 use culvert_proto::record::RecordRef;
 use culvert_proto::stream::RouteId;
-use culvert_proto::{Guard, Interval, Sequence, StreamId};
+use culvert_proto::wire::Malformed;
+use culvert_proto::{Guard, Sequence, StreamId};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -79,8 +78,14 @@ impl OriginStream {
         let spelled = id.encode()?;
         let lane = exchange.outbox.lane(&lane_key(&spelled))?;
         let mut machine = Origin::new(id.is_replayable(), rand::random());
-        let start = exchange.outbox.get(&start_key(&spelled))?.and_then(|bytes| bytes.try_into().ok());
-        machine.restored(start.map(|bytes| Sequence(u64::from_be_bytes(bytes))), survivors(&lane)?);
+        let start = exchange
+            .outbox
+            .get(&start_key(&spelled))?
+            .and_then(|bytes| bytes.try_into().ok());
+        machine.restored(
+            start.map(|bytes| Sequence(u64::from_be_bytes(bytes))),
+            survivors(&lane)?,
+        );
         let stream = Arc::new(OriginStream {
             id: id.clone(),
             spelled,
@@ -97,14 +102,19 @@ impl OriginStream {
     /// Takes one step of the machine and carries out what it decides, as one: nobody sees the state in between.
     pub fn act<R>(&self, step: impl FnOnce(&mut Origin) -> R) -> R {
         let mut machine = self.machine.lock();
-        if let Some(extent) = self.lane.extent() {
-            machine.durable(extent.durable);
-        }
+        machine.durable(self.lane.extent().durable);
         let result = step(&mut machine);
         for action in machine.take_actions() {
             if let Err(error) = self.carry_out(action) {
                 let reason = format!("outbox of {}: {error}", self.id);
-                self.exchange.halted(&self.id, None, Fault { code: "CULVERT-F020".into(), reason });
+                self.exchange.halted(
+                    &self.id,
+                    None,
+                    Fault {
+                        code: "CULVERT-F020".into(),
+                        reason,
+                    },
+                );
                 machine.halt(Halted::Source);
                 let _ = machine.take_actions();
             }
@@ -117,17 +127,40 @@ impl OriginStream {
         match action {
             Action::Ask { route, nonce } => {
                 let streams = vec![self.id.clone()];
-                self.post(&route, Message::Ask { nonce, route: route.clone(), streams });
+                self.post(
+                    &route,
+                    Message::Ask {
+                        nonce,
+                        route: route.clone(),
+                        streams,
+                    },
+                );
             }
-            Action::Begin { route, nonce, start, guard } => {
+            Action::Begin {
+                route,
+                nonce,
+                start,
+                guard,
+            } => {
                 let stream = self.id.clone();
-                self.post(&route, Message::Begin { nonce, route: route.clone(), stream, start, guard });
+                self.post(
+                    &route,
+                    Message::Begin {
+                        nonce,
+                        route: route.clone(),
+                        stream,
+                        start,
+                        guard,
+                    },
+                );
             }
             Action::Restart(at) => self.lane.restart(at)?,
             Action::Place(place) => self.seek(place),
             Action::Trim(below) => self.lane.trim(below)?,
             Action::Commit(applied) => self.order(|slot| Order::Commit(slot, applied)),
-            Action::RememberStart(at) => outbox.put_durable(&start_key(&self.spelled), &at.0.to_be_bytes())?,
+            Action::RememberStart(at) => {
+                outbox.put_durable(&start_key(&self.spelled), &at.0.to_be_bytes())?
+            }
             Action::RememberKnown(route) => outbox.put(&known_key(&self.spelled, &route), b"")?,
             Action::Halt(why) => self.tell_halt(&why),
         }
@@ -154,7 +187,10 @@ impl OriginStream {
 
     /// A sink reads this stream from now on.
     pub(super) fn register(&self, exchange: &Exchange, route: &Route) -> Result<(), outbox::Error> {
-        let known = exchange.outbox.get(&known_key(&self.spelled, &route.id))?.is_some();
+        let known = exchange
+            .outbox
+            .get(&known_key(&self.spelled, &route.id))?
+            .is_some();
         self.act(|machine| machine.register(route.id.clone(), route.incarnation, known));
         Ok(())
     }
@@ -216,29 +252,51 @@ impl OriginStream {
             ),
             Halted::Gone { wanted, held } => (
                 "CULVERT-F022",
-                format!("a sink wants {} from {wanted}, and only {held} is held; its source cannot be read again", self.id),
+                format!(
+                    "a sink wants {} from {wanted}, and only {held} is held; its source cannot be read again",
+                    self.id
+                ),
             ),
             // Told by the source itself, with its own reason.
             Halted::Source => return,
         };
-        self.exchange.halted(&self.id, None, Fault { code: code.into(), reason });
+        self.exchange.halted(
+            &self.id,
+            None,
+            Fault {
+                code: code.into(),
+                reason,
+            },
+        );
     }
 }
 
 /// What an earlier life left in the lane, with the identity of the records at its ends.
 fn survivors(lane: &Lane) -> Result<Option<Held>, Error> {
-    let Some(extent) = lane.extent() else { return Ok(None) };
-    let (base, tail) = (extent.base, extent.durable);
-    let (mut guard_base, mut guard_tail) = (None, None);
-    if base < tail {
-        let frame_at = |at| -> Result<Option<Frame>, Error> {
-            let found = lane.read(at, 1)?.into_iter().next();
-            Ok(found.map(|(_, bytes)| Frame::decode(bytes)).transpose()?)
-        };
-        guard_base = frame_at(base)?.and_then(|frame| frame.guard_before(base));
-        guard_tail = frame_at(Sequence(tail.0 - 1))?.map(|frame| frame.guard_end()).filter(|guard| *guard != Guard::NONE);
+    let Extent {
+        base, durable: tail, ..
+    } = lane.extent();
+    if base >= tail {
+        return Ok(None);
     }
-    Ok(Some(Held { base, durable: tail, tail, guard_base, guard_tail }))
+    let frame_at = |at| -> Result<Option<Frame>, Error> {
+        let found = lane.read(at, 1)?.into_iter().next();
+        Ok(found.map(|(_, bytes)| Frame::decode(bytes)).transpose()?)
+    };
+    let known = |guard: &Guard| *guard != Guard::NONE;
+    let guard_base = frame_at(base)?
+        .and_then(|frame| frame.guard_before(base))
+        .filter(known);
+    let guard_tail = frame_at(Sequence(tail.0 - 1))?
+        .map(|frame| frame.guard_end())
+        .filter(known);
+    Ok(Some(Held {
+        base,
+        durable: tail,
+        tail,
+        guard_base,
+        guard_tail,
+    }))
 }
 
 /// The lane of a stream of this site.
@@ -308,10 +366,29 @@ impl Task {
     ) -> std::io::Result<Task> {
         let (orders, inbox) = mpsc::channel();
         let status = Arc::new(Mutex::new(Status::default()));
-        let desk = Desk { exchange: exchange.clone(), orders: orders.clone(), codec, slots: BTreeMap::new(), taken: 0 };
-        let runner = Runner { desk, inbox, beginning, commits: BTreeMap::new(), status: status.clone(), name: name.into() };
-        let thread = std::thread::Builder::new().name(name.into()).spawn(move || runner.run(&*make))?;
-        Ok(Task { orders, thread: Mutex::new(Some(thread)), status })
+        let desk = Desk {
+            exchange: exchange.clone(),
+            orders: orders.clone(),
+            codec,
+            slots: BTreeMap::new(),
+            taken: 0,
+        };
+        let runner = Runner {
+            desk,
+            inbox,
+            beginning,
+            commits: BTreeMap::new(),
+            status: status.clone(),
+            name: name.into(),
+        };
+        let thread = std::thread::Builder::new()
+            .name(name.into())
+            .spawn(move || runner.run(&*make))?;
+        Ok(Task {
+            orders,
+            thread: Mutex::new(Some(thread)),
+            status,
+        })
     }
 
     /// What `status` shows.
@@ -406,30 +483,51 @@ impl Runner {
         }
     }
 
-    fn seek(&mut self, source: &mut dyn Source, slot: Slot, place: Place, number: u64) -> Result<(), SourceFault> {
+    fn seek(
+        &mut self,
+        source: &mut dyn Source,
+        slot: Slot,
+        place: Place,
+        number: u64,
+    ) -> Result<(), SourceFault> {
         if !self.desk.restart(slot, number) {
             return Ok(());
         }
-        let place = if place == Place::Earliest { self.beginning } else { place };
+        let place = if place == Place::Earliest {
+            self.beginning
+        } else {
+            place
+        };
         source.seek(slot, place)
     }
 
     fn pause(&self, source: &mut dyn Source, paused: bool) -> Result<(), SourceFault> {
         for slot in self.desk.slots.keys() {
-            if paused { source.pause(*slot)? } else { source.resume(*slot)? }
+            if paused {
+                source.pause(*slot)?
+            } else {
+                source.resume(*slot)?
+            }
         }
         Ok(())
     }
 
     fn commit(&mut self, source: &mut dyn Source) -> Result<(), SourceFault> {
         let due: Vec<(Slot, Sequence)> = std::mem::take(&mut self.commits).into_iter().collect();
-        if due.is_empty() { Ok(()) } else { source.commit(&due) }
+        if due.is_empty() {
+            Ok(())
+        } else {
+            source.commit(&due)
+        }
     }
 
     fn stopped_within(&self, wait: Duration) -> bool {
         let until = Instant::now() + wait;
         loop {
-            match self.inbox.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            match self
+                .inbox
+                .recv_timeout(until.saturating_duration_since(Instant::now()))
+            {
                 Ok(Order::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => return true,
                 // Said again to the next reader when it is assigned the stream.
                 Ok(_) => {}
@@ -440,7 +538,10 @@ impl Runner {
 
     fn failed(&self, code: &'static str, reason: &str) {
         tracing::error!(connector = %self.name, code, reason, "source stopped");
-        let fault = Fault { code: code.into(), reason: reason.into() };
+        let fault = Fault {
+            code: code.into(),
+            reason: reason.into(),
+        };
         self.status.lock().trouble = Some(super::delivery::Trouble::Failed(fault));
         while !matches!(self.inbox.recv(), Ok(Order::Stop) | Err(_)) {}
     }
@@ -499,7 +600,9 @@ impl Desk {
 
     /// Forgets what was read of a stream that is about to be read from another place.
     fn restart(&mut self, slot: Slot, seek: u64) -> bool {
-        let Some(reading) = self.slots.get_mut(&slot) else { return false };
+        let Some(reading) = self.slots.get_mut(&slot) else {
+            return false;
+        };
         reading.seek = seek;
         reading.waiting.clear();
         reading.opened = None;
@@ -516,7 +619,10 @@ impl Desk {
 impl Intake for Desk {
     fn assigned(&mut self, slot: Slot, id: StreamId, committed: Option<Sequence>) {
         let refuse = |error: String| {
-            let fault = Fault { code: "CULVERT-F020".into(), reason: format!("outbox of {id}: {error}") };
+            let fault = Fault {
+                code: "CULVERT-F020".into(),
+                reason: format!("outbox of {id}: {error}"),
+            };
             self.exchange.halted(&id, None, fault);
         };
         let stream = match OriginStream::open(&self.exchange, &id) {
@@ -525,7 +631,12 @@ impl Intake for Desk {
         };
         tracing::info!(stream = %id, ?committed, "stream assigned");
         *stream.reader.lock() = Some((slot, self.orders.clone()));
-        for route in self.exchange.routes().into_iter().filter(|route| route.role == Role::Origin) {
+        for route in self
+            .exchange
+            .routes()
+            .into_iter()
+            .filter(|route| route.role == Role::Origin)
+        {
             if let Err(error) = super::transit::link_stream(&self.exchange, &route, &stream) {
                 tracing::error!(stream = %id, route = %route.id, %error, "route cannot be served");
             }
@@ -535,7 +646,14 @@ impl Intake for Desk {
             Err(error) => return refuse(error.to_string()),
         };
         let (opened, waiting) = (None, VecDeque::new());
-        let reading = Reading { stream: stream.clone(), frame, opened, waiting, placed: false, seek: 0 };
+        let reading = Reading {
+            stream: stream.clone(),
+            frame,
+            opened,
+            waiting,
+            placed: false,
+            seek: 0,
+        };
         self.slots.insert(slot, reading);
         stream.act(|machine| machine.assigned(committed));
     }
@@ -565,13 +683,20 @@ impl Intake for Desk {
     fn record(&mut self, slot: Slot, sequence: Sequence, epoch: i32, record: &RecordRef<'_>) {
         let codec = self.codec;
         self.taken += 1;
-        let Some(reading) = self.slots.get_mut(&slot).filter(|reading| reading.placed) else { return };
+        let Some(reading) = self.slots.get_mut(&slot).filter(|reading| reading.placed) else {
+            return;
+        };
         loop {
             match reading.frame.push(sequence, epoch, record) {
                 Ok(Push::Taken) => break,
                 Ok(Push::Full) => return reading.close(codec),
                 Ok(Push::NotTaken) => reading.close(codec),
-                Err(error) => return reading.halt("CULVERT-F024", format!("record {sequence} cannot be taken in: {error}")),
+                Err(error) => {
+                    return reading.halt(
+                        "CULVERT-F024",
+                        format!("record {sequence} cannot be taken in: {error}"),
+                    );
+                }
             }
         }
         reading.opened.get_or_insert_with(Instant::now);
@@ -579,7 +704,9 @@ impl Intake for Desk {
 
     fn advanced(&mut self, slot: Slot, to: Sequence) {
         let codec = self.codec;
-        let Some(reading) = self.slots.get_mut(&slot).filter(|reading| reading.placed) else { return };
+        let Some(reading) = self.slots.get_mut(&slot).filter(|reading| reading.placed) else {
+            return;
+        };
         if to <= reading.frame.interval().to {
             return;
         }
@@ -588,7 +715,12 @@ impl Intake for Desk {
             match reading.frame.advance(to) {
                 Ok(Push::Taken | Push::Full) => break,
                 Ok(Push::NotTaken) => reading.close(codec),
-                Err(error) => return reading.halt("CULVERT-F024", format!("hole up to {to} cannot be taken in: {error}")),
+                Err(error) => {
+                    return reading.halt(
+                        "CULVERT-F024",
+                        format!("hole up to {to} cannot be taken in: {error}"),
+                    );
+                }
             }
         }
         reading.opened.get_or_insert_with(Instant::now);
@@ -616,21 +748,29 @@ impl Reading {
                 self.waiting.push_back(frame);
                 self.append_waiting();
             }
-            Err(error) => self.halt("CULVERT-F023", format!("frame {}: {error}", self.frame.interval())),
+            Err(error) => self.halt(
+                "CULVERT-F023",
+                format!("frame {}: {error}", self.frame.interval()),
+            ),
         }
     }
 
     /// A batch that does not fit the limits of a frame when compressed is left uncompressed.
     fn finish(&mut self, codec: Codec) -> Result<Option<Frame>, Malformed> {
         let codecs = Codecs::default();
-        self.frame.finish(codec, &codecs).or_else(|_| self.frame.finish(Codec::None, &codecs))
+        self.frame
+            .finish(codec, &codecs)
+            .or_else(|_| self.frame.finish(Codec::None, &codecs))
     }
 
     /// This stream stands still; what is in the outbox goes on its way.
     fn halt(&mut self, code: &str, reason: String) {
         self.placed = false;
         self.waiting.clear();
-        let fault = Fault { code: code.into(), reason };
+        let fault = Fault {
+            code: code.into(),
+            reason,
+        };
         self.stream.exchange.halted(&self.stream.id, None, fault);
         self.stream.act(|machine| machine.halt(Halted::Source));
     }
@@ -651,7 +791,7 @@ impl Reading {
                 Ok(()) => {
                     self.waiting.pop_front();
                 }
-                Err(outbox::Error::Full { .. }) => return,
+                Err(outbox::Error::Full(_)) => return,
                 Err(error) => {
                     return self.halt("CULVERT-F020", format!("append {}: {error}", frame.interval()));
                 }

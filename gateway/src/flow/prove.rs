@@ -70,7 +70,16 @@ impl Proofs {
         let nonce = rand::random();
         self.waiting.lock().insert(nonce, send);
         let (route, stream) = (route.clone(), stream.clone());
-        exchange.post_to_site(upstream, &Message::DigestAsk { nonce, route, stream, interval, block_records });
+        exchange.post_to_site(
+            upstream,
+            &Message::DigestAsk {
+                nonce,
+                route,
+                stream,
+                interval,
+                block_records,
+            },
+        );
         (nonce, receive)
     }
 
@@ -101,22 +110,41 @@ pub(super) fn answer(
             fault,
         }
     };
-    let refuse = |code: &str, reason: String| Some(Fault { code: code.into(), reason });
+    let refuse = |code: &str, reason: String| {
+        Some(Fault {
+            code: code.into(),
+            reason,
+        })
+    };
     let sources = exchange.proofs.sources.lock().clone();
-    let Some(open) = sources.filter(|_| exchange.stream(stream).is_some_and(|stream| stream.is_read_here())) else {
+    let Some(open) = sources.filter(|_| {
+        exchange
+            .stream(stream)
+            .is_some_and(|stream| stream.is_read_here())
+    }) else {
         // Another gateway of this site reads the stream, and answers.
         return;
     };
     if exchange.proofs.answering.fetch_add(1, Ordering::AcqRel) >= PROOFS_MAX {
         exchange.proofs.answering.fetch_sub(1, Ordering::AcqRel);
-        let reason = format!("{PROOFS_MAX} proofs are under way at {}; try again later", exchange.site);
+        let reason = format!(
+            "{PROOFS_MAX} proofs are under way at {}; try again later",
+            exchange.site
+        );
         return outlet.post(part(Vec::new(), true, refuse("CULVERT-F030", reason)));
     }
     let (exchange, outlet, stream) = (exchange.clone(), outlet.clone(), stream.clone());
     exchange.runtime.clone().spawn_blocking(move || {
         let mut post = |blocks, done| outlet.post(part(blocks, done, None));
         let outcome = open(&stream.topic).and_then(|mut reader| {
-            digests(&mut *reader, &stream.topic, stream.partition, interval, block_records, &mut post)
+            digests(
+                &mut *reader,
+                &stream.topic,
+                stream.partition,
+                interval,
+                block_records,
+                &mut post,
+            )
         });
         exchange.proofs.answering.fetch_sub(1, Ordering::AcqRel);
         if let Err(fault) = outcome {
@@ -136,18 +164,30 @@ fn digests(
 ) -> Result<(), SourceFault> {
     let mut blocks = Vec::new();
     let mut open = Digest::EMPTY;
-    reader.read(topic, partition, interval.from, Some(interval.to), &mut |sequence, record| {
-        open.add(digest::content(record));
-        if open.count >= u64::from(block_records.max(1)) {
-            blocks.push(Block { to: sequence.next(), digest: std::mem::replace(&mut open, Digest::EMPTY) });
-        }
-        if blocks.len() >= BLOCKS_PER_ANSWER {
-            post(std::mem::take(&mut blocks), false);
-        }
-        ControlFlow::Continue(())
-    })?;
+    reader.read(
+        topic,
+        partition,
+        interval.from,
+        Some(interval.to),
+        &mut |sequence, record| {
+            open.add(digest::content(record));
+            if open.count >= u64::from(block_records.max(1)) {
+                blocks.push(Block {
+                    to: sequence.next(),
+                    digest: std::mem::replace(&mut open, Digest::EMPTY),
+                });
+            }
+            if blocks.len() >= BLOCKS_PER_ANSWER {
+                post(std::mem::take(&mut blocks), false);
+            }
+            ControlFlow::Continue(())
+        },
+    )?;
     if open.count > 0 {
-        blocks.push(Block { to: interval.to, digest: open });
+        blocks.push(Block {
+            to: interval.to,
+            digest: open,
+        });
     }
     post(blocks, true);
     Ok(())
@@ -175,27 +215,51 @@ pub struct Findings {
 /// all, else foreign.
 #[must_use]
 pub fn compare(origin: &[(Sequence, u128)], sink: &[u128]) -> Findings {
-    let head = origin.iter().zip(sink).take_while(|((_, left), right)| left == *right).count();
+    let head = origin
+        .iter()
+        .zip(sink)
+        .take_while(|((_, left), right)| left == *right)
+        .count();
     let (origin_left, sink_left) = (&origin[head..], &sink[head..]);
-    let tail = origin_left.iter().rev().zip(sink_left.iter().rev()).take_while(|((_, left), right)| left == *right).count();
+    let tail = origin_left
+        .iter()
+        .rev()
+        .zip(sink_left.iter().rev())
+        .take_while(|((_, left), right)| left == *right)
+        .count();
     let origin_left = &origin_left[..origin_left.len() - tail];
     let sink_left = &sink_left[..sink_left.len() - tail];
     let mut counts: HashMap<u128, (u64, u64)> = HashMap::new();
-    origin_left.iter().for_each(|(_, content)| counts.entry(*content).or_default().0 += 1);
-    sink_left.iter().for_each(|content| counts.entry(*content).or_default().1 += 1);
+    origin_left
+        .iter()
+        .for_each(|(_, content)| counts.entry(*content).or_default().0 += 1);
+    sink_left
+        .iter()
+        .for_each(|content| counts.entry(*content).or_default().1 += 1);
     let known: std::collections::HashSet<u128> = origin.iter().map(|(_, content)| *content).collect();
-    let mut findings = Findings { first: origin_left.first().map(|(sequence, _)| *sequence), ..Findings::default() };
+    let mut findings = Findings {
+        first: origin_left.first().map(|(sequence, _)| *sequence),
+        ..Findings::default()
+    };
     for (content, (here, there)) in counts {
         findings.missing += here.saturating_sub(there);
         let surplus = there.saturating_sub(here);
-        if known.contains(&content) { findings.duplicated += surplus } else { findings.foreign += surplus }
+        if known.contains(&content) {
+            findings.duplicated += surplus
+        } else {
+            findings.foreign += surplus
+        }
     }
     if findings.first.is_none() && !sink_left.is_empty() {
         findings.first = origin.get(head).or(origin.last()).map(|(sequence, _)| *sequence);
     }
     let moved = findings.missing == 0 && findings.duplicated == 0 && findings.foreign == 0;
     if moved {
-        findings.out_of_order = origin_left.iter().zip(sink_left).filter(|((_, left), right)| left != *right).count() as u64;
+        findings.out_of_order = origin_left
+            .iter()
+            .zip(sink_left)
+            .filter(|((_, left), right)| left != *right)
+            .count() as u64;
     }
     findings
 }
@@ -205,8 +269,11 @@ mod tests {
     use super::*;
 
     fn check(origin: &[u128], sink: &[u128], expected: (u64, u64, u64, u64)) {
-        let origin: Vec<(Sequence, u128)> =
-            origin.iter().enumerate().map(|(at, content)| (Sequence(at as u64), *content)).collect();
+        let origin: Vec<(Sequence, u128)> = origin
+            .iter()
+            .enumerate()
+            .map(|(at, content)| (Sequence(at as u64), *content))
+            .collect();
         let found = compare(&origin, sink);
         let found = (found.missing, found.duplicated, found.out_of_order, found.foreign);
         assert_eq!(found, expected, "{origin:?} against {sink:?}");

@@ -15,7 +15,7 @@ use super::delivery::Delivery;
 use super::exchange::{Exchange, Outlet, Role, Route, Topics};
 use super::intake::OriginStream;
 use crate::link::{LaneReceiver, Link};
-use crate::outbox::{self, Lane, Outbox};
+use crate::outbox::{self, Extent, Lane, Outbox};
 use bytes::Bytes;
 use culvert_proto::frame::Frame;
 use culvert_proto::message::{Fault, LaneHeader, Message, Start, TopicFilter};
@@ -115,10 +115,20 @@ pub fn registration(route: &Route) -> Message {
 
 /// The streams of routes that were served over this session can no longer be sent.
 fn unlink_routes(exchange: &Exchange, outlet: &Outlet) {
-    for route in exchange.routes().into_iter().filter(|route| route.downstream.is_none()) {
+    for route in exchange
+        .routes()
+        .into_iter()
+        .filter(|route| route.downstream.is_none())
+    {
         match route.role {
-            Role::Origin => exchange.streams().iter().for_each(|stream| stream.unlinked(&route.id, outlet)),
-            Role::Relay => exchange.queues(&route.id).iter().for_each(|queue| queue.unlinked()),
+            Role::Origin => exchange
+                .streams()
+                .iter()
+                .for_each(|stream| stream.unlinked(&route.id, outlet)),
+            Role::Relay => exchange
+                .queues(&route.id)
+                .iter()
+                .for_each(|queue| queue.unlinked()),
             Role::Sink { .. } => {}
         }
     }
@@ -133,9 +143,13 @@ fn unlink_routes(exchange: &Exchange, outlet: &Outlet) {
 pub fn handle(exchange: &Arc<Exchange>, outlet: &Outlet, message: Message) -> Result<(), Error> {
     match message {
         Message::Hello { .. } => Err(Error::Overstepped("a second hello".into())),
-        Message::Register { route, origin, topics, start, incarnation } => {
-            register(exchange, outlet, route, origin, topics, start, incarnation)
-        }
+        Message::Register {
+            route,
+            origin,
+            topics,
+            start,
+            incarnation,
+        } => register(exchange, outlet, route, origin, topics, start, incarnation),
         Message::Registered { route } => {
             tracing::info!(%route, peer = %outlet.link.peer().gateway, "route registered");
             Ok(())
@@ -146,7 +160,12 @@ pub fn handle(exchange: &Arc<Exchange>, outlet: &Outlet, message: Message) -> Re
         }
         Message::Forget { route } => forget(exchange, outlet, &route),
 
-        Message::Offer { route, stream, held, applied: _ } => {
+        Message::Offer {
+            route,
+            stream,
+            held,
+            applied: _,
+        } => {
             match bound_for(exchange, outlet, &route, &stream)? {
                 Towards::Sink(delivery) => delivery.offered(outlet, &stream),
                 Towards::Relay(queue) => queue.offered(outlet, held),
@@ -164,7 +183,12 @@ pub fn handle(exchange: &Arc<Exchange>, outlet: &Outlet, message: Message) -> Re
             Ok(())
         }
 
-        Message::PositionIs { ref route, ref stream, writer, ref position } => {
+        Message::PositionIs {
+            ref route,
+            ref stream,
+            writer,
+            ref position,
+        } => {
             match downstream_role(exchange, outlet, route)?.role {
                 Role::Origin => {
                     if let Some(origin) = exchange.stream(stream) {
@@ -179,7 +203,12 @@ pub fn handle(exchange: &Arc<Exchange>, outlet: &Outlet, message: Message) -> Re
             }
             Ok(())
         }
-        Message::Answer { nonce, ref route, writer, ref positions } => {
+        Message::Answer {
+            nonce,
+            ref route,
+            writer,
+            ref positions,
+        } => {
             match downstream_role(exchange, outlet, route)?.role {
                 Role::Origin => {
                     for (stream, position) in positions {
@@ -197,40 +226,62 @@ pub fn handle(exchange: &Arc<Exchange>, outlet: &Outlet, message: Message) -> Re
             }
             Ok(())
         }
-        Message::Ask { nonce, ref route, ref streams } => {
+        Message::Ask {
+            nonce,
+            ref route,
+            ref streams,
+        } => {
             for stream in streams {
                 must_own(outlet, exchange, route, stream)?;
             }
             match exchange.delivery(route) {
                 Some(delivery) => delivery.ask(outlet, nonce, streams),
-                None => forward_downstream(exchange, route, message),
+                None => forward_downstream(exchange, route, &message),
             }
             Ok(())
         }
-        Message::Begin { nonce, ref route, ref stream, start, guard } => {
+        Message::Begin {
+            nonce,
+            ref route,
+            ref stream,
+            start,
+            guard,
+        } => {
             must_own(outlet, exchange, route, stream)?;
             match exchange.delivery(route) {
                 Some(delivery) => delivery.begin(outlet, nonce, stream, start, guard),
-                None => forward_downstream(exchange, route, message),
+                None => forward_downstream(exchange, route, &message),
             }
             Ok(())
         }
 
-        Message::Halted { ref route, ref stream, ref fault } => {
+        Message::Halted {
+            ref route,
+            ref stream,
+            ref fault,
+        } => {
             exchange.halted(stream, Some(route), fault.clone());
             Ok(())
         }
-        Message::DigestAsk { nonce, ref route, ref stream, interval, block_records } => {
+        Message::DigestAsk {
+            nonce,
+            ref route,
+            ref stream,
+            interval,
+            block_records,
+        } => {
             match downstream_role(exchange, outlet, route)?.role {
-                Role::Origin => super::prove::answer(exchange, outlet, nonce, route, stream, interval, block_records),
+                Role::Origin => {
+                    super::prove::answer(exchange, outlet, nonce, route, stream, interval, block_records)
+                }
                 _ => exchange.post_to_site(&stream.site, &message),
             }
             Ok(())
         }
         Message::DigestAnswer { nonce, ref route, .. } => {
             match exchange.delivery(route) {
-                Some(_) => exchange.proofs.answered(nonce, message),
-                None => forward_downstream(exchange, route, message),
+                Some(_) => exchange.proofs.answered(nonce, message.clone()),
+                None => forward_downstream(exchange, route, &message),
             }
             Ok(())
         }
@@ -250,12 +301,20 @@ fn register(
     let (reader, hop) = (id.site().to_owned(), outlet.site().clone());
     let refuse = |code: &str, reason: String| {
         tracing::warn!(route = %id, peer = %hop, code, reason, "route refused");
-        outlet.post(Message::Refused { route: id.clone(), fault: Fault { code: code.into(), reason } });
+        outlet.post(Message::Refused {
+            route: id.clone(),
+            fault: Fault {
+                code: code.into(),
+                reason,
+            },
+        });
         Ok(())
     };
     let role = if origin == exchange.site {
         if !exchange.grants.knows(&reader, &hop) {
-            let reason = format!("site {origin} grants nothing to {reader} over {hop}: add [[grant]] to = \"{reader}\" there");
+            let reason = format!(
+                "site {origin} grants nothing to {reader} over {hop}: add [[grant]] to = \"{reader}\" there"
+            );
             return refuse("CULVERT-F001", reason);
         }
         Role::Origin
@@ -263,14 +322,24 @@ fn register(
         Role::Relay
     } else {
         let here = &exchange.site;
-        let reason = format!("site {here} does not relay from {origin} to {reader}: add [[relay]] there, or correct culvert.via");
+        let reason = format!(
+            "site {here} does not relay from {origin} to {reader}: add [[relay]] there, or correct culvert.via"
+        );
         return refuse("CULVERT-F002", reason);
     };
     let topics = match Topics::new(filter) {
         Ok(topics) => Arc::new(topics),
         Err(error) => return refuse("CULVERT-F003", format!("topics.regex: {error}")),
     };
-    let route = Route { id: id.clone(), origin, topics, start, incarnation, role, downstream: Some(outlet.clone()) };
+    let route = Route {
+        id: id.clone(),
+        origin,
+        topics,
+        start,
+        incarnation,
+        role,
+        downstream: Some(outlet.clone()),
+    };
     remember_route(exchange, &route)?;
     exchange.put_route(route.clone());
     outlet.post(Message::Registered { route: id.clone() });
@@ -311,13 +380,32 @@ const ROUTE_KEYS: &[u8] = b"route/";
 /// When the outbox cannot be read or holds what is no registration.
 pub fn remembered_routes(exchange: &Exchange) -> Result<(), Error> {
     for (_, value) in exchange.outbox.scan(ROUTE_KEYS)? {
-        let Some(Message::Register { route, origin, topics, start, incarnation }) = Message::decode(&value)? else {
+        let Some(Message::Register {
+            route,
+            origin,
+            topics,
+            start,
+            incarnation,
+        }) = Message::decode(&value)?
+        else {
             continue;
         };
-        let role = if origin == exchange.site { Role::Origin } else { Role::Relay };
+        let role = if origin == exchange.site {
+            Role::Origin
+        } else {
+            Role::Relay
+        };
         let Ok(topics) = Topics::new(topics) else { continue };
         let topics = Arc::new(topics);
-        exchange.put_route(Route { id: route, origin, topics, start, incarnation, role, downstream: None });
+        exchange.put_route(Route {
+            id: route,
+            origin,
+            topics,
+            start,
+            incarnation,
+            role,
+            downstream: None,
+        });
     }
     Ok(())
 }
@@ -331,12 +419,27 @@ pub fn link_stream(exchange: &Arc<Exchange>, route: &Route, stream: &Arc<OriginS
         return Ok(());
     }
     stream.register(exchange, route)?;
-    let Some(outlet) = &route.downstream else { return Ok(()) };
-    if !exchange.grants.may_read(route.id.site(), outlet.site(), &stream.id.topic) {
+    let Some(outlet) = &route.downstream else {
+        return Ok(());
+    };
+    if !exchange
+        .grants
+        .may_read(route.id.site(), outlet.site(), &stream.id.topic)
+    {
         let (topic, reader) = (&stream.id.topic, route.id.site());
-        let reason = format!("topic {topic} is not granted to {reader}: add it to [[grant]] at {}", exchange.site);
-        let fault = Fault { code: "CULVERT-F004".into(), reason };
-        outlet.post(Message::Halted { route: route.id.clone(), stream: stream.id.clone(), fault });
+        let reason = format!(
+            "topic {topic} is not granted to {reader}: add it to [[grant]] at {}",
+            exchange.site
+        );
+        let fault = Fault {
+            code: "CULVERT-F004".into(),
+            reason,
+        };
+        outlet.post(Message::Halted {
+            route: route.id.clone(),
+            stream: stream.id.clone(),
+            fault,
+        });
         return Ok(());
     }
     stream.linked(&route.id, outlet);
@@ -347,7 +450,13 @@ pub fn link_stream(exchange: &Arc<Exchange>, route: &Route, stream: &Arc<OriginS
 fn refused(exchange: &Exchange, route: &RouteId, fault: &Fault) {
     match exchange.delivery(route) {
         Some(delivery) => delivery.refused(fault),
-        None => forward_downstream(exchange, route, Message::Refused { route: route.clone(), fault: fault.clone() }),
+        None => {
+            let message = Message::Refused {
+                route: route.clone(),
+                fault: fault.clone(),
+            };
+            forward_downstream(exchange, route, &message);
+        }
     }
 }
 
@@ -355,15 +464,18 @@ fn forget(exchange: &Exchange, outlet: &Outlet, id: &RouteId) -> Result<(), Erro
     let route = downstream_role(exchange, outlet, id)?;
     exchange.outbox.delete(&route_key(id))?;
     match route.role {
-        Role::Origin => exchange.streams().iter().for_each(|stream| stream.act(|machine| machine.forget(id))),
+        Role::Origin => exchange
+            .streams()
+            .iter()
+            .for_each(|stream| stream.act(|machine| machine.forget(id))),
         _ => exchange.post_to_site(&route.origin, &Message::Forget { route: id.clone() }),
     }
     Ok(())
 }
 
-fn forward_downstream(exchange: &Exchange, route: &RouteId, message: Message) {
+fn forward_downstream(exchange: &Exchange, route: &RouteId, message: &Message) {
     if let Some(outlet) = exchange.route(route).and_then(|route| route.downstream) {
-        outlet.post(message);
+        outlet.post(message.clone());
     }
 }
 
@@ -371,13 +483,22 @@ fn forward_downstream(exchange: &Exchange, route: &RouteId, message: Message) {
 
 /// The route, if this peer is its next hop towards the sink: only it may speak for the sink.
 fn downstream_role(exchange: &Exchange, outlet: &Outlet, id: &RouteId) -> Result<Route, Error> {
-    let route = exchange.route(id).filter(|route| route.downstream.as_ref().is_some_and(|down| down.is(outlet)));
-    route.ok_or_else(|| Error::Overstepped(format!("{} speaks for route {id}, which it has not registered", outlet.site())))
+    let route = exchange
+        .route(id)
+        .filter(|route| route.downstream.as_ref().is_some_and(|down| down.is(outlet)));
+    route.ok_or_else(|| {
+        Error::Overstepped(format!(
+            "{} speaks for route {id}, which it has not registered",
+            outlet.site()
+        ))
+    })
 }
 
 /// The stream must come from the side on which its origin lies.
 fn must_own(outlet: &Outlet, exchange: &Exchange, id: &RouteId, stream: &StreamId) -> Result<(), Error> {
-    let route = exchange.route(id).ok_or_else(|| Error::Overstepped(format!("route {id} is not known here")))?;
+    let route = exchange
+        .route(id)
+        .ok_or_else(|| Error::Overstepped(format!("route {id} is not known here")))?;
     let upstream = match &route.role {
         Role::Sink { upstream } => upstream,
         _ => &route.origin,
@@ -385,7 +506,10 @@ fn must_own(outlet: &Outlet, exchange: &Exchange, id: &RouteId, stream: &StreamI
     if upstream == outlet.site() && stream.site == route.origin && route.role != Role::Origin {
         return Ok(());
     }
-    Err(Error::Overstepped(format!("{} speaks for stream {stream} on route {id}", outlet.site())))
+    Err(Error::Overstepped(format!(
+        "{} speaks for stream {stream} on route {id}",
+        outlet.site()
+    )))
 }
 
 /// Where frames of a stream go from here.
@@ -394,7 +518,12 @@ enum Towards {
     Relay(Arc<RelayQueue>),
 }
 
-fn bound_for(exchange: &Exchange, outlet: &Outlet, route: &RouteId, stream: &StreamId) -> Result<Towards, Error> {
+fn bound_for(
+    exchange: &Exchange,
+    outlet: &Outlet,
+    route: &RouteId,
+    stream: &StreamId,
+) -> Result<Towards, Error> {
     must_own(outlet, exchange, route, stream)?;
     match exchange.delivery(route) {
         Some(delivery) => Ok(Towards::Sink(delivery)),
@@ -410,7 +539,9 @@ fn sending_of(
     stream: &StreamId,
 ) -> Result<Option<Arc<Sending>>, Error> {
     downstream_role(exchange, outlet, route)?;
-    Ok(exchange.sending(route, stream).filter(|sending| sending.outlet.is(outlet)))
+    Ok(exchange
+        .sending(route, stream)
+        .filter(|sending| sending.outlet.is(outlet)))
 }
 
 // ----- sending ---------------------------------------------------------------------------------------------------
@@ -475,11 +606,21 @@ impl Supply {
 /// Opens a lane for the supply in this session and sends on it what the next hop wants.
 pub fn send_from(exchange: &Exchange, outlet: &Outlet, supply: Supply) {
     let (route, stream) = supply.name();
-    if exchange.sending(&route, &stream).is_some_and(|present| present.outlet.is(outlet)) {
+    if exchange
+        .sending(&route, &stream)
+        .is_some_and(|present| present.outlet.is(outlet))
+    {
         return;
     }
     let (outlet, credit, wake) = (outlet.clone(), AtomicU64::new(0), Notify::new());
-    let sending = Arc::new(Sending { route, stream, outlet, supply, credit, wake });
+    let sending = Arc::new(Sending {
+        route,
+        stream,
+        outlet,
+        supply,
+        credit,
+        wake,
+    });
     exchange.put_sending(sending.clone());
     exchange.runtime.spawn(async move {
         if let Err(error) = sending.run().await {
@@ -490,7 +631,10 @@ pub fn send_from(exchange: &Exchange, outlet: &Outlet, supply: Supply) {
 
 impl Sending {
     async fn run(&self) -> Result<(), Error> {
-        let header = LaneHeader { route: self.route.clone(), stream: self.stream.clone() };
+        let header = LaneHeader {
+            route: self.route.clone(),
+            stream: self.stream.clone(),
+        };
         let mut lane = self.outlet.link.open_lane(&header).await?;
         let mut extents = self.supply.lane().watch();
         let mut spent = 0;
@@ -498,10 +642,18 @@ impl Sending {
         loop {
             if !offered && let Some(held) = self.supply.held() {
                 let (route, stream) = (self.route.clone(), self.stream.clone());
-                self.outlet.post(Message::Offer { route, stream, held, applied: None });
+                self.outlet.post(Message::Offer {
+                    route,
+                    stream,
+                    held,
+                    applied: None,
+                });
                 offered = true;
             }
-            let due = self.supply.next().filter(|_| spent < self.credit.load(Ordering::Acquire));
+            let due = self
+                .supply
+                .next()
+                .filter(|_| spent < self.credit.load(Ordering::Acquire));
             let Some(at) = due else {
                 tokio::select! {
                     () = self.wake.notified() => {}
@@ -512,7 +664,10 @@ impl Sending {
             };
             for (interval, frame) in self.read(at)? {
                 // A wish may have come in between: what was read is then not what is due.
-                let is_due = self.supply.next().is_some_and(|at| interval.from <= at && at < interval.to);
+                let is_due = self
+                    .supply
+                    .next()
+                    .is_some_and(|at| interval.from <= at && at < interval.to);
                 if !is_due || spent >= self.credit.load(Ordering::Acquire) {
                     break;
                 }
@@ -586,7 +741,10 @@ async fn receive_lane(
         metrics::counter!("culvert_link_received_bytes_total").increment(bytes.len() as u64);
         let frame = Frame::decode(bytes)?;
         if !frame.is_of(&header.stream) {
-            return Err(Error::Overstepped(format!("a frame of another stream on the lane of {}", header.stream)));
+            return Err(Error::Overstepped(format!(
+                "a frame of another stream on the lane of {}",
+                header.stream
+            )));
         }
         match &towards {
             Towards::Sink(delivery) => delivery.frame(frame, &window),
@@ -616,8 +774,16 @@ struct Progress {
 
 impl Window {
     fn open(outlet: Outlet, header: LaneHeader) -> Window {
-        let progress = Mutex::new(Progress { consumed: 0, granted: CREDIT_WINDOW, wished: None });
-        let window = Window { outlet, header, progress };
+        let progress = Mutex::new(Progress {
+            consumed: 0,
+            granted: CREDIT_WINDOW,
+            wished: None,
+        });
+        let window = Window {
+            outlet,
+            header,
+            progress,
+        };
         window.grant(CREDIT_WINDOW);
         window
     }
@@ -686,25 +852,35 @@ impl RelayQueue {
     /// Those of opening its lane.
     pub fn open(outbox: &Outbox, route: &RouteId, stream: &StreamId) -> Result<RelayQueue, outbox::Error> {
         let lane = outbox.lane(&lane_key(route, stream))?;
-        let extent = lane.extent();
+        let Extent { base, durable, .. } = lane.extent();
         let mut machine = Queue::default();
-        machine.restored(extent.map(|held| queue::Held { base: held.base, durable: held.durable, tail: held.durable }));
+        // A queue that was empty does not know where it was: it accepts any place (B1).
+        machine.restored((base < durable).then_some(queue::Held {
+            base,
+            durable,
+            tail: durable,
+        }));
         let (route, stream) = (route.clone(), stream.clone());
-        Ok(RelayQueue { route, stream, lane, machine: Mutex::new(machine), upstream: Mutex::default() })
+        Ok(RelayQueue {
+            route,
+            stream,
+            lane,
+            machine: Mutex::new(machine),
+            upstream: Mutex::default(),
+        })
     }
 
     fn act<R>(&self, step: impl FnOnce(&mut Queue) -> R) -> Result<R, outbox::Error> {
         let mut machine = self.machine.lock();
-        if let Some(extent) = self.lane.extent() {
-            machine.durable(extent.durable);
-        }
+        machine.durable(self.lane.extent().durable);
         let result = step(&mut machine);
         for action in machine.take_actions() {
             match action {
                 queue::Action::Want(at) => self.ask_upstream(at),
                 queue::Action::Trim(below) => self.lane.trim(below)?,
                 queue::Action::Restart(at) => self.lane.restart(at)?,
-                queue::Action::Drop => self.lane.clear()?,
+                // Where it goes on is said by the next frame.
+                queue::Action::Drop => self.lane.restart(Sequence::ZERO)?,
             }
         }
         Ok(result)
@@ -750,7 +926,7 @@ impl RelayQueue {
                                 window.fulfilled();
                                 return Ok(());
                             }
-                            Err(outbox::Error::Full { .. }) => true,
+                            Err(outbox::Error::Full(_)) => true,
                             Err(error) => return Err(error.into()),
                         }
                     }
@@ -776,14 +952,18 @@ impl RelayQueue {
     }
 
     fn held(&self) -> Option<Interval> {
-        self.machine.lock().held().map(|held| Interval::new(held.base, held.tail))
+        self.machine
+            .lock()
+            .held()
+            .map(|held| Interval::new(held.base, held.tail))
     }
 
     fn next(&self) -> Option<Sequence> {
-        self.act(|machine| machine.next_to_send()).unwrap_or_else(|error| {
-            tracing::error!(stream = %self.stream, %error, "relay queue cannot be used");
-            None
-        })
+        self.act(|machine| machine.next_to_send())
+            .unwrap_or_else(|error| {
+                tracing::error!(stream = %self.stream, %error, "relay queue cannot be used");
+                None
+            })
     }
 
     fn sent(&self, interval: Interval) {
@@ -795,8 +975,13 @@ impl RelayQueue {
 fn lane_key(route: &RouteId, stream: &StreamId) -> Vec<u8> {
     let mut key = Vec::from(*b"relay/");
     // A header that came over a link, or was read from this outbox, is within all limits.
-    let header = LaneHeader { route: route.clone(), stream: stream.clone() };
-    header.encode(&mut key).expect("names in a lane header were checked when it was decoded");
+    let header = LaneHeader {
+        route: route.clone(),
+        stream: stream.clone(),
+    };
+    header
+        .encode(&mut key)
+        .expect("names in a lane header were checked when it was decoded");
     key
 }
 
