@@ -17,7 +17,7 @@ impl Dice {
 
     /// A number in `0..end`; `end` must not be 0. The bias for ends this small is below 2^-32.
     pub(super) fn below(&mut self, end: u32) -> u32 {
-        #[expect(clippy::cast_possible_truncation)] // the product's upper half is below `end`
+        // The upper half of the product is below `end`.
         let roll = (((self.next() >> 32) * u64::from(end)) >> 32) as u32;
         roll
     }

@@ -10,7 +10,7 @@ use culvert_proto::{Guard, Position, Sequence, StreamId};
 use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The one shard of `io.culvert.sqlite.SqliteSink`.
 ///
@@ -422,7 +422,7 @@ pub(super) fn unreadable(path: &Path, cause: &rusqlite::Error) -> Error {
 
 /// A transaction that could not even begin to be written is open still, and closing the connection rolls it back.
 /// After an I/O error nobody knows which pages reached the disk: only a new connection can tell.
-fn commit_fault(path: &PathBuf, cause: &rusqlite::Error) -> SinkFault {
+fn commit_fault(path: &Path, cause: &rusqlite::Error) -> SinkFault {
     match cause.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::DiskFull) => {
             Error::of(path, "commit", cause).into()

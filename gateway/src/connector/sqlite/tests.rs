@@ -400,7 +400,7 @@ fn a_file_that_cannot_be_used_is_named_with_its_code() {
     let sql = |path: &Path, sql: &str| Connection::open(path).unwrap().execute_batch(sql).unwrap();
     let used = |path: &Path| deliver(&mut taken(path), &stream(0, 1), 0, 1).unwrap();
     check("CULVERT-S001", &|path| {
-        std::fs::write(path, "not a database, but long enough").unwrap()
+        std::fs::write(path, "not a database, but long enough").unwrap();
     });
     check("CULVERT-S002", &|path| {
         used(path);
