@@ -14,6 +14,8 @@ use super::names::{self, CONNECTOR_NAME_BYTES_MAX};
 use super::reference::Resolver;
 use super::secret::Settings;
 use crate::connector as room;
+use crate::connector::generator::GeneratorConfig;
+use crate::connector::sqlite::SqliteConfig;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -6,8 +6,6 @@ pub mod kafka;
 mod settings;
 pub mod sqlite;
 
-pub use settings::Topics;
-
 /// One thing that is wrong with a connector's configuration. A connector reports all of its mistakes together; the
 /// config room adds file and line.
 #[derive(Clone, Debug, PartialEq, Eq)]

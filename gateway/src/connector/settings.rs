@@ -2,13 +2,27 @@
 //! mistake is collected, and what nobody asked for is a mistake too.
 
 use super::Mistake;
+use culvert_proto::limits;
+use culvert_proto::message::TopicFilter;
 use regex::Regex;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// Keys that every connector may carry and that the config room judges.
-const COMMON: &[&str] = &["name", "connector.class", "tasks.max", "culvert.start"];
+const COMMON: &[&str] = &[
+    "name",
+    "connector.class",
+    "tasks.max",
+    "tasks.max.enforce",
+    "culvert.from",
+    "culvert.via",
+    "culvert.start",
+    "exactly.once.support",
+    "config.action.reload",
+    "offsets.storage.topic",
+];
 
 /// Families of keys that the config room judges.
 const COMMON_PREFIXES: &[&str] = &[
@@ -18,6 +32,7 @@ const COMMON_PREFIXES: &[&str] = &[
     "errors.",
     "transforms",
     "predicates",
+    "transaction.boundary",
 ];
 
 /// The settings of one connector, and what was found wrong with them so far.
@@ -79,22 +94,25 @@ impl<'a> Settings<'a> {
         value
     }
 
+    /// A connector of which only one task makes sense: `why`.
+    pub(super) fn one_task(&mut self, why: &str) {
+        if self.map.get("tasks.max").is_some_and(|tasks| tasks.trim() != "1") {
+            self.mistake("tasks.max", "is not 1", Some(format!("set it to 1: {why}")));
+        }
+    }
+
     /// The topics a sink reads: `topics` or `topics.regex`, exactly one of them.
-    pub(super) fn topics(&mut self) -> Option<Topics> {
+    pub(super) fn topics(&mut self) -> Option<TopicFilter> {
         match (self.text("topics"), self.text("topics.regex")) {
-            (Some(names), None) => self.names("topics", names).map(Topics::Named),
-            (None, Some(pattern)) => self.pattern(pattern).map(Topics::Matching),
+            (Some(names), None) => self.names(names),
+            (None, Some(pattern)) => self.pattern(pattern),
             (Some(_), Some(_)) => {
-                self.mistake(
-                    "topics.regex",
-                    "stands beside topics",
-                    Some("keep one of the two".into()),
-                );
+                self.mistake("topics.regex", "stands beside topics", Some("keep one of the two".into()));
                 None
             }
             (None, None) if self.map.contains_key("topics") || self.map.contains_key("topics.regex") => None,
             (None, None) => {
-                let hint = "for example \"topics\": \"orders,clicks\", or \"topics.regex\": \"site1\\\\..*\"";
+                let hint = "for example \"topics\": \"orders,clicks\", or \"topics.regex\": \"orders-.*\"";
                 self.mistake("topics", "is missing", Some(hint.into()));
                 None
             }
@@ -102,36 +120,30 @@ impl<'a> Settings<'a> {
     }
 
     /// Names between commas, none of them empty, none twice.
-    pub(super) fn names(&mut self, key: &'static str, list: &str) -> Option<Vec<String>> {
-        let names: Vec<String> = list.split(',').map(|name| name.trim().to_owned()).collect();
-        if names.iter().any(String::is_empty) {
-            self.mistake(
-                key,
-                "holds an empty name",
-                Some("names stand between single commas".into()),
-            );
+    fn names(&mut self, list: &str) -> Option<TopicFilter> {
+        let names: Vec<Arc<str>> = list.split(',').map(|name| name.trim().into()).collect();
+        if names.iter().any(|name| name.is_empty()) {
+            self.mistake("topics", "holds an empty name", Some("names stand between single commas".into()));
             return None;
         }
-        if let Some(twice) = names
-            .iter()
-            .enumerate()
-            .find(|(at, name)| names[..*at].contains(name))
-        {
-            self.mistake(key, format!("names {:?} twice", twice.1), None);
+        if let Some((_, twice)) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
+            self.mistake("topics", format!("names {twice:?} twice"), Some("name it once".into()));
             return None;
         }
-        Some(names)
+        Some(TopicFilter { names, pattern: None })
     }
 
-    fn pattern(&mut self, pattern: &str) -> Option<Regex> {
-        // The whole name has to match, as in Kafka Connect (java.util.regex `matches`).
-        match Regex::new(&format!("^(?:{pattern})$")) {
-            Ok(regex) => Some(regex),
-            Err(error) => {
-                self.mistake("topics.regex", format!("is no regular expression: {error}"), None);
-                None
+    fn pattern(&mut self, pattern: &str) -> Option<TopicFilter> {
+        let problem = match Regex::new(pattern) {
+            Ok(_) if pattern.len() <= limits::PATTERN_BYTES_MAX => {
+                return Some(TopicFilter { names: Vec::new(), pattern: Some(pattern.to_owned()) });
             }
-        }
+            Ok(_) => format!("is longer than {} bytes", limits::PATTERN_BYTES_MAX),
+            // The last line says what is wrong; those before it draw where.
+            Err(error) => format!("is no regular expression: {}", error.to_string().lines().last().unwrap_or("")),
+        };
+        self.mistake("topics.regex", problem, Some("for example orders-.*; it has to match the whole name".into()));
+        None
     }
 
     pub(super) fn mistake(&mut self, key: &str, problem: impl Display, hint: Option<String>) {
@@ -167,25 +179,5 @@ impl<'a> Settings<'a> {
             .filter(|(likeness, _)| *likeness > 0.75)
             .max_by(|a, b| a.0.total_cmp(&b.0))
             .map(|(_, known)| known)
-    }
-}
-
-/// Which topics a sink reads.
-#[derive(Clone, Debug)]
-pub enum Topics {
-    /// These and no others.
-    Named(Vec<String>),
-    /// Every topic whose whole name matches, also those that come later.
-    Matching(Regex),
-}
-
-impl Topics {
-    /// Whether `topic` is one of them.
-    #[must_use]
-    pub fn contains(&self, topic: &str) -> bool {
-        match self {
-            Topics::Named(names) => names.iter().any(|name| name == topic),
-            Topics::Matching(pattern) => pattern.is_match(topic),
-        }
     }
 }

@@ -56,6 +56,7 @@ impl GeneratorConfig {
                 rate.is_finite() && *rate > 0.0
             }),
         };
+        settings.one_task("one task makes all partitions");
         let mistakes = settings.finish();
         if mistakes.is_empty() {
             Ok(config)

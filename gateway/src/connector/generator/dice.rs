@@ -18,8 +18,7 @@ impl Dice {
     /// A number in `0..end`; `end` must not be 0. The bias for ends this small is below 2^-32.
     pub(super) fn below(&mut self, end: u32) -> u32 {
         // The upper half of the product is below `end`.
-        let roll = (((self.next() >> 32) * u64::from(end)) >> 32) as u32;
-        roll
+        (((self.next() >> 32) * u64::from(end)) >> 32) as u32
     }
 
     /// One of `choices`, which must not be empty.

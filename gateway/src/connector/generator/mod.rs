@@ -20,7 +20,7 @@ mod source;
 mod tests;
 
 pub use config::GeneratorConfig;
-pub use source::GeneratorSource;
+pub use source::{GeneratorReader, GeneratorSource};
 
 /// A place was asked for that this generator does not make.
 pub const PLACE_GONE: &str = "CULVERT-S101";

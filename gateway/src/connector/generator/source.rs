@@ -3,8 +3,10 @@
 use super::config::GeneratorConfig;
 use super::records::{Format, Generator, Recipe};
 use super::{HISTORY_CHANGED, PLACE_GONE};
-use crate::flow::{Halt, Intake, Place, Slot, Source, SourceFault};
+use crate::flow::{Halt, Intake, Place, Reader, Slot, Source, SourceFault};
+use culvert_proto::record::RecordRef;
 use culvert_proto::{Guard, Lineage, Sequence, StreamId};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use xxhash_rust::xxh3::xxh3_128;
@@ -49,8 +51,7 @@ const POLL_RECORDS_MAX: u64 = 1_000;
 impl GeneratorSource {
     /// The source of `config` at `site`.
     #[must_use]
-    pub fn new(config: &GeneratorConfig, site: &str) -> GeneratorSource {
-        let site: Arc<str> = site.into();
+    pub fn new(config: &GeneratorConfig, site: Arc<str>) -> GeneratorSource {
         let lineage = lineage(&config.name, &config.recipe);
         let stream = |partition| Stream {
             id: StreamId {
@@ -179,6 +180,44 @@ impl Source for GeneratorSource {
     }
 
     fn close(&mut self) {}
+}
+
+/// Makes the records of a generator once more, for `prove`. Knows its one topic.
+pub struct GeneratorReader {
+    generator: Generator,
+    config: GeneratorConfig,
+}
+
+impl GeneratorReader {
+    /// A reader of what `config` makes.
+    #[must_use]
+    pub fn new(config: GeneratorConfig) -> GeneratorReader {
+        GeneratorReader { generator: Generator::new(config.recipe), config }
+    }
+}
+
+/// Without `to` a generator without `count` is read to its end, which is far: the reader is then told to stop.
+impl Reader for GeneratorReader {
+    fn read(
+        &mut self,
+        topic: &str,
+        partition: u32,
+        from: Sequence,
+        to: Option<Sequence>,
+        each: &mut dyn FnMut(Sequence, &RecordRef<'_>) -> ControlFlow<()>,
+    ) -> Result<(), SourceFault> {
+        if topic != &*self.config.topic || partition >= self.config.partitions.get() {
+            let name = &self.config.name;
+            return Err(SourceFault::Retry(format!("generator {name} does not make {topic}/{partition}")));
+        }
+        let to = to.map_or(u64::MAX, |to| to.0).min(end(self.config.count));
+        for index in from.0..to {
+            if each(Sequence(index), &self.generator.record(partition, index)).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Stream {

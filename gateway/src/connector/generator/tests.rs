@@ -1,10 +1,11 @@
 use super::mark::{self, Mark, Reading};
 use super::records::{Fault, Format, Generator, Kind, Recipe};
-use super::{GeneratorConfig, GeneratorSource, HISTORY_CHANGED, PLACE_GONE};
-use crate::flow::{Halt, Intake, Place, Slot, Source};
+use super::{GeneratorConfig, GeneratorReader, GeneratorSource, HISTORY_CHANGED, PLACE_GONE};
+use crate::flow::{Halt, Intake, Place, Reader, Slot, Source};
 use culvert_proto::record::RecordRef;
 use culvert_proto::{Guard, Sequence, StreamId};
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 const AVRO: Format = Format::Avro { schema_id: 42 };
@@ -215,13 +216,13 @@ fn every_mistake_of_a_configuration_is_reported_with_what_would_be_valid() {
         ("faults", "1.5"),
         ("format", "xml"),
         ("cuont", "5"),
-        ("tasks.max", "1"),
+        ("tasks.max", "2"),
         ("errors.tolerance", "all"),
     ])
     .unwrap_err();
     let keys: Vec<&str> = mistakes.iter().map(|mistake| mistake.key.as_str()).collect();
-    assert_eq!(keys, ["format", "kind", "faults", "partitions", "rate", "cuont"]);
-    assert_eq!(mistakes[5].hint.as_deref(), Some("did you mean count?"));
+    assert_eq!(keys, ["format", "kind", "faults", "partitions", "rate", "tasks.max", "cuont"]);
+    assert_eq!(mistakes[6].hint.as_deref(), Some("did you mean count?"));
     assert!(
         mistakes.iter().all(|mistake| mistake.hint.is_some()),
         "{mistakes:?}"
@@ -265,7 +266,7 @@ impl Intake for Heard {
 const NOW: Duration = Duration::ZERO;
 
 fn source(settings: &[(&str, &str)]) -> (GeneratorSource, Heard) {
-    let mut source = GeneratorSource::new(&config(settings).unwrap(), "site1");
+    let mut source = GeneratorSource::new(&config(settings).unwrap(), "site1".into());
     let mut heard = Heard::default();
     source.poll(NOW, &mut heard).unwrap();
     (source, heard)
@@ -316,6 +317,27 @@ fn a_seek_to_any_place_reads_the_same_records_again_and_knows_the_one_before() {
         heard.records.clear();
     }
     assert!(heard.halted.is_empty());
+}
+
+#[test]
+fn the_reader_makes_what_the_source_made() {
+    let settings = [("count", "50"), ("partitions", "2"), ("kind", "clicks")];
+    let (mut source, mut heard) = source(&settings);
+    source.seek(Slot(1), Place::Earliest).unwrap();
+    source.poll(NOW, &mut heard).unwrap();
+    let mut reader = GeneratorReader::new(config(&settings).unwrap());
+    for (from, to, stop_after) in [(0, None, 50), (10, Some(30), 50), (49, Some(99), 50), (5, None, 3)] {
+        let mut read = Vec::new();
+        reader
+            .read("clicks", 1, Sequence(from), to.map(Sequence), &mut |sequence, record| {
+                read.push((Slot(1), sequence, record.value.unwrap().to_vec(), record.crc32c()));
+                if read.len() == stop_after { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })
+            .unwrap();
+        let made = heard.records.iter().filter(|r| r.1.0 >= from && r.1.0 < to.unwrap_or(50)).take(stop_after);
+        assert!(read.iter().eq(made), "{from} {to:?}");
+    }
+    assert!(reader.read("clicks", 2, Sequence(0), None, &mut |_, _| ControlFlow::Continue(())).is_err());
 }
 
 #[test]
@@ -382,7 +404,7 @@ fn another_recipe_or_name_is_another_stream() {
             .collect();
         let config = GeneratorConfig::from_map(name, &map).unwrap();
         let mut heard = Heard::default();
-        GeneratorSource::new(&config, "site1")
+        GeneratorSource::new(&config, "site1".into())
             .poll(NOW, &mut heard)
             .unwrap();
         heard.streams[0].1.lineage_hex()

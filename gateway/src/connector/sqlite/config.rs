@@ -1,8 +1,9 @@
 //! The settings of `io.culvert.sqlite.SqliteSink`.
 
+use crate::connector::Mistake;
 use crate::connector::settings::Settings;
-use crate::connector::{Mistake, Topics};
 use culvert_proto::StreamId;
+use culvert_proto::message::TopicFilter;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,14 +12,10 @@ use std::time::Duration;
 /// A checked configuration of a SQLite sink.
 #[derive(Clone, Debug)]
 pub struct SqliteConfig {
-    /// The connector's name.
+    /// The connector's name, which is what the file knows its route by.
     pub name: Arc<str>,
     /// `topics` or `topics.regex`: what it reads.
-    pub topics: Topics,
-    /// `culvert.from`: the site whose topics they are. Absent: this site's own.
-    pub from: Option<Arc<str>>,
-    /// `culvert.via`: the sites that relay, nearest to the origin first. Needs `culvert.from`.
-    pub via: Vec<String>,
+    pub topics: TopicFilter,
     /// `sqlite.path`: the file, made when it is not there. A relative path is one below the working directory.
     pub path: PathBuf,
     /// `sqlite.table`: which table a stream's records go to. Default `${topic}`.
@@ -36,14 +33,6 @@ impl SqliteConfig {
     pub fn from_map(name: &str, map: &BTreeMap<String, String>) -> Result<SqliteConfig, Vec<Mistake>> {
         let mut settings = Settings::new(map);
         let topics = settings.topics();
-        let (from, via) = (settings.text("culvert.from"), settings.text("culvert.via"));
-        if let (None, Some(_)) = (from, via) {
-            let hint = "name the origin's site in culvert.from".to_owned();
-            settings.mistake("culvert.via", "stands without culvert.from", Some(hint));
-        }
-        let via = via
-            .and_then(|list| settings.names("culvert.via", list))
-            .unwrap_or_default();
         let path = settings.required("sqlite.path", "/var/lib/culvert/orders.db");
         let table = settings.text("sqlite.table").unwrap_or("${topic}");
         let table = TablePattern::parse(table).map_err(|(problem, hint)| {
@@ -51,16 +40,11 @@ impl SqliteConfig {
         });
         let valid = "a number of milliseconds up to 600000";
         let busy_ms = settings.parsed("sqlite.busy.timeout.ms", valid, |wait: &u64| *wait <= 600_000);
-        if map.get("tasks.max").is_some_and(|tasks| tasks.trim() != "1") {
-            let hint = "set it to 1: a SQLite file has one writer at a time".to_owned();
-            settings.mistake("tasks.max", "is not 1", Some(hint));
-        }
+        settings.one_task("a SQLite file has one writer at a time");
         match (settings.finish(), topics, path, table) {
             (mistakes, Some(topics), Some(path), Ok(table)) if mistakes.is_empty() => Ok(SqliteConfig {
                 name: name.into(),
                 topics,
-                from: from.map(Arc::from),
-                via,
                 path: path.into(),
                 table,
                 busy_wait: Duration::from_millis(busy_ms.unwrap_or(5_000)),

@@ -23,7 +23,7 @@ pub struct SqliteReader {
 pub struct Held(Stored);
 
 impl Held {
-    /// The route it was delivered by, as text.
+    /// The route it was delivered by: the connector's name.
     #[must_use]
     pub fn route(&self) -> &str {
         &self.0.route

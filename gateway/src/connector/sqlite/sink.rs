@@ -5,7 +5,6 @@ use super::error::Error;
 use super::schema::{self, NUMBER_MAX, SELECT_POSITIONS, Stored};
 use crate::flow::{Sink, SinkFault};
 use culvert_proto::record::RecordRef;
-use culvert_proto::stream::RouteId;
 use culvert_proto::{Guard, Position, Sequence, StreamId};
 use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 use std::collections::HashMap;
@@ -17,19 +16,14 @@ use std::path::Path;
 /// A record SQLite cannot hold is refused alone; the records before it in the same call stay in the open write.
 pub struct SqliteSink {
     config: SqliteConfig,
-    route: RouteId,
     shard: Option<Shard>,
 }
 
 impl SqliteSink {
-    /// The sink of `config` as route `route`. Nothing is opened before [`Sink::take`].
+    /// The sink of `config`. Nothing is opened before [`Sink::take`].
     #[must_use]
-    pub fn new(config: SqliteConfig, route: RouteId) -> SqliteSink {
-        SqliteSink {
-            config,
-            route,
-            shard: None,
-        }
+    pub fn new(config: SqliteConfig) -> SqliteSink {
+        SqliteSink { config, shard: None }
     }
 
     #[cfg(test)]
@@ -60,7 +54,7 @@ impl SqliteSink {
 impl Sink for SqliteSink {
     fn take(&mut self) -> Result<Vec<(StreamId, Position)>, SinkFault> {
         self.shard = None;
-        let shard = Shard::take(&self.config, &self.route)?;
+        let shard = Shard::take(&self.config)?;
         let positions = shard
             .streams
             .iter()
@@ -87,7 +81,6 @@ impl Sink for SqliteSink {
 struct Shard {
     connection: Connection,
     config: SqliteConfig,
-    route: RouteId,
     /// The file behind the connection, to notice when another one lies at the path.
     file: (u64, u64),
     writer: [u8; 16],
@@ -112,7 +105,7 @@ struct Held {
 
 impl Shard {
     /// Fences every earlier writer, then reads the positions, in one transaction (C1).
-    fn take(config: &SqliteConfig, route: &RouteId) -> Result<Shard, Error> {
+    fn take(config: &SqliteConfig) -> Result<Shard, Error> {
         let connection = open(config)?;
         let writer = rand::random();
         let sql = |cause: rusqlite::Error| Error::of(&config.path, "take the shard", &cause);
@@ -122,10 +115,10 @@ impl Shard {
             .execute(
                 "INSERT INTO culvert_route (route, writer) VALUES (?, ?)
                  ON CONFLICT DO UPDATE SET writer = excluded.writer",
-                params![route.0, writer],
+                params![config.name, writer],
             )
             .map_err(sql)?;
-        let stored = positions(&connection, route).map_err(|cause| unreadable(&config.path, &cause))?;
+        let stored = positions(&connection, &config.name).map_err(|cause| unreadable(&config.path, &cause))?;
         connection.execute_batch("COMMIT").map_err(sql)?;
         let streams = stored
             .into_iter()
@@ -134,7 +127,6 @@ impl Shard {
         Ok(Shard {
             connection,
             config: config.clone(),
-            route: route.clone(),
             file: file_at(&config.path)?,
             writer,
             streams,
@@ -181,7 +173,7 @@ impl Shard {
             .connection
             .prepare_cached("SELECT 1 FROM culvert_route WHERE route = ? AND writer = ?")
             .map_err(sql)?;
-        if !mine.exists(params![self.route.0, self.writer]).map_err(sql)? {
+        if !mine.exists(params![self.config.name, self.writer]).map_err(sql)? {
             return Err(SinkFault::Fenced(format!(
                 "database {}: route {} was taken",
                 path.display(),
@@ -271,7 +263,7 @@ impl Shard {
     fn insert(&mut self, stream: &StreamId, position: &Position) -> Result<&mut Held, SinkFault> {
         let path = &self.config.path;
         let table = self.config.table.table(stream);
-        let route = self.route.to_string();
+        let route = self.config.name.to_string();
         let mut stored = Stored {
             number: 0,
             route,
@@ -397,12 +389,12 @@ fn open(config: &SqliteConfig) -> Result<Connection, Error> {
 }
 
 /// The streams of `route`, each in its highest incarnation.
-fn positions(connection: &Connection, route: &RouteId) -> rusqlite::Result<Vec<Stored>> {
+fn positions(connection: &Connection, route: &str) -> rusqlite::Result<Vec<Stored>> {
     let mut newest: HashMap<StreamId, Stored> = HashMap::new();
     let mut select = connection.prepare(&format!(
         "{SELECT_POSITIONS} WHERE route = ? ORDER BY incarnation"
     ))?;
-    for stored in select.query_map([&route.0], Stored::from_row)? {
+    for stored in select.query_map([route], Stored::from_row)? {
         let stored = stored?;
         newest.insert(stored.stream.clone(), stored);
     }

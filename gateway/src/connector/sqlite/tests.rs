@@ -2,7 +2,6 @@ use super::{Error, SqliteConfig, SqliteReader, SqliteSink};
 use crate::flow::{Reader, Sink, SinkFault};
 use culvert_proto::digest::{self, Digest};
 use culvert_proto::record::{Headers, HeadersBuf, RecordRef};
-use culvert_proto::stream::RouteId;
 use culvert_proto::{Guard, Lineage, Position, Sequence, StreamId};
 use rusqlite::Connection;
 use std::collections::BTreeMap;
@@ -25,7 +24,7 @@ fn config(path: &Path, more: &[(&str, &str)]) -> SqliteConfig {
 }
 
 fn sink(path: &Path) -> SqliteSink {
-    SqliteSink::new(config(path, &[]), RouteId::new("site3", "store"))
+    SqliteSink::new(config(path, &[]))
 }
 
 fn taken(path: &Path) -> SqliteSink {
@@ -229,7 +228,7 @@ fn two_routes_share_a_file_and_do_not_fence_each_other() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("t.db");
     let mut one = taken(&path);
-    let mut other = SqliteSink::new(config(&path, &[]), RouteId::new("site3", "other"));
+    let mut other = SqliteSink::new(SqliteConfig { name: "other".into(), ..config(&path, &[]) });
     other.take().unwrap();
     deliver(&mut one, &stream(0, 1), 0, 2).unwrap();
     deliver(&mut other, &stream(0, 1), 0, 2).unwrap();
@@ -423,7 +422,7 @@ fn a_file_that_cannot_be_used_is_named_with_its_code() {
         sql(path, "UPDATE culvert_schema SET version = 2");
     });
     check("CULVERT-S005", &|path| {
-        sql(path, "CREATE TABLE orders (id INTEGER)")
+        sql(path, "CREATE TABLE orders (id INTEGER)");
     });
     check("CULVERT-S006", &|path| {
         used(path);
@@ -458,7 +457,7 @@ fn the_table_follows_the_pattern_whatever_a_topic_is_called() {
     let held = &SqliteReader::open(&path).unwrap().streams().unwrap()[0];
     assert_eq!(
         (held.table(), held.route()),
-        ("site1.\"orders\" 4", "site3/store")
+        ("site1.\"orders\" 4", "store")
     );
 }
 
@@ -484,7 +483,7 @@ fn every_mistake_of_a_configuration_is_reported_with_what_would_be_valid() {
     let map = [
         ("topics", "a,,b"),
         ("topics.regex", "("),
-        ("culvert.via", "site2"),
+        ("culvert.from", "site2"),
         ("sqlite.table", "${tpoic}"),
         ("sqlite.busy.timeout.ms", "long"),
         ("sqlite.pth", "x"),
@@ -500,7 +499,6 @@ fn every_mistake_of_a_configuration_is_reported_with_what_would_be_valid() {
         keys,
         [
             "topics.regex",
-            "culvert.via",
             "sqlite.path",
             "sqlite.table",
             "sqlite.busy.timeout.ms",
@@ -508,7 +506,7 @@ fn every_mistake_of_a_configuration_is_reported_with_what_would_be_valid() {
             "sqlite.pth"
         ]
     );
-    assert_eq!(mistakes[6].hint.as_deref(), Some("did you mean sqlite.path?"));
+    assert_eq!(mistakes[5].hint.as_deref(), Some("did you mean sqlite.path?"));
     assert!(
         mistakes.iter().all(|mistake| mistake.hint.is_some()),
         "{mistakes:?}"
