@@ -16,6 +16,8 @@ use super::secret::Settings;
 use crate::connector as room;
 use crate::connector::generator::GeneratorConfig;
 use crate::connector::sqlite::SqliteConfig;
+use crate::connector::generator::GeneratorConfig;
+use crate::connector::sqlite::SqliteConfig;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -65,19 +67,19 @@ pub enum Checked {
     /// `io.culvert.kafka.KafkaSink`.
     KafkaSink(Settings),
     /// `io.culvert.generator.GeneratorSource`.
-    GeneratorSource(Settings),
+    GeneratorSource(GeneratorConfig),
     /// `io.culvert.sqlite.SqliteSink`.
-    SqliteSink(Settings),
+    SqliteSink(SqliteConfig),
 }
 
 impl Checked {
     /// Hands the settings to the room of their class.
-    fn of(class: Class, _name: &str, settings: Settings) -> Result<Checked, Vec<room::Mistake>> {
+    fn of(class: Class, name: &str, settings: &Settings) -> Result<Checked, Vec<room::Mistake>> {
         Ok(match class {
-            Class::KafkaSource => Checked::KafkaSource(settings),
-            Class::KafkaSink => Checked::KafkaSink(settings),
-            Class::GeneratorSource => Checked::GeneratorSource(settings),
-            Class::SqliteSink => Checked::SqliteSink(settings),
+            Class::KafkaSource => Checked::KafkaSource(settings.clone()),
+            Class::KafkaSink => Checked::KafkaSink(settings.clone()),
+            Class::GeneratorSource => Checked::GeneratorSource(GeneratorConfig::from_map(name, &settings.expose())?),
+            Class::SqliteSink => Checked::SqliteSink(SqliteConfig::from_map(name, &settings.expose())?),
         })
     }
 
@@ -553,7 +555,7 @@ impl<'a> Definition<'a> {
         if class.is_kafka() {
             self.settings.default_to("kafka.", around.kafka);
         }
-        let checked = match Checked::of(class, &self.name, self.settings.clone()) {
+        let checked = match Checked::of(class, &self.name, &self.settings) {
             Ok(checked) => checked,
             Err(mistakes) => {
                 mistakes
