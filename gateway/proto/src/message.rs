@@ -157,6 +157,8 @@ messages! {
         route: RouteId,
         /// The stream.
         stream: StreamId,
+        /// Who committed it: counts only from the writer that answered the origin's last question.
+        writer: u128,
         /// Committed at the sink.
         position: Position,
     }

@@ -167,6 +167,7 @@ fn what_is_above_a_limit_is_not_written() {
     });
     position.at = Sequence::ZERO;
     refuse(Message::PositionIs {
+        writer: 1,
         route,
         stream,
         position,
@@ -249,10 +250,13 @@ fn message() -> impl Strategy<Value = Message> {
             stream,
             bytes
         }),
-        (route(), stream(), position()).prop_map(|(route, stream, position)| Message::PositionIs {
-            route,
-            stream,
-            position
+        (route(), stream(), any::<u128>(), position()).prop_map(|(route, stream, writer, position)| {
+            Message::PositionIs {
+                writer,
+                route,
+                stream,
+                position,
+            }
         }),
         (any::<u128>(), route(), vec_of(stream(), 0..4)).prop_map(|(nonce, route, streams)| Message::Ask {
             nonce,
