@@ -275,8 +275,7 @@ mod tests {
         };
         let mut log = Vec::new();
         for codec in ALL {
-            let mut builder = BatchBuilder::default();
-            builder.begin(0, Sequence(10));
+            let mut builder = BatchBuilder::new(0, Sequence(10));
             (10..13).for_each(|at| builder.push(Sequence(at), &record).unwrap());
             let batch = builder
                 .finish(Sequence(13), 1, 0, codec, &Codecs::default())
@@ -308,8 +307,7 @@ mod tests {
             value: Some(b"x"),
             headers: Headers::NONE,
         };
-        let mut builder = BatchBuilder::default();
-        builder.begin(0, Sequence(0));
+        let mut builder = BatchBuilder::new(0, Sequence(0));
         builder.push(Sequence(0), &record).unwrap();
         let batch = builder
             .finish(Sequence(1), 1, 0, Codec::Gzip, &Codecs::default())

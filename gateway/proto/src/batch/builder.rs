@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 ///
 /// Each record is written once, straight into the buffer that becomes the batch; no record costs an allocation. The
 /// buffer may begin with room for a header of the caller's, so that batch and header end in one piece of memory.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct BatchBuilder {
     /// Room, batch header (zeros until the end), records.
     buffer: Vec<u8>,
@@ -25,6 +25,22 @@ pub struct BatchBuilder {
 }
 
 impl BatchBuilder {
+    /// A batch that begins at `base`, behind `room` bytes for the caller.
+    #[must_use]
+    pub fn new(room: usize, base: Sequence) -> BatchBuilder {
+        let mut builder = BatchBuilder {
+            buffer: Vec::new(),
+            room,
+            base,
+            last: None,
+            count: 0,
+            base_timestamp: -1,
+            max_timestamp: -1,
+        };
+        builder.begin(room, base);
+        builder
+    }
+
     /// Begins a batch at `base`, behind `room` bytes for the caller. What was open is forgotten.
     pub fn begin(&mut self, room: usize, base: Sequence) {
         self.buffer.clear();
@@ -33,6 +49,8 @@ impl BatchBuilder {
         self.base = base;
         self.last = None;
         self.count = 0;
+        self.base_timestamp = -1;
+        self.max_timestamp = -1;
     }
 
     /// How many records are in it.
@@ -86,8 +104,8 @@ impl BatchBuilder {
     /// Ends the batch: room, header and records in one piece, with `spare` bytes of capacity behind. `to` is the
     /// first place behind the batch; one too far for the format's 32 bits is written as the furthest it can say.
     ///
-    /// Records that compression would make larger are left as they are. Before the next [`BatchBuilder::push`]
-    /// comes [`BatchBuilder::begin`].
+    /// Records that compression would make larger are left as they are. The next batch begins at `to`, unless
+    /// [`BatchBuilder::begin`] says otherwise.
     ///
     /// # Errors
     /// When the codec is missing. The batch is then still open, and can be finished with another one.
@@ -104,8 +122,9 @@ impl BatchBuilder {
             None => (self.take_buffer(spare), Codec::None),
         };
         let last_delta = i32::try_from(to.since(self.base).saturating_sub(1)).unwrap_or(i32::MAX);
-        self.write_header(&mut batch[self.room..], last_delta, epoch, codec)?;
-        Ok(batch)
+        let written = self.write_header(&mut batch[self.room..], last_delta, epoch, codec);
+        self.begin(self.room, to);
+        written.map(|()| batch)
     }
 
     /// Room, empty header and compressed records, if that is smaller.

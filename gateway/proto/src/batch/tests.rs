@@ -59,8 +59,7 @@ fn golden_headers() -> (HeadersBuf, HeadersBuf) {
 #[test]
 fn a_batch_is_written_as_kip_98_says() {
     let (first, second) = golden_headers();
-    let mut builder = BatchBuilder::default();
-    builder.begin(0, Sequence(1000));
+    let mut builder = BatchBuilder::new(0, Sequence(1000));
     let record = RecordRef {
         timestamp: 100,
         key: Some(b"k"),
@@ -194,8 +193,7 @@ fn what_does_not_fit_is_refused_and_leaves_the_batch_as_it_was() {
         value: Some(b"v"),
         headers: crate::record::Headers::NONE,
     };
-    let mut builder = BatchBuilder::default();
-    builder.begin(3, Sequence(10));
+    let mut builder = BatchBuilder::new(3, Sequence(10));
     builder.push(Sequence(11), &plain).unwrap();
     let before = builder.records_bytes();
     let huge = vec![0; crate::limits::RECORD_BYTES_MAX + 1];
@@ -240,8 +238,7 @@ fn what_does_not_fit_is_refused_and_leaves_the_batch_as_it_was() {
 proptest! {
     #[test]
     fn records_are_read_back(records in records(), base in 0..u64::MAX / 4, behind in 0u64..1000) {
-        let mut builder = BatchBuilder::default();
-        builder.begin(0, Sequence(base));
+        let mut builder = BatchBuilder::new(0, Sequence(base));
         let mut at = base;
         let mut expected = Vec::new();
         for record in &records {

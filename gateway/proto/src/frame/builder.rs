@@ -13,6 +13,9 @@ use crate::wire::Malformed;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
+/// Bytes of one record's guard.
+const GUARD_BYTES: usize = 4;
+
 /// The frames of one stream, one behind the other: each begins where the one before it ended, with the guard of the
 /// last record before it, so that no gap can come from here.
 ///
@@ -64,7 +67,7 @@ impl FrameBuilder {
             confirmed: Sequence::ZERO,
             holes: 0,
             holes_unconfirmed: 0,
-            batch: BatchBuilder::default(),
+            batch: BatchBuilder::new(0, from),
             guards: Vec::new(),
         };
         builder.restart(from, guard);
@@ -73,6 +76,11 @@ impl FrameBuilder {
 
     /// Forgets the open frame and goes on at another place, as after a seek.
     pub fn restart(&mut self, from: Sequence, guard: Guard) {
+        self.confirmed = Sequence::ZERO;
+        self.open(from, guard);
+    }
+
+    fn open(&mut self, from: Sequence, guard: Guard) {
         self.from = from;
         self.to = from;
         self.epoch = guard.epoch;
@@ -93,7 +101,7 @@ impl FrameBuilder {
     /// How many records are in the open frame.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.batch.count() as usize
+        self.guards.len() / GUARD_BYTES
     }
 
     /// Bytes of the records in the open frame, not compressed.
@@ -184,7 +192,7 @@ impl FrameBuilder {
         self.write_head(&mut bytes, &header)?;
         let crc = crc32c(&bytes);
         bytes.extend_from_slice(&crc.to_be_bytes());
-        self.restart(self.to, self.guard);
+        self.open(self.to, self.guard);
         Ok(Some(Frame {
             bytes: Bytes::from(bytes),
             header,
@@ -277,7 +285,7 @@ impl FrameBuilder {
 
     /// Fills the room before the batch. What is in `bytes` lacks the checksum only.
     fn write_head(&self, bytes: &mut [u8], header: &Header) -> Result<(), Malformed> {
-        let size = bytes.len(); // without the length, with the checksum: the same
+        let size = bytes.len(); // not the length before it, but the checksum to come: 4 bytes each
         let max = limits::FRAME_BYTES_MAX;
         let too_large = Malformed::TooLarge {
             what: "frame",
@@ -296,7 +304,8 @@ impl FrameBuilder {
         header.interval.put(&mut head, "frame interval")?;
         header.epoch.put(&mut head, "frame epoch")?;
         header.guard_from.put(&mut head, "frame guard")?;
-        self.batch.count().put(&mut head, "frame count")?;
+        let count = u32::try_from(header.count).map_err(|_| too_large)?;
+        count.put(&mut head, "frame count")?;
         let stream_length = u16::try_from(self.stream.len()).map_err(|_| too_large)?;
         stream_length.put(&mut head, "frame stream")?;
         head.extend_from_slice(&self.stream);

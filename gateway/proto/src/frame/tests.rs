@@ -242,6 +242,27 @@ fn a_frame_is_full_at_its_bytes_or_its_records_and_a_large_record_travels_alone(
     );
 }
 
+#[test]
+fn a_seek_forgets_the_open_frame_and_what_was_confirmed() {
+    let far = Sequence(10 + 2 * limits::HOLE_MAX);
+    let mut builder = builder(10);
+    builder.confirm_hole(far);
+    assert_eq!(builder.push(Sequence(12), 7, &record(b"v")).unwrap(), Push::Taken);
+    let elsewhere = Guard { epoch: 9, crc: 1 };
+    builder.restart(Sequence(5), elsewhere);
+    assert!(builder.interval().is_empty() && builder.count() == 0);
+    assert!(
+        builder.push(far, 9, &record(b"v")).is_err(),
+        "that was confirmed of another place"
+    );
+    assert_eq!(builder.push(Sequence(6), 9, &record(b"v")).unwrap(), Push::Taken);
+    let frame = finish(&mut builder);
+    assert_eq!(
+        (frame.interval().from, frame.guard_from(), frame.count()),
+        (Sequence(5), elsewhere, 1)
+    );
+}
+
 /// Position poisoning: places that were not seen to be empty are not skipped by the million.
 #[test]
 fn a_large_hole_needs_the_sources_word() {

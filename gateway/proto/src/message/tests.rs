@@ -1,4 +1,6 @@
+use super::envelope::BODY_VERSION;
 use super::*;
+use crate::checksum::crc32c;
 use crate::stream::Lineage;
 use alloc::vec;
 use proptest::prelude::*;
