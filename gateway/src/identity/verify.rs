@@ -114,7 +114,8 @@ pub(super) fn listed(names: &[&str]) -> String {
 
 fn refusal(error: &webpki::Error, side: Side) -> Refusal {
     match error {
-        webpki::Error::UnknownIssuer => Refusal::Authority,
+        // An authority of the same name with another key is another authority.
+        webpki::Error::UnknownIssuer | webpki::Error::InvalidSignatureForPublicKey => Refusal::Authority,
         webpki::Error::CertExpired { not_after, .. } => Refusal::Expired {
             not_after: moment(*not_after),
         },

@@ -77,14 +77,16 @@ impl Dialler {
         }
     }
 
-    /// Hands the session to the room and waits until it has decided about it.
+    /// Hands the session to the room and waits until it has decided about it. Answers whether the room is there.
     async fn announce(&self, link: Link) -> bool {
         let (decided, decision) = oneshot::channel();
         let news = News::Established {
             link,
             decided: Some(decided),
         };
-        self.news.send(news).await.is_ok() && decision.await.is_ok()
+        let heard = self.news.send(news).await.is_ok();
+        let _ = decision.await; // dropped, not sent: there is nothing to say
+        heard
     }
 
     async fn attempt(&self, address: &str, nth: usize, longest: Duration) -> Result<Link, Reason> {

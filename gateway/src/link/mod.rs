@@ -160,6 +160,8 @@ struct Local {
     links: RwLock<Vec<Link>>,
     /// The last dial of each site that failed, while it is not linked.
     unreached: Mutex<BTreeMap<Arc<str>, Reason>>,
+    /// Why the last caller was not let in.
+    last_turned_away: Mutex<Option<Reason>>,
 }
 
 /// What can change while the room runs.
@@ -293,6 +295,7 @@ impl Links {
             changed: Notify::new(),
             links: RwLock::new(Vec::new()),
             unreached: Mutex::new(BTreeMap::new()),
+            last_turned_away: Mutex::new(None),
         });
         let (events, received) = mpsc::channel(64);
         let links = Links {
@@ -362,7 +365,10 @@ impl Links {
                 address,
                 reason,
             } => self.unreached(site, &address, reason),
-            News::TurnedAway { address, reason } => turned_away(address, &reason),
+            News::TurnedAway { address, reason } => {
+                turned_away(address, &reason);
+                *self.local.last_turned_away.lock() = Some(reason);
+            }
         }
     }
 
@@ -565,6 +571,12 @@ impl Handle {
     #[must_use]
     pub fn unreached(&self) -> BTreeMap<Arc<str>, Reason> {
         self.0.unreached.lock().clone()
+    }
+
+    /// Why the last caller was not let in, if any was turned away.
+    #[must_use]
+    pub fn last_turned_away(&self) -> Option<Reason> {
+        self.0.last_turned_away.lock().clone()
     }
 
     /// Our own certificate as it is in use, for status and for the alarm before it ends.

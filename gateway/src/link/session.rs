@@ -208,6 +208,14 @@ impl Link {
         &self.0.chain
     }
 
+    /// Sends bytes where messages belong.
+    #[cfg(test)]
+    pub(super) async fn send_raw(&self, bytes: &[u8]) {
+        let mut outgoing = self.0.outgoing.lock().await;
+        outgoing.pending = bytes.to_vec().into();
+        let _ = outgoing.flush().await;
+    }
+
     fn reason_of(&self, error: &quinn::ConnectionError) -> Reason {
         self.0
             .closed_for

@@ -131,6 +131,10 @@ impl Gateway {
 
     pub(super) fn speaking(options: Options, versions: RangeInclusive<u16>) -> Gateway {
         let (links, events) = Links::speaking(options, versions).unwrap();
+        Gateway::run(links, events)
+    }
+
+    pub(super) fn run(links: Links, events: mpsc::Receiver<Event>) -> Gateway {
         let handle = links.handle();
         let (stop, stopped) = oneshot::channel::<()>();
         let room = tokio::spawn(links.run(async {

@@ -164,7 +164,7 @@ async fn certificates_change_while_frames_flow_and_none_is_lost() {
     let (north, south, here, there) = bench.pair().await;
     let mut sender = here.open_lane(&lane("orders")).await.unwrap();
     let (_, mut receiver) = soon("a lane", there.accept_lane()).await.unwrap();
-    let (renewed, mut seen) = tokio::sync::watch::channel(0);
+    let (renewed, mut seen) = watch::channel(0);
     let sending = tokio::spawn(async move {
         let mut sent = 0;
         while *seen.borrow_and_update() < 20 || sent < 200 {
@@ -229,30 +229,42 @@ async fn when_both_dial_exactly_one_session_stays() {
         let (mut last_here, mut last_there) = (north.up().await, south.up().await);
         // Whatever comes after is a replacement; in the end both hold the two ends of one session.
         soon("agreement", async {
-            loop {
-                let message = numbered(rand::random::<u32>().into());
-                if last_here.send(&message).await.is_ok()
-                    && let Ok(Ok(got)) =
-                        tokio::time::timeout(Duration::from_millis(200), last_there.recv()).await
-                    && got == message
-                {
-                    return;
-                }
-                while let Ok(Event::Up(link)) = north.events.try_recv() {
-                    last_here = link;
-                }
-                while let Ok(Event::Up(link)) = south.events.try_recv() {
-                    last_there = link;
-                }
+            while !is_one_session(&last_here, &last_there).await {
+                take_newest(&mut north, &mut last_here);
+                take_newest(&mut south, &mut last_there);
             }
         })
         .await;
-        assert_ne!(last_here.side(), last_there.side());
         until("the other session to go", || {
             north.handle.0.endpoint.open_connections() == 1 && south.handle.0.endpoint.open_connections() == 1
         })
         .await;
+        take_newest(&mut north, &mut last_here);
+        take_newest(&mut south, &mut last_there);
+        assert_ne!(last_here.side(), last_there.side());
         converse(&last_here, &last_there).await;
+    }
+}
+
+/// Whether what is said at one end arrives at the other.
+pub(super) async fn is_one_session(here: &Link, there: &Link) -> bool {
+    let message = numbered(rand::random::<u32>().into());
+    let arrives = async {
+        here.send(&message).await?;
+        while there.recv().await? != message {}
+        Ok::<(), Fault>(())
+    };
+    matches!(
+        tokio::time::timeout(Duration::from_millis(100), arrives).await,
+        Ok(Ok(()))
+    )
+}
+
+pub(super) fn take_newest(gateway: &mut Gateway, link: &mut Link) {
+    while let Ok(event) = gateway.events.try_recv() {
+        if let Event::Up(newer) = event {
+            *link = newer;
+        }
     }
 }
 
