@@ -29,6 +29,7 @@ pub mod receiver;
 pub mod record;
 pub mod sequence;
 pub mod stream;
+pub mod traps;
 pub mod wire;
 
 pub use position::{Guard, Position};
