@@ -4,13 +4,14 @@
 //! then sources. Stop, in reverse: sources hand over what they read, the outbox makes it durable, sinks finish the
 //! commit under way, links say goodbye. Any step may be cut short by a kill: nothing depends on a good end.
 
-use crate::config::{self, Checked, Config, Connector};
+use crate::config::connector::{self as definition, Checked};
+use crate::config::{self, Config, Connector};
 use crate::connector::{generator, kafka, sqlite};
 use crate::flow::delivery::{self, Delivery, MakeSink};
 use crate::flow::exchange::{Exchange, Grants, ReadGrant, RelayGrant, Role, Route, Topics};
 use crate::flow::intake::{self, MakeSource, Task};
 use crate::flow::prove::OpenReader;
-use crate::flow::{Place, Reader, SinkFault, Source, SourceFault, transit};
+use crate::flow::{Place, Reader, Source, SourceFault, transit};
 use crate::link::{self, Links, PeerConfig};
 use crate::outbox::{self, EngineKind, Outbox};
 use crate::observe::health::Health;
@@ -29,6 +30,8 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
+
+mod answer;
 
 /// Lanes one peer may have open: a thousand topics of a few partitions.
 const LANES_MAX: u32 = 4096;
@@ -211,8 +214,8 @@ impl Gateway {
             origin: from.as_str().into(),
             topics: Arc::new(Topics::new(filter).map_err(|error| refuse(error.to_string()))?),
             start: match connector.start {
-                config::Start::Earliest => Start::Earliest,
-                config::Start::Latest => Start::Latest,
+                definition::Start::Earliest => Start::Earliest,
+                definition::Start::Latest => Start::Latest,
             },
             incarnation: 0,
             role: Role::Sink { upstream: upstream.clone() },
@@ -240,8 +243,7 @@ impl Gateway {
             }
             Checked::SqliteSink(config) => {
                 let (filter, config) = (config.topics.clone(), config.clone());
-                let route = RouteId::new(&self.config.site, &connector.name);
-                let make = move |_| Ok(Box::new(sqlite::SqliteSink::new(config.clone(), route.clone())) as Box<_>);
+                let make = move |_| Ok(Box::new(sqlite::SqliteSink::new(config.clone())) as Box<_>);
                 Ok((filter, 1, Arc::new(make)))
             }
             other => Err(format!("{} is no sink", other.class().name())),
@@ -256,8 +258,8 @@ impl Gateway {
         self.exchange.proofs.set_sources(reader_of(&sources));
         for connector in sources {
             let beginning = match connector.start {
-                config::Start::Earliest => Place::Earliest,
-                config::Start::Latest => Place::Latest,
+                definition::Start::Earliest => Place::Earliest,
+                definition::Start::Latest => Place::Latest,
             };
             let mut tasks = Vec::new();
             for number in 0..connector.tasks_max {
@@ -337,19 +339,25 @@ const COMMIT_INTERVAL: Duration = Duration::from_millis(10);
 fn reader_of(sources: &[Connector]) -> Arc<OpenReader> {
     let sources = sources.to_vec();
     Arc::new(move |topic: &str| {
-        for connector in &sources {
-            match &connector.checked {
-                Checked::KafkaSource(config) if config.reads(topic) => {
-                    return Ok(Box::new(kafka::KafkaReader::of_source(config)?) as Box<dyn Reader>);
-                }
-                Checked::GeneratorSource(config) if &*config.topic == topic => {
-                    return Ok(Box::new(generator::GeneratorReader::new(config)) as Box<dyn Reader>);
-                }
-                _ => {}
+        let source = sources.iter().find(|connector| reads_topic(connector, topic));
+        match source.map(|connector| &connector.checked) {
+            Some(Checked::KafkaSource(config)) => Ok(Box::new(kafka::KafkaReader::of_source(config)?) as Box<dyn Reader>),
+            Some(Checked::GeneratorSource(config)) => Ok(Box::new(generator::GeneratorReader::new(config))),
+            _ => {
+                let reason = format!("no source of this gateway reads topic {topic}");
+                Err(SourceFault::Stop { code: "CULVERT-F032", reason })
             }
         }
-        Err(SourceFault::Stop { code: "CULVERT-F032", reason: format!("no source of this gateway reads topic {topic}") })
     })
+}
+
+/// Whether a source connector brings in records of `topic`.
+fn reads_topic(connector: &Connector, topic: &str) -> bool {
+    match &connector.checked {
+        Checked::KafkaSource(config) => config.reads(topic),
+        Checked::GeneratorSource(config) => &*config.topic == topic,
+        Checked::KafkaSink(_) | Checked::SqliteSink(_) => false,
+    }
 }
 
 fn grants(config: &Config) -> Grants {

@@ -16,8 +16,6 @@ use super::secret::Settings;
 use crate::connector as room;
 use crate::connector::generator::GeneratorConfig;
 use crate::connector::sqlite::SqliteConfig;
-use crate::connector::generator::GeneratorConfig;
-use crate::connector::sqlite::SqliteConfig;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

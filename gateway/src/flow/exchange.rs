@@ -16,6 +16,7 @@ use culvert_proto::stream::RouteId;
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
@@ -121,6 +122,8 @@ impl Topics {
 pub struct Outlet {
     /// The session.
     pub link: Link,
+    /// Since when.
+    pub since: Instant,
     posts: mpsc::Sender<Message>,
 }
 
@@ -129,7 +132,7 @@ impl Outlet {
     #[must_use]
     pub fn new(link: Link) -> (Outlet, mpsc::Receiver<Message>) {
         let (posts, waiting) = mpsc::channel(POSTS_MAX);
-        (Outlet { link, posts }, waiting)
+        (Outlet { link, since: Instant::now(), posts }, waiting)
     }
 
     /// Queues a message. Never waits: threads call it too. A message for a link that ended is dropped; the next
