@@ -72,14 +72,24 @@ impl<'a> Headers<'a> {
     /// [`limits::HEADERS_MAX`].
     pub fn parse(count: usize, bytes: &'a [u8]) -> Result<(Headers<'a>, &'a [u8]), Malformed> {
         if count > limits::HEADERS_MAX {
-            return Err(Malformed::TooLarge { what: "header count", size: count, max: limits::HEADERS_MAX });
+            return Err(Malformed::TooLarge {
+                what: "header count",
+                size: count,
+                max: limits::HEADERS_MAX,
+            });
         }
         let mut rest = bytes;
         for _ in 0..count {
             take_header(&mut rest)?;
         }
         let (own, rest) = bytes.split_at(bytes.len() - rest.len());
-        Ok((Headers { count: u32::try_from(count).unwrap_or(u32::MAX), bytes: own }, rest))
+        Ok((
+            Headers {
+                count: u32::try_from(count).unwrap_or(u32::MAX),
+                bytes: own,
+            },
+            rest,
+        ))
     }
 
     /// How many.
@@ -104,15 +114,25 @@ impl<'a> Headers<'a> {
     pub fn iter(&self) -> impl Iterator<Item = (&'a str, Option<&'a [u8]>)> + use<'a> {
         let mut rest = self.bytes;
         // The bytes were walked once when they were parsed or pushed, so the walk cannot fail here.
-        core::iter::from_fn(move || if rest.is_empty() { None } else { take_header(&mut rest).ok() })
+        core::iter::from_fn(move || {
+            if rest.is_empty() {
+                None
+            } else {
+                take_header(&mut rest).ok()
+            }
+        })
     }
 }
 
 fn take_header<'a>(rest: &mut &'a [u8]) -> Result<(&'a str, Option<&'a [u8]>), Malformed> {
-    let name = wire::take_varint_bytes(rest, "header name")?
-        .ok_or(Malformed::Invalid { what: "header name", why: "is absent" })?;
-    let name = core::str::from_utf8(name)
-        .map_err(|_| Malformed::Invalid { what: "header name", why: "is not UTF-8" })?;
+    let name = wire::take_varint_bytes(rest, "header name")?.ok_or(Malformed::Invalid {
+        what: "header name",
+        why: "is absent",
+    })?;
+    let name = core::str::from_utf8(name).map_err(|_| Malformed::Invalid {
+        what: "header name",
+        why: "is not UTF-8",
+    })?;
     Ok((name, wire::take_varint_bytes(rest, "header value")?))
 }
 
@@ -147,6 +167,9 @@ impl HeadersBuf {
     /// The headers collected so far.
     #[must_use]
     pub fn as_headers(&self) -> Headers<'_> {
-        Headers { count: self.count, bytes: &self.bytes }
+        Headers {
+            count: self.count,
+            bytes: &self.bytes,
+        }
     }
 }

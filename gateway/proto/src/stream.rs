@@ -22,7 +22,7 @@ pub struct StreamId {
 }
 
 /// What gives a stream's sequences their meaning.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lineage {
     /// The source can be read again and numbers its own records.
     Replayable {

@@ -55,9 +55,18 @@ impl fmt::Display for Malformed {
         match self {
             Malformed::Truncated { what } => write!(f, "{what}: bytes end too early"),
             Malformed::Invalid { what, why } => write!(f, "{what}: {why}"),
-            Malformed::TooLarge { what, size, max } => write!(f, "{what}: {size} is above the limit of {max}"),
-            Malformed::Checksum { what, stored, computed } => {
-                write!(f, "{what}: checksum mismatch (stored {stored:08x}, computed {computed:08x})")
+            Malformed::TooLarge { what, size, max } => {
+                write!(f, "{what}: {size} is above the limit of {max}")
+            }
+            Malformed::Checksum {
+                what,
+                stored,
+                computed,
+            } => {
+                write!(
+                    f,
+                    "{what}: checksum mismatch (stored {stored:08x}, computed {computed:08x})"
+                )
             }
             Malformed::Version { what, found, newest } => {
                 write!(f, "{what}: version {found} is unknown (newest known is {newest})")
@@ -73,7 +82,9 @@ impl core::error::Error for Malformed {}
 /// # Errors
 /// [`Malformed::Truncated`] when fewer are left.
 pub fn take<'a>(rest: &mut &'a [u8], count: usize, what: &'static str) -> Result<&'a [u8], Malformed> {
-    let (head, tail) = rest.split_at_checked(count).ok_or(Malformed::Truncated { what })?;
+    let (head, tail) = rest
+        .split_at_checked(count)
+        .ok_or(Malformed::Truncated { what })?;
     *rest = tail;
     Ok(head)
 }
@@ -119,7 +130,10 @@ pub fn take_varint(rest: &mut &[u8], what: &'static str) -> Result<i64, Malforme
             return Ok((raw >> 1).cast_signed() ^ -((raw & 1).cast_signed()));
         }
     }
-    Err(Malformed::Invalid { what, why: "is a varint longer than 64 bits" })
+    Err(Malformed::Invalid {
+        what,
+        why: "is a varint longer than 64 bits",
+    })
 }
 
 /// Takes bytes behind their length as a varint; -1 stands for none.
@@ -130,8 +144,10 @@ pub fn take_varint_bytes<'a>(rest: &mut &'a [u8], what: &'static str) -> Result<
     match take_varint(rest, what)? {
         -1 => Ok(None),
         length => {
-            let length = usize::try_from(length)
-                .map_err(|_| Malformed::Invalid { what, why: "has a negative length" })?;
+            let length = usize::try_from(length).map_err(|_| Malformed::Invalid {
+                what,
+                why: "has a negative length",
+            })?;
             take(rest, length, what).map(Some)
         }
     }

@@ -3,6 +3,7 @@
 
 pub mod generator;
 pub mod kafka;
+mod settings;
 pub mod sqlite;
 
 /// One thing that is wrong with a connector's configuration. A connector reports all of its mistakes together; the
