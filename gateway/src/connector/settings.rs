@@ -107,7 +107,11 @@ impl<'a> Settings<'a> {
             (Some(names), None) => self.names(names),
             (None, Some(pattern)) => self.pattern(pattern),
             (Some(_), Some(_)) => {
-                self.mistake("topics.regex", "stands beside topics", Some("keep one of the two".into()));
+                self.mistake(
+                    "topics.regex",
+                    "stands beside topics",
+                    Some("keep one of the two".into()),
+                );
                 None
             }
             (None, None) if self.map.contains_key("topics") || self.map.contains_key("topics.regex") => None,
@@ -123,11 +127,23 @@ impl<'a> Settings<'a> {
     fn names(&mut self, list: &str) -> Option<TopicFilter> {
         let names: Vec<Arc<str>> = list.split(',').map(|name| name.trim().into()).collect();
         if names.iter().any(|name| name.is_empty()) {
-            self.mistake("topics", "holds an empty name", Some("names stand between single commas".into()));
+            self.mistake(
+                "topics",
+                "holds an empty name",
+                Some("names stand between single commas".into()),
+            );
             return None;
         }
-        if let Some((_, twice)) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
-            self.mistake("topics", format!("names {twice:?} twice"), Some("name it once".into()));
+        if let Some((_, twice)) = names
+            .iter()
+            .enumerate()
+            .find(|(at, name)| names[..*at].contains(name))
+        {
+            self.mistake(
+                "topics",
+                format!("names {twice:?} twice"),
+                Some("name it once".into()),
+            );
             return None;
         }
         Some(TopicFilter { names, pattern: None })
@@ -136,13 +152,23 @@ impl<'a> Settings<'a> {
     fn pattern(&mut self, pattern: &str) -> Option<TopicFilter> {
         let problem = match Regex::new(pattern) {
             Ok(_) if pattern.len() <= limits::PATTERN_BYTES_MAX => {
-                return Some(TopicFilter { names: Vec::new(), pattern: Some(pattern.to_owned()) });
+                return Some(TopicFilter {
+                    names: Vec::new(),
+                    pattern: Some(pattern.to_owned()),
+                });
             }
             Ok(_) => format!("is longer than {} bytes", limits::PATTERN_BYTES_MAX),
             // The last line says what is wrong; those before it draw where.
-            Err(error) => format!("is no regular expression: {}", error.to_string().lines().last().unwrap_or("")),
+            Err(error) => format!(
+                "is no regular expression: {}",
+                error.to_string().lines().last().unwrap_or("")
+            ),
         };
-        self.mistake("topics.regex", problem, Some("for example orders-.*; it has to match the whole name".into()));
+        self.mistake(
+            "topics.regex",
+            problem,
+            Some("for example orders-.*; it has to match the whole name".into()),
+        );
         None
     }
 

@@ -192,7 +192,10 @@ impl GeneratorReader {
     /// A reader of what `config` makes.
     #[must_use]
     pub fn new(config: GeneratorConfig) -> GeneratorReader {
-        GeneratorReader { generator: Generator::new(config.recipe), config }
+        GeneratorReader {
+            generator: Generator::new(config.recipe),
+            config,
+        }
     }
 }
 
@@ -208,7 +211,9 @@ impl Reader for GeneratorReader {
     ) -> Result<(), SourceFault> {
         if topic != &*self.config.topic || partition >= self.config.partitions.get() {
             let name = &self.config.name;
-            return Err(SourceFault::Retry(format!("generator {name} does not make {topic}/{partition}")));
+            return Err(SourceFault::Retry(format!(
+                "generator {name} does not make {topic}/{partition}"
+            )));
         }
         let to = to.map_or(u64::MAX, |to| to.0).min(end(self.config.count));
         for index in from.0..to {

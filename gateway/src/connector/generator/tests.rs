@@ -221,7 +221,18 @@ fn every_mistake_of_a_configuration_is_reported_with_what_would_be_valid() {
     ])
     .unwrap_err();
     let keys: Vec<&str> = mistakes.iter().map(|mistake| mistake.key.as_str()).collect();
-    assert_eq!(keys, ["format", "kind", "faults", "partitions", "rate", "tasks.max", "cuont"]);
+    assert_eq!(
+        keys,
+        [
+            "format",
+            "kind",
+            "faults",
+            "partitions",
+            "rate",
+            "tasks.max",
+            "cuont"
+        ]
+    );
     assert_eq!(mistakes[6].hint.as_deref(), Some("did you mean count?"));
     assert!(
         mistakes.iter().all(|mistake| mistake.hint.is_some()),
@@ -326,18 +337,43 @@ fn the_reader_makes_what_the_source_made() {
     source.seek(Slot(1), Place::Earliest).unwrap();
     source.poll(NOW, &mut heard).unwrap();
     let mut reader = GeneratorReader::new(config(&settings).unwrap());
-    for (from, to, stop_after) in [(0, None, 50), (10, Some(30), 50), (49, Some(99), 50), (5, None, 3)] {
+    for (from, to, stop_after) in [
+        (0, None, 50),
+        (10, Some(30), 50),
+        (49, Some(99), 50),
+        (5, None, 3),
+    ] {
         let mut read = Vec::new();
         reader
-            .read("clicks", 1, Sequence(from), to.map(Sequence), &mut |sequence, record| {
-                read.push((Slot(1), sequence, record.value.unwrap().to_vec(), record.crc32c()));
-                if read.len() == stop_after { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            })
+            .read(
+                "clicks",
+                1,
+                Sequence(from),
+                to.map(Sequence),
+                &mut |sequence, record| {
+                    read.push((Slot(1), sequence, record.value.unwrap().to_vec(), record.crc32c()));
+                    if read.len() == stop_after {
+                        ControlFlow::Break(())
+                    } else {
+                        ControlFlow::Continue(())
+                    }
+                },
+            )
             .unwrap();
-        let made = heard.records.iter().filter(|r| r.1.0 >= from && r.1.0 < to.unwrap_or(50)).take(stop_after);
+        let made = heard
+            .records
+            .iter()
+            .filter(|r| r.1.0 >= from && r.1.0 < to.unwrap_or(50))
+            .take(stop_after);
         assert!(read.iter().eq(made), "{from} {to:?}");
     }
-    assert!(reader.read("clicks", 2, Sequence(0), None, &mut |_, _| ControlFlow::Continue(())).is_err());
+    assert!(
+        reader
+            .read("clicks", 2, Sequence(0), None, &mut |_, _| ControlFlow::Continue(
+                ()
+            ))
+            .is_err()
+    );
 }
 
 #[test]

@@ -118,7 +118,8 @@ impl Shard {
                 params![config.name, writer],
             )
             .map_err(sql)?;
-        let stored = positions(&connection, &config.name).map_err(|cause| unreadable(&config.path, &cause))?;
+        let stored =
+            positions(&connection, &config.name).map_err(|cause| unreadable(&config.path, &cause))?;
         connection.execute_batch("COMMIT").map_err(sql)?;
         let streams = stored
             .into_iter()
@@ -177,7 +178,7 @@ impl Shard {
             return Err(SinkFault::Fenced(format!(
                 "database {}: route {} was taken",
                 path.display(),
-                self.route
+                self.config.name
             )));
         }
         self.writing = true;

@@ -228,7 +228,10 @@ fn two_routes_share_a_file_and_do_not_fence_each_other() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("t.db");
     let mut one = taken(&path);
-    let mut other = SqliteSink::new(SqliteConfig { name: "other".into(), ..config(&path, &[]) });
+    let mut other = SqliteSink::new(SqliteConfig {
+        name: "other".into(),
+        ..config(&path, &[])
+    });
     other.take().unwrap();
     deliver(&mut one, &stream(0, 1), 0, 2).unwrap();
     deliver(&mut other, &stream(0, 1), 0, 2).unwrap();
@@ -447,18 +450,12 @@ fn the_table_follows_the_pattern_whatever_a_topic_is_called() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("t.db");
     let table = "${site}.\"${topic}\" ${partition}";
-    let mut sink = SqliteSink::new(
-        config(&path, &[("sqlite.table", table)]),
-        RouteId::new("site3", "store"),
-    );
+    let mut sink = SqliteSink::new(config(&path, &[("sqlite.table", table)]));
     sink.take().unwrap();
     deliver(&mut sink, &stream(4, 1), 0, 2).unwrap();
     assert_eq!(rows(&path, 4), expected(0..2));
     let held = &SqliteReader::open(&path).unwrap().streams().unwrap()[0];
-    assert_eq!(
-        (held.table(), held.route()),
-        ("site1.\"orders\" 4", "store")
-    );
+    assert_eq!((held.table(), held.route()), ("site1.\"orders\" 4", "store"));
 }
 
 #[test]
