@@ -35,8 +35,8 @@ pub struct Connector {
     pub tasks_max: u16,
     /// `culvert.from`: the site that its topics live at; absent where that is this gateway. Sinks only.
     pub from: Option<String>,
-    /// `culvert.via`: the site that relays. Sinks only.
-    pub via: Option<String>,
+    /// `culvert.via`: the sites that relay, nearest to the origin first. Sinks only.
+    pub via: Vec<String>,
     /// `culvert.start`: where a stream is begun that the sink holds nothing of.
     pub start: Start,
     /// Its own settings, checked.
@@ -73,11 +73,12 @@ pub enum Checked {
 impl Checked {
     /// Hands the settings to the room of their class.
     fn of(class: Class, name: &str, settings: &Settings) -> Result<Checked, Vec<room::Mistake>> {
+        let map = own_settings(settings);
         Ok(match class {
             Class::KafkaSource => Checked::KafkaSource(settings.clone()),
             Class::KafkaSink => Checked::KafkaSink(settings.clone()),
-            Class::GeneratorSource => Checked::GeneratorSource(GeneratorConfig::from_map(name, &settings.expose())?),
-            Class::SqliteSink => Checked::SqliteSink(SqliteConfig::from_map(name, &settings.expose())?),
+            Class::GeneratorSource => Checked::GeneratorSource(GeneratorConfig::from_map(name, &map)?),
+            Class::SqliteSink => Checked::SqliteSink(SqliteConfig::from_map(name, &map)?),
         })
     }
 
@@ -91,6 +92,17 @@ impl Checked {
             Checked::SqliteSink(_) => Class::SqliteSink,
         }
     }
+}
+
+/// The settings without those that are judged here alone.
+fn own_settings(settings: &Settings) -> BTreeMap<String, String> {
+    const SHARED: [&str; 4] = ["tasks.max", "culvert.from", "culvert.via", "culvert.start"];
+    let judged = |key: &str| COMMON.iter().any(|common| is_of(key, common.key)) && !SHARED.contains(&key);
+    settings
+        .expose()
+        .into_iter()
+        .filter(|(key, _)| !judged(key))
+        .collect()
 }
 
 /// The classes of connectors this version has.
@@ -195,7 +207,7 @@ pub const COMMON: &[Common] = &[
     },
     Common {
         key: "culvert.via",
-        doc: "Sinks: the site that relays, where there is no link to `culvert.from` itself.",
+        doc: "Sinks: the sites that relay, with commas between them, nearest to the origin first.",
         honoured: Honoured::Yes,
     },
     Common {
@@ -546,9 +558,9 @@ impl<'a> Definition<'a> {
         let class = self.class(found);
         let tasks_max = self.tasks_max(found);
         let start = self.start(found);
-        let from = self.site("culvert.from", class, around, found);
-        let via = self.site("culvert.via", class, around, found);
-        self.route(from.as_deref(), via.as_deref(), found);
+        let from = self.sites("culvert.from", class, found).into_iter().next();
+        let via = self.sites("culvert.via", class, found);
+        self.route(from.as_deref(), &via, around, found);
         let class = class.filter(|_| self.whole)?;
         if class.is_kafka() {
             self.settings.default_to("kafka.", around.kafka);
@@ -662,48 +674,85 @@ impl<'a> Definition<'a> {
         }
     }
 
-    /// `culvert.from` or `culvert.via`: a peer's site, and only for sinks.
-    fn site(
-        &self,
-        key: &str,
-        class: Option<Class>,
-        around: &Surroundings<'_>,
-        found: &mut Found,
-    ) -> Option<String> {
-        let site = self.settings.get(key)?;
+    /// `culvert.from` or `culvert.via`: peers' sites, and only for sinks. Of a chain of relays the last is our peer;
+    /// the others are known to their own neighbours alone.
+    fn sites(&self, key: &str, class: Option<Class>, found: &mut Found) -> Vec<String> {
+        let Some(text) = self.settings.get(key) else {
+            return Vec::new();
+        };
+        let sites: Vec<String> = text.split(',').map(|site| site.trim().to_owned()).collect();
         if class.is_some_and(Class::is_source) {
             let hint = "a source reads its own outside system; the sink at the other site names this one";
             found.add(CONTRADICTION, self.place(key), key, "is a key of sinks", hint);
-        } else if !around.sites.contains(&site) {
-            let problem = format!("no [[peer]] has the site {:?}", brief(site));
+        } else if let Some(wrong) = sites
+            .iter()
+            .find(|site| !names::is_plain(site, culvert_proto::limits::NAME_BYTES_MAX))
+        {
+            let problem = format!("{:?} is not a site", brief(wrong));
+            found.add(
+                VALUE,
+                self.place(key),
+                key,
+                problem,
+                "valid: letters, digits, '.', '_' and '-'",
+            );
+        } else if key == "culvert.from" && sites.len() > 1 {
+            found.add(
+                VALUE,
+                self.place(key),
+                key,
+                "names more than one site",
+                "valid: one origin for each sink",
+            );
+        }
+        sites
+    }
+
+    /// The neighbour on the way to the origin, a relay or the origin itself, must be a peer.
+    fn route(&self, from: Option<&str>, via: &[String], around: &Surroundings<'_>, found: &mut Found) {
+        let (key, neighbour) = match (from, via.last()) {
+            (None, None) => return,
+            (None, Some(_)) => {
+                let hint = "name the origin's site in culvert.from";
+                found.add(
+                    CONTRADICTION,
+                    self.place("culvert.via"),
+                    "culvert.via",
+                    "stands without culvert.from",
+                    hint,
+                );
+                return;
+            }
+            (Some(from), None) => ("culvert.from", from),
+            (Some(from), Some(last)) => {
+                if via.iter().any(|site| site == from) {
+                    let hint = "culvert.via names the sites between here and the origin";
+                    let problem = "names the origin itself";
+                    found.add(
+                        CONTRADICTION,
+                        self.place("culvert.via"),
+                        "culvert.via",
+                        problem,
+                        hint,
+                    );
+                }
+                ("culvert.via", last.as_str())
+            }
+        };
+        if !around.sites.contains(&neighbour) {
+            let problem = format!("no [[peer]] has the site {:?}", brief(neighbour));
             found.add(
                 CONTRADICTION,
                 self.place(key),
                 key,
                 problem,
-                super::not_a_peer(site, around.sites),
+                super::not_a_peer(neighbour, around.sites),
             );
         }
-        Some(site.to_owned())
     }
 
-    fn route(&self, from: Option<&str>, via: Option<&str>, found: &mut Found) {
-        let problem = match (from, via) {
-            (None, Some(_)) => "stands without culvert.from",
-            (Some(from), Some(via)) if from == via => "is the site the records come from",
-            _ => return,
-        };
-        let hint = "valid: culvert.from names the origin, culvert.via another site between here and there";
-        found.add(
-            CONTRADICTION,
-            self.place("culvert.via"),
-            "culvert.via",
-            problem,
-            hint,
-        );
-    }
-
-    /// What the connector's room said, with its place and without resolved secrets.
+    /// What the connector's room said, with its place and without resolved secrets; of a key that was found wrong
+    /// here, it can only say the same again.
     fn own_mistake(&self, mistake: room::Mistake, found: &mut Found) {
         let hint = mistake
             .hint
@@ -712,7 +761,7 @@ impl<'a> Definition<'a> {
             self.settings.redact(&mistake.problem),
             self.settings.redact(&hint),
         );
-        found.add(CONNECTOR, self.place(&mistake.key), mistake.key, problem, hint);
+        found.add_new(CONNECTOR, self.place(&mistake.key), mistake.key, problem, hint);
     }
 
     fn place(&self, key: &str) -> Place {

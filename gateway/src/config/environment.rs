@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::fmt;
 
 /// Every variable that overrides a key begins so.
 const PREFIX: &str = "CULVERT_";
@@ -47,6 +48,13 @@ impl Environment {
             let key = name.strip_prefix(PREFIX)?.to_ascii_lowercase().replace("__", ".");
             Some((name.as_str(), key, value.as_str()))
         })
+    }
+}
+
+/// Other programs' secrets stand in the environment too.
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Environment({} variables)", self.0.len())
     }
 }
 

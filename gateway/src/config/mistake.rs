@@ -158,6 +158,25 @@ impl Found {
         });
     }
 
+    /// As [`Found::add`], unless something was found wrong with this key in this place already.
+    pub(super) fn add_new(
+        &mut self,
+        code: &'static str,
+        place: Place,
+        key: impl Into<String>,
+        problem: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        let key = key.into();
+        if !self
+            .0
+            .iter()
+            .any(|known| known.key == key && known.place == place)
+        {
+            self.add(code, place, key, problem, hint);
+        }
+    }
+
     /// `value` if nothing was found, else everything that was. `None` stands for a value that could not be built,
     /// which always has a mistake to go with it.
     pub(super) fn or<T>(self, value: Option<T>) -> Result<T, Mistakes> {

@@ -81,6 +81,7 @@ pub struct Config {
     pub control_socket: PathBuf,
     /// Every value in force and where it comes from, for `culvert config show`.
     pub effective: Vec<Effective>,
+    environment: Environment,
 }
 
 /// The durable queue. See `outbox.*` in the reference.
@@ -191,6 +192,15 @@ impl Config {
             .and_then(|text| Raw::read(file, &text, environment, &mut found))
             .and_then(|raw| check(file, &raw, environment, &mut found));
         found.or(config)
+    }
+
+    /// Reads the same file again. The environment of a process does not change, but files do, also those that
+    /// references lead to.
+    ///
+    /// # Errors
+    /// As [`Config::load`]; what runs goes on with the configuration it has.
+    pub fn reload(&self) -> Result<Config, Mistakes> {
+        Config::load(&self.file, &self.environment)
     }
 
     /// Checks that the files the configuration names can be read. Apart from [`Config::load`], since a question to
@@ -308,6 +318,7 @@ fn check(file: &Path, raw: &Raw, environment: &Environment, found: &mut Found) -
         control_socket: state.join(socket?),
         state,
         effective,
+        environment: environment.clone(),
     })
 }
 

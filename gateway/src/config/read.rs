@@ -6,6 +6,7 @@ use super::mistake::{Found, MISSING, Place, VALUE};
 use super::names::{self, Endpoint, TopicPattern};
 use super::raw::{Item, Literal, Raw};
 use super::units::{self, ByteSize};
+use crate::identity;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -253,21 +254,18 @@ fn name(item: &Item, kind: Kind) -> Result<String, Wrong> {
             "valid: letters, digits, '.', '_' and '-', such as \"site1\"",
         ),
         Kind::TrustDomain => (
-            names::is_gateway,
-            "valid: a DNS name in lower case, such as \"culvert.example.com\"",
+            |text| text.parse::<identity::TrustDomain>().is_ok(),
+            "valid: small letters, digits, '.', '_' and '-', such as \"culvert.example.com\"",
         ),
         _ => (
-            names::is_gateway,
+            |text| text.parse::<identity::Name>().is_ok(),
             "valid: a DNS name in lower case, such as \"gw1\" or \"gw1.example.com\"",
         ),
     };
-    let text = match &item.literal {
-        Literal::Text(text) => Some(text),
-        _ => None,
-    };
-    text.filter(|text| good(text))
-        .cloned()
-        .ok_or_else(|| (format!("{} is not a name", shown(item)), hint.into()))
+    match &item.literal {
+        Literal::Text(text) if good(text) => Ok(text.clone()),
+        _ => Err((format!("{} is not a name", shown(item)), hint.into())),
+    }
 }
 
 fn path(item: &Item) -> Result<PathBuf, Wrong> {

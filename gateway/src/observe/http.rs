@@ -209,12 +209,12 @@ mod tests {
         let running = tokio::spawn(server.run(stop.clone()));
 
         metrics::with_local_recorder(&recorder, || {
-            super::super::metrics::INTAKE_RECORDS.with(&["c"]).increment(7)
+            super::super::metrics::TAKEN_IN_RECORDS.with(&["c"]).increment(7)
         });
         assert!(
             get(address, "/metrics")
                 .await
-                .contains("culvert_intake_records_total{connector=\"c\"} 7")
+                .contains("culvert_taken_in_records_total{topic=\"c\"} 7")
         );
         assert!(get(address, "/healthz").await.starts_with("HTTP/1.1 200"));
         assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 503"));

@@ -1,7 +1,7 @@
 //! Every metric, declared once: the reference page and the exporter's help texts come from here.
 //!
 //! Names are `culvert_<noun>_<unit>[_total]` in base units (Prometheus, "Metric and label naming"). Labels are bound by
-//! the configuration: connectors, peers, outcomes; never streams, keys or addresses. Counting is by batch, through a
+//! the configuration: routes, topics, connectors, peers; never partitions, keys or addresses. Counting is by batch, through a
 //! handle that its owner keeps.
 
 use super::Error;
@@ -95,42 +95,26 @@ declare! {
         "Always 1; the label tells the version that runs.";
     START_TIME: Gauge = "culvert_start_timestamp_seconds" []
         "When the process started, in Unix time.";
-    INTAKE_RECORDS: Counter = "culvert_intake_records_total" ["connector"]
-        "Records that a source handed over.";
-    INTAKE_BYTES: Counter = "culvert_intake_bytes_total" ["connector"]
-        "Bytes of records that a source handed over, keys, values and headers together.";
-    INTAKE_PAUSED: Gauge = "culvert_intake_paused" ["connector"]
-        "1 while intake stands still because the outbox is at its quota.";
+    TAKEN_IN_RECORDS: Counter = "culvert_taken_in_records_total" ["topic"]
+        "Records that were taken in from a source and framed for the outbox.";
     OUTBOX_HELD_BYTES: Gauge = "culvert_outbox_held_bytes" []
         "Bytes of records that the outbox holds.";
     OUTBOX_QUOTA_BYTES: Gauge = "culvert_outbox_quota_bytes" []
-        "Bytes of records that the outbox may hold.";
+        "Bytes of records that the outbox may hold; at the quota intake pauses.";
     OUTBOX_DISK_BYTES: Gauge = "culvert_outbox_disk_bytes" []
         "Bytes that the outbox takes on disk.";
-    OUTBOX_FLUSH_SECONDS: Histogram = "culvert_outbox_flush_seconds" []
-        "How long a flush took, until everything before it was durable.";
     LINK_UP: Gauge = "culvert_link_up" ["peer"]
         "1 while there is a live session with a gateway of the peer's site.";
-    LINK_SESSIONS: Counter = "culvert_link_sessions_total" ["peer"]
-        "Sessions that were established.";
-    LINK_REFUSED: Counter = "culvert_link_refused_total" ["reason"]
-        "Sessions that were refused, by the code of the reason.";
-    LINK_RTT_SECONDS: Gauge = "culvert_link_rtt_seconds" ["peer"]
-        "Smoothed round-trip time of the session.";
-    LINK_SENT_BYTES: Counter = "culvert_link_sent_bytes_total" ["peer"]
-        "Bytes of UDP payload sent, retransmissions included.";
-    LINK_RECEIVED_BYTES: Counter = "culvert_link_received_bytes_total" ["peer"]
-        "Bytes of UDP payload received.";
-    DELIVERY_RECORDS: Counter = "culvert_delivery_records_total" ["connector"]
+    LINK_SENT_BYTES: Counter = "culvert_link_sent_bytes_total" []
+        "Bytes of frames that were sent to peers.";
+    LINK_RECEIVED_BYTES: Counter = "culvert_link_received_bytes_total" []
+        "Bytes of frames that were received from peers.";
+    DELIVERED_RECORDS: Counter = "culvert_delivered_records_total" ["route"]
         "Records that a sink has committed.";
-    DELIVERY_BYTES: Counter = "culvert_delivery_bytes_total" ["connector"]
-        "Bytes of records that a sink has committed, keys, values and headers together.";
-    DELIVERY_COMMITS: Counter = "culvert_delivery_commits_total" ["connector", "outcome"]
-        "Atomic writes by outcome: ok, retry, uncertain, fenced, refused, stopped. A retry is not a loss.";
-    DELIVERY_COMMIT_SECONDS: Histogram = "culvert_delivery_commit_seconds" ["connector"]
-        "How long a commit took.";
+    COMMIT_SECONDS: Histogram = "culvert_commit_seconds" ["route"]
+        "How long a commit of a sink took.";
     BACKLOG_RECORDS: Gauge = "culvert_backlog_records" ["connector"]
-        "Places of the sink's streams that were read at the origin and are not applied.";
+        "Places of the connector's streams that are here and not applied.";
     STREAMS_HALTED: Gauge = "culvert_streams_halted" ["connector"]
         "Streams that stand still until an operator decides.";
     LOG_LINES: Counter = "culvert_log_lines_total" ["level"]
@@ -225,15 +209,15 @@ mod tests {
         let handle = recorder.handle();
         metrics::with_local_recorder(&recorder, || {
             describe();
-            DELIVERY_COMMITS.with(&["orders", "ok"]).increment(3);
+            DELIVERED_RECORDS.with(&["site3/orders"]).increment(3);
         });
         let text = handle.render();
         assert!(
-            text.contains("culvert_delivery_commits_total{connector=\"orders\",outcome=\"ok\"} 3"),
+            text.contains("culvert_delivered_records_total{route=\"site3/orders\"} 3"),
             "{text}"
         );
         assert!(
-            text.contains("# HELP culvert_delivery_commits_total Atomic writes"),
+            text.contains("# HELP culvert_delivered_records_total Records that a sink"),
             "{text}"
         );
     }
