@@ -171,12 +171,11 @@ impl Flusher {
         let mut state = self.shared.state.lock();
         let freed = state.committed(&batch, places);
         state.flushes.record(took);
-        let room = state.room();
-        let done = state.done();
+        // Said under the lock: who waited for this commit finds room and stamp as they are after it.
+        self.shared.say_room(state.room());
+        self.shared.durable.send_replace(state.done());
         drop(state);
         self.shared.settled.notify_all();
-        self.shared.durable.send_replace(done);
-        self.shared.say_room(room);
         self.engine.free(&freed);
         Ok(())
     }

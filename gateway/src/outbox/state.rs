@@ -144,9 +144,8 @@ impl Shared {
         let mut state = self.state.lock();
         state.alive()?;
         let asked = ask(&mut state);
-        let room = state.room();
+        self.say_room(state.room());
         drop(state);
-        self.say_room(room);
         self.wake.notify_one();
         asked
     }
