@@ -16,6 +16,7 @@ mod admin;
 mod native;
 mod partition;
 mod positions;
+pub mod producer;
 mod reader;
 mod sink;
 mod source;
