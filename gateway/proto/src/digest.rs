@@ -55,7 +55,7 @@ impl Digest {
     #[must_use]
     pub fn then(&self, next: &Digest) -> Digest {
         Digest {
-            count: self.count + next.count,
+            count: self.count.saturating_add(next.count), // a peer may claim any number
             order: self.order.wrapping_mul(next.power).wrapping_add(next.order),
             set: self.set.wrapping_add(next.set),
             power: self.power.wrapping_mul(next.power),

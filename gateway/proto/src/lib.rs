@@ -18,6 +18,7 @@ extern crate alloc;
 pub mod batch;
 pub mod checksum;
 pub mod digest;
+pub mod field;
 pub mod frame;
 pub mod limits;
 pub mod message;

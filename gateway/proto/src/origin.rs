@@ -72,8 +72,8 @@ enum Reading {
     Elsewhere,
     /// Ours, and no place to begin at is known yet.
     Waiting,
-    /// The source was told where to read and has not confirmed.
-    Placing,
+    /// The source was told to read there and has not confirmed.
+    Placing(Place),
     /// Records arrive at the tail.
     Here,
 }
@@ -248,8 +248,10 @@ impl Origin {
 
     /// The source reads from `at` on; `guard` names the record before it if that is known.
     pub fn placed(&mut self, at: Sequence, guard: Guard) {
-        if self.reading != Reading::Placing {
-            return;
+        match self.reading {
+            Reading::Placing(Place::Beginning) => {}
+            Reading::Placing(Place::At { at: told, .. }) if told == at => {}
+            _ => return,
         }
         self.reading = Reading::Here;
         let guard = (guard != Guard::NONE).then_some(guard);
@@ -414,14 +416,17 @@ impl Origin {
         sendable.then_some(cursor)
     }
 
-    /// Everything below `to` was sent to the next hop of `route`.
-    pub fn sent(&mut self, route: &RouteId, to: Sequence) {
+    /// A frame of `interval` was sent to the next hop of `route`. Counts only if that is what was due: a wish may have
+    /// moved the place since the frame was read.
+    pub fn sent(&mut self, route: &RouteId, interval: Interval) {
         if let Some(cursor) = self
             .routes
             .get_mut(route)
             .and_then(|present| present.cursor.as_mut())
+            && interval.from <= *cursor
+            && *cursor < interval.to
         {
-            *cursor = (*cursor).max(to);
+            *cursor = interval.to;
         }
     }
 
@@ -584,7 +589,7 @@ impl Origin {
     }
 
     fn place(&mut self, place: Place) {
-        self.reading = Reading::Placing;
+        self.reading = Reading::Placing(place);
         self.actions.push(Action::Place(place));
     }
 
@@ -612,7 +617,7 @@ impl Origin {
     }
 
     fn commit(&mut self) {
-        let ours = matches!(self.reading, Reading::Here | Reading::Placing);
+        let ours = matches!(self.reading, Reading::Here | Reading::Placing(_));
         let Some(applied) = self.applied_by_all() else {
             return;
         };

@@ -153,10 +153,14 @@ impl Queue {
         (held.base <= cursor && cursor < held.durable).then_some(cursor)
     }
 
-    /// Everything below `to` was sent to the next hop.
-    pub fn sent(&mut self, to: Sequence) {
-        if let Some(cursor) = &mut self.cursor {
-            *cursor = (*cursor).max(to);
+    /// A frame of `interval` was sent to the next hop. Counts only if that is what was due: a wish may have moved the
+    /// place since the frame was read.
+    pub fn sent(&mut self, interval: Interval) {
+        if let Some(cursor) = &mut self.cursor
+            && interval.from <= *cursor
+            && *cursor < interval.to
+        {
+            *cursor = interval.to;
         }
     }
 

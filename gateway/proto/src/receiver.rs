@@ -66,8 +66,16 @@ pub enum Verdict {
     Gap(Sequence),
     /// The stream was never begun here; its origin must say where it begins.
     Unbegun,
-    /// The record before the seam is not the one the sink holds: the source's history changed (S6). The stream
-    /// stands still until an operator decides.
+    /// The stream stands still, or the shard is not ours now.
+    NotNow,
+}
+
+/// Whether a frame continues what the sink holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// The record before the seam is the one the sink holds, as far as both know.
+    Admitted,
+    /// It is another one: the source's history changed (S6). The stream stands still until an operator decides.
     Forked {
         /// The seam.
         at: Sequence,
@@ -76,8 +84,6 @@ pub enum Verdict {
         /// Identity of the record that the frame has before it.
         found: Guard,
     },
-    /// The stream stands still, or the shard is not ours now.
-    NotNow,
 }
 
 impl Receiver {
@@ -133,35 +139,43 @@ impl Receiver {
 
     // ----- frames ----------------------------------------------------------------------------------------------
 
-    /// A frame of `interval` came. `guard_before(at)` names the record before a place inside the frame.
-    pub fn frame(
-        &mut self,
-        id: &StreamId,
-        interval: Interval,
-        guard_before: impl FnOnce(Sequence) -> Guard,
-    ) -> Verdict {
+    /// A frame of `interval` came. What is to be applied must be admitted first ([`Receiver::admit`]).
+    #[must_use]
+    pub fn frame(&self, id: &StreamId, interval: Interval) -> Verdict {
         if self.must_take() {
             return Verdict::NotNow;
         }
-        let Some(stream) = self.streams.get_mut(id) else {
+        let Some(stream) = self.streams.get(id) else {
             return Verdict::Unbegun;
         };
         let at = stream.written.at;
         if stream.halted {
-            return Verdict::NotNow;
+            Verdict::NotNow
+        } else if interval.to <= at {
+            Verdict::Known
+        } else if interval.from > at {
+            Verdict::Gap(at)
+        } else {
+            Verdict::Apply(at)
         }
-        if interval.to <= at {
-            return Verdict::Known;
+    }
+
+    /// The frame to be applied has the record that `found` names before the seam.
+    #[must_use]
+    pub fn admit(&mut self, id: &StreamId, found: Guard) -> Admission {
+        let Some(stream) = self.streams.get_mut(id) else {
+            return Admission::Admitted;
+        };
+        let held = stream.written.guard;
+        if same_record(held, found) {
+            return Admission::Admitted;
         }
-        if interval.from > at {
-            return Verdict::Gap(at);
+        stream.halted = true;
+        Admission::Forked {
+            at: stream.written.at,
+            held,
+            found,
         }
-        let (held, found) = (stream.written.guard, guard_before(at));
-        if !same_record(held, found) {
-            stream.halted = true;
-            return Verdict::Forked { at, held, found };
-        }
-        Verdict::Apply(at)
     }
 
     /// Records of `id` up to `to` were written into the open write: `digest` is theirs, `guard` names the last of
@@ -244,7 +258,9 @@ impl Receiver {
                 moved.push((id.clone(), stream.position.clone()));
             }
         }
-        (moved, self.answer())
+        // A question about a stream without a position is not answered by a commit that did not write it.
+        let answers = if self.must_take { Vec::new() } else { self.answer() };
+        (moved, answers)
     }
 
     /// The sink's position of a stream, as far as this writer knows.

@@ -173,3 +173,106 @@ impl HeadersBuf {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    fn plain() -> RecordRef<'static> {
+        RecordRef {
+            timestamp: 1,
+            key: Some(b"k"),
+            value: Some(b"v"),
+            headers: Headers::NONE,
+        }
+    }
+
+    #[test]
+    fn headers_are_read_as_they_were_pushed() {
+        let mut buf = HeadersBuf::new();
+        buf.push("trace", Some(b"1"));
+        buf.push("", None);
+        buf.push("trace", Some(b""));
+        let mut bytes = buf.as_headers().as_bytes().to_vec();
+        bytes.extend_from_slice(b"behind");
+        let (headers, rest) = Headers::parse(3, &bytes).unwrap();
+        assert_eq!(rest, b"behind");
+        assert_eq!(headers, buf.as_headers());
+        let all: Vec<_> = headers.iter().collect();
+        assert_eq!(
+            all,
+            [("trace", Some(&b"1"[..])), ("", None), ("trace", Some(&b""[..]))]
+        );
+        buf.clear();
+        assert!(buf.as_headers().is_empty() && buf.as_headers().iter().next().is_none());
+    }
+
+    #[test]
+    fn headers_that_lie_are_refused() {
+        let check = |count, bytes: &[u8]| assert!(Headers::parse(count, bytes).is_err(), "{bytes:?}");
+        check(1, &[]);
+        check(1, &[1, 1]); // a name that is absent
+        check(1, &[2, 0xff, 1]); // a name that is not UTF-8
+        check(1, &[4, b'h', 1]); // a name longer than what is there
+        check(2, &[2, b'h', 1]); // one header, not two
+        check(limits::HEADERS_MAX + 1, &vec![0; 3 * limits::HEADERS_MAX]);
+    }
+
+    #[test]
+    fn every_part_of_a_record_is_in_its_identity() {
+        let mut headers = HeadersBuf::new();
+        headers.push("h", None);
+        let others = [
+            RecordRef {
+                timestamp: 2,
+                ..plain()
+            },
+            RecordRef { key: None, ..plain() },
+            RecordRef {
+                key: Some(b""),
+                ..plain()
+            },
+            RecordRef {
+                value: None,
+                ..plain()
+            },
+            RecordRef {
+                key: Some(b""),
+                value: Some(b"kv"),
+                ..plain()
+            },
+            RecordRef {
+                key: Some(b"kv"),
+                value: Some(b""),
+                ..plain()
+            },
+            RecordRef {
+                headers: headers.as_headers(),
+                ..plain()
+            },
+        ];
+        let mut seen = vec![plain().crc32c()];
+        for other in others {
+            assert!(!seen.contains(&other.crc32c()), "{other:?}");
+            seen.push(other.crc32c());
+        }
+    }
+
+    /// Positions in sinks hold it: it may never change.
+    #[test]
+    fn the_identity_of_a_record_is_fixed() {
+        let spelled = b"\0\0\0\0\0\0\0\x01\0\0\0\x01k\0\0\0\x01v\0\0\0\0";
+        assert_eq!(plain().crc32c(), crate::checksum::crc32c(spelled));
+        let large = vec![5; 1000];
+        let record = RecordRef {
+            key: None,
+            value: Some(&large),
+            ..plain()
+        };
+        let mut spelled = b"\0\0\0\0\0\0\0\x01\xff\xff\xff\xff\0\0\x03\xe8".to_vec();
+        spelled.extend_from_slice(&large);
+        spelled.extend_from_slice(&[0; 4]);
+        assert_eq!(record.crc32c(), crate::checksum::crc32c(&spelled));
+    }
+}
