@@ -437,9 +437,9 @@ impl World {
         };
         self.note(format_args!("A{a} sends {} of stream {stream}", frame.interval));
         let id = self.routes[route].id.clone();
-        let to = frame.interval.to;
+        let sent = frame.interval;
         // Told before anything else can be: a wish that arrives later must win.
-        self.with_origin(a, stream, |origin| origin.sent(&id, to));
+        self.with_origin(a, stream, |origin| origin.sent(&id, sent));
         self.send_down(session, Message::Frame { stream, frame });
         true
     }
