@@ -522,8 +522,8 @@ impl World {
                         // Its topic is gone: there is nothing that could be read.
                         if let Some(origin) = self.a[a].streams.get_mut(&stream) {
                             origin.halt(Halted::Source);
-                            let _ = origin.take_actions();
                         }
+                        self.origin_acts(a, stream);
                     }
                 }
             }
