@@ -28,6 +28,8 @@ pub struct Origin {
     committed: Option<Sequence>,
     routes: BTreeMap<RouteId, Route>,
     halted: Option<Halted>,
+    /// The place that the source refused last.
+    refused: Option<Place>,
     nonce: u128,
     actions: Vec<Action>,
 }
@@ -92,19 +94,13 @@ struct Route {
     position: Option<Position>,
     /// The sink answered that it holds nothing, and waits to be told the beginning.
     beginning: bool,
-    /// Where the next hop asked us to send from, in this session.
-    wanted: Option<Sequence>,
+    /// Where the next hop must be sent to from, in this session: what it asked for, and what was sent since.
     cursor: Option<Sequence>,
 }
 
 impl Route {
     fn applied(&self) -> Option<Sequence> {
         self.position.as_ref().map(|position| position.at)
-    }
-
-    /// The lowest place this route may still ask us for.
-    fn needs(&self) -> Option<Sequence> {
-        self.wanted.max(self.applied())
     }
 
     fn is_fresh(&self) -> bool {
@@ -195,6 +191,7 @@ impl Origin {
             committed: None,
             routes: BTreeMap::new(),
             halted: None,
+            refused: None,
             nonce: seed,
             actions: Vec::new(),
         }
@@ -219,6 +216,7 @@ impl Origin {
         self.reading = Reading::Waiting;
         self.committed = committed;
         self.halted = None;
+        self.refused = None;
         let routes: Vec<RouteId> = self.routes.keys().cloned().collect();
         for route in routes {
             self.ask(&route);
@@ -253,22 +251,35 @@ impl Origin {
             Reading::Placing(Place::At { at: told, .. }) if told == at => {}
             _ => return,
         }
+        // Where nothing was delivered yet, nothing before the place needs to be proven.
+        let begins = self.reading == Reading::Placing(Place::Beginning);
+        let guard = (begins || guard != Guard::NONE).then_some(guard);
         self.reading = Reading::Here;
-        let guard = (guard != Guard::NONE).then_some(guard);
+        self.refused = None;
+        self.halted.take_if(|why| *why == Halted::Source);
         if self.held.is_none_or(|held| held.tail != at) {
             self.held = Some(Held::empty_at(at, guard));
             self.actions.push(Action::Restart(at));
+            self.send_from_base();
         }
         if self.start.is_none() {
-            self.start = Some(at);
-            self.actions.push(Action::RememberStart(at));
+            let start = self.begun_at().unwrap_or(at);
+            self.start = Some(start);
+            self.actions.push(Action::RememberStart(start));
         }
         self.begin_waiting_routes();
     }
 
-    /// The source cannot read where it was told to. Stands until a fresh position names another place, or an
-    /// operator decides.
+    /// The source cannot read where it was told to, or not where it reads. Stands until a fresh position names another
+    /// place, or an operator decides.
+    ///
+    /// A place may be refused because only we still believe in it: the outbox of a gateway that was away ends where
+    /// the source has long deleted what all sinks have. So the sinks are asked first, and a place is only halted at
+    /// once it was refused again after all of them have answered.
     pub fn halt(&mut self, why: Halted) {
+        if why == Halted::Source && self.asks_first() {
+            return;
+        }
         self.halted = Some(why.clone());
         self.actions.push(Action::Halt(why));
     }
@@ -279,11 +290,14 @@ impl Origin {
         self.reading == Reading::Here && self.halted.is_none()
     }
 
-    /// Records up to `to` were appended to the outbox; `guard` names the last of them.
+    /// What lies before `to` was appended to the outbox; `guard` names the last record of it ([`Guard::NONE`] where it
+    /// held none).
     pub fn appended(&mut self, to: Sequence, guard: Guard) {
         if let Some(held) = &mut self.held {
             held.tail = held.tail.max(to);
-            held.guard_tail = Some(guard);
+            if guard != Guard::NONE {
+                held.guard_tail = Some(guard);
+            }
         }
     }
 
@@ -306,7 +320,6 @@ impl Origin {
             writer: None,
             position: None,
             beginning: false,
-            wanted: None,
             cursor: None,
         };
         match self.routes.get(&route) {
@@ -327,7 +340,6 @@ impl Origin {
     pub fn linked(&mut self, route: &RouteId) {
         if let Some(present) = self.routes.get_mut(route) {
             present.linked = true;
-            present.wanted = None;
             present.cursor = None;
             self.ask(route);
         }
@@ -337,7 +349,6 @@ impl Origin {
     pub fn unlinked(&mut self, route: &RouteId) {
         if let Some(present) = self.routes.get_mut(route) {
             present.linked = false;
-            present.wanted = None;
             present.cursor = None;
         }
     }
@@ -361,7 +372,6 @@ impl Origin {
         present.writer = Some(writer);
         if present.applied().is_some_and(|applied| position.at < applied) {
             // The sink went back: it was restored. So do we, and so does the group's offset (A6).
-            present.wanted = None;
             self.committed = None;
         }
         if present.cursor.is_some_and(|cursor| position.at < cursor) {
@@ -371,7 +381,7 @@ impl Origin {
         if !core::mem::replace(&mut present.known, true) {
             self.actions.push(Action::RememberKnown(route.clone()));
         }
-        if self.halted == Some(Halted::Source) {
+        if self.halted == Some(Halted::Source) || self.reading == Reading::Waiting {
             self.retry_place();
         }
         self.settle();
@@ -398,14 +408,14 @@ impl Origin {
         }
     }
 
-    /// The next hop asks to be sent to from `at`. Says nothing about what the sink holds: never moves `applied`.
+    /// The next hop asks to be sent to from `at`. Says nothing about what the sink holds: moves neither `applied`
+    /// nor where we read. A relay that asks for less than is held is behind the sink and must be told so: offer it
+    /// what is held.
     pub fn want(&mut self, route: &RouteId, at: Sequence) {
-        let Some(present) = self.routes.get_mut(route) else {
-            return;
-        };
-        present.wanted = Some(at);
-        present.cursor = Some(at);
-        self.settle();
+        if let Some(present) = self.routes.get_mut(route) {
+            present.cursor = Some(at);
+            self.send_from_base();
+        }
     }
 
     /// Where `route` must be sent from next, if there is anything on disk to send there.
@@ -494,6 +504,12 @@ impl Origin {
         }
     }
 
+    /// Where the stream began, as the sinks remember it.
+    fn begun_at(&self) -> Option<Sequence> {
+        let begun = |route: &Route| route.position.as_ref().map(|position| position.start);
+        self.routes.values().filter_map(begun).min()
+    }
+
     fn begin_waiting_routes(&mut self) {
         let Some(start) = self.start else { return };
         let guard = self
@@ -527,7 +543,7 @@ impl Origin {
         let Some((needed, route)) = self
             .routes
             .values()
-            .filter_map(|route| Some((route.needs()?, route)))
+            .filter_map(|route| Some((route.applied()?, route)))
             .min_by_key(|(at, _)| *at)
         else {
             return;
@@ -568,20 +584,43 @@ impl Origin {
         self.restart(needed, guard);
     }
 
+    fn asks_first(&mut self) -> bool {
+        let refused = match self.reading {
+            Reading::Placing(place) => Some(place),
+            Reading::Here => self.tail_place(),
+            Reading::Elsewhere | Reading::Waiting => return true,
+        };
+        let before = core::mem::replace(&mut self.refused, refused);
+        if before == refused && self.routes.values().all(Route::is_fresh) {
+            return false;
+        }
+        self.reading = Reading::Waiting;
+        if before != refused {
+            let routes: Vec<RouteId> = self.routes.keys().cloned().collect();
+            routes.iter().for_each(|route| self.ask(route));
+        }
+        true
+    }
+
     fn retry_place(&mut self) {
         self.halted = None;
-        if let Some(Held { tail, guard_tail, .. }) = self.held {
-            self.place(Place::At {
-                at: tail,
-                guard: guard_tail.unwrap_or(Guard::NONE),
-            });
+        if let Some(place) = self.tail_place() {
+            self.place(place);
         }
+    }
+
+    /// Where reading goes on behind what is held.
+    fn tail_place(&self) -> Option<Place> {
+        let Held { tail, guard_tail, .. } = self.held?;
+        let guard = guard_tail.unwrap_or(Guard::NONE);
+        Some(Place::At { at: tail, guard })
     }
 
     fn restart(&mut self, at: Sequence, guard: Option<Guard>) {
         self.held = Some(Held::empty_at(at, guard));
         self.halted = None;
         self.actions.push(Action::Restart(at));
+        self.send_from_base();
         self.place(Place::At {
             at,
             guard: guard.unwrap_or(Guard::NONE),
@@ -613,6 +652,15 @@ impl Origin {
             // Frames above know their own guard; the base is proven by the sink's position.
             held.guard_base = held.guard_base.or(Some(Guard::NONE));
             self.actions.push(Action::Trim(below));
+            self.send_from_base();
+        }
+    }
+
+    /// What lies below the base is not sent any more: whoever waits for it is told by the gap that follows.
+    fn send_from_base(&mut self) {
+        let Some(base) = self.held.map(|held| held.base) else { return };
+        for route in self.routes.values_mut() {
+            route.cursor = route.cursor.map(|cursor| cursor.max(base));
         }
     }
 

@@ -3,7 +3,8 @@
 
 use super::net::Message;
 use super::outbox::{Frame, Lane, Op, Outbox};
-use super::source::{Partition, Rec};
+use super::oracle::Oracle;
+use super::source::{Entry, Partition, Rec};
 use super::world::World;
 use culvert_proto::origin::{Action, Halted, Held, Origin, Place};
 use culvert_proto::traps::{Trap, planted};
@@ -159,7 +160,7 @@ impl World {
         };
         let partition = &self.partitions[p];
         let outcome = if partition.stream == reader.stream {
-            seek(partition, place)
+            seek(partition, &self.oracle, place)
         } else {
             Err(())
         };
@@ -192,7 +193,8 @@ impl World {
 
     /// Reads some records into the outbox.
     pub fn origin_polls(&mut self, a: usize) -> bool {
-        let Some(p) = self.pick_reader(a, |reader| reader.place.is_some()) else {
+        // How the seek went is told before the first record behind it.
+        let Some(p) = self.pick_reader(a, |reader| reader.place.is_some() && reader.outcome.is_none()) else {
             return false;
         };
         let partition = &self.partitions[p];
@@ -435,9 +437,9 @@ impl World {
         };
         self.note(format_args!("A{a} sends {} of stream {stream}", frame.interval));
         let id = self.routes[route].id.clone();
-        let to = frame.interval.to;
+        let sent = frame.interval;
         // Told before anything else can be: a wish that arrives later must win.
-        self.with_origin(a, stream, |origin| origin.sent(&id, to));
+        self.with_origin(a, stream, |origin| origin.sent(&id, sent));
         self.send_down(session, Message::Frame { stream, frame });
         true
     }
@@ -520,8 +522,8 @@ impl World {
                         // Its topic is gone: there is nothing that could be read.
                         if let Some(origin) = self.a[a].streams.get_mut(&stream) {
                             origin.halt(Halted::Source);
-                            let _ = origin.take_actions();
                         }
+                        self.origin_acts(a, stream);
                     }
                 }
             }
@@ -545,7 +547,7 @@ impl World {
 }
 
 /// What the source does about a seek (EXACTLY-ONCE 2.4).
-fn seek(partition: &Partition, place: Place) -> Result<(Sequence, Guard), ()> {
+fn seek(partition: &Partition, oracle: &Oracle, place: Place) -> Result<(Sequence, Guard), ()> {
     let Place::At { at, guard } = place else {
         return Ok((Sequence(partition.log_start), Guard::NONE));
     };
@@ -559,7 +561,8 @@ fn seek(partition: &Partition, place: Place) -> Result<(Sequence, Guard), ()> {
         return Err(());
     }
     let before = at.0.checked_sub(1).filter(|before| *before >= partition.log_start);
-    let found = before.and_then(|before| partition.entry(before)).filter(|entry| entry.key != 0);
+    let visible = |entry: &Entry| entry.key != 0 && !oracle.is_compacted(entry.key);
+    let found = before.and_then(|before| partition.entry(before)).filter(visible);
     match found {
         Some(entry) => {
             let (epoch, key) = (entry.epoch, entry.key);

@@ -173,9 +173,8 @@ impl World {
             return self.violated("B1", format!("B{b} is to send stream {stream} at {at} and holds no such frame"));
         };
         self.note(format_args!("B{b} sends {} of stream {stream}", frame.interval));
-        let to = frame.interval.to;
         if let Some(queue) = self.b[b].queues.get_mut(&stream) {
-            queue.sent(to);
+            queue.sent(frame.interval);
         }
         self.send_down(lower, Message::Frame { stream, frame });
         true

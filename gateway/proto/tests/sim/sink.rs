@@ -7,7 +7,7 @@ use super::source::{Rec, content_of};
 use super::store::Kind;
 use super::world::World;
 use culvert_proto::digest::Digest;
-use culvert_proto::receiver::{Answer, Question, Receiver, Verdict};
+use culvert_proto::receiver::{Admission, Answer, Question, Receiver, Verdict};
 use culvert_proto::traps::{Trap, planted};
 use culvert_proto::{Guard, Position, StreamId};
 use std::collections::BTreeSet;
@@ -268,11 +268,15 @@ impl World {
 
     fn sink_gets(&mut self, c: usize, session: Option<u64>, stream: usize, frame: &Rc<Frame>) {
         let id = self.histories[stream].id.clone();
-        let receiver = &mut self.c[c].receiver;
-        let verdict = receiver.frame(&id, frame.interval, |at| frame.guard_before(at));
+        let verdict = self.c[c].receiver.frame(&id, frame.interval);
         self.note(format_args!("C{c} gets {} of stream {stream}: {verdict:?}", frame.interval));
         match verdict {
             Verdict::Apply(from) => {
+                let seam = frame.guard_before(from);
+                if let Admission::Forked { .. } = self.c[c].receiver.admit(&id, seam) {
+                    self.note(format_args!("C{c} halts stream {stream}: {from} does not follow {seam:?} there"));
+                    return self.check_forked(stream);
+                }
                 let records: Vec<Rec> = frame.records.iter().copied().filter(|r| r.at >= from).collect();
                 self.sink_writes(c, stream, &id, frame, records);
             }
@@ -281,7 +285,6 @@ impl World {
                     self.send_up(session, Message::Want { stream, at });
                 }
             }
-            Verdict::Forked { .. } => self.check_forked(stream),
             Verdict::Known | Verdict::Unbegun | Verdict::NotNow => {}
         }
     }
