@@ -16,6 +16,7 @@ mod check;
 mod completions;
 mod config;
 pub mod exit;
+mod pki;
 mod terminal;
 
 pub use exit::Exit;
@@ -62,6 +63,8 @@ enum Verb {
     /// Show the configuration in force
     #[command(subcommand)]
     Config(config::Verb),
+    /// Make and show certificates
+    Pki(pki::Args),
     /// Print completions for a shell
     Completions(completions::Args),
 }
@@ -126,6 +129,7 @@ fn run(verb: Verb, session: &Session) -> anyhow::Result<Exit> {
     match verb {
         Verb::Check => check::run(session),
         Verb::Config(verb) => config::run(&verb, session),
+        Verb::Pki(args) => pki::run(&args, session),
         Verb::Completions(args) => completions::run(&args, session, Cli::command()),
     }
 }

@@ -122,7 +122,7 @@ impl Authority {
         let keystore = !matches!(kind, Kind::Gateway(_));
         self.write_pair(
             &path,
-            leaf_params(kind, &self.trust_domain, days)?,
+            &leaf_params(kind, &self.trust_domain, days)?,
             keystore,
             force,
         )?;
@@ -142,13 +142,13 @@ impl Authority {
             ));
         }
         let keystore = path.with_extension("keystore.pem").exists();
-        self.write_pair(path, renewed_params(path, &old, days)?, keystore, true)
+        self.write_pair(path, &renewed_params(path, &old, days)?, keystore, true)
     }
 
     fn write_pair(
         &self,
         path: &Path,
-        params: CertificateParams,
+        params: &CertificateParams,
         keystore: bool,
         force: bool,
     ) -> Result<(), Error> {
@@ -281,13 +281,10 @@ fn new_key() -> Result<KeyPair, Error> {
     KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map_err(|cause| library("make a key", &cause))
 }
 
-fn refuse_to_replace<'a>(
-    paths: impl IntoIterator<Item = &'a (impl AsRef<Path> + ?Sized + 'a)>,
-    force: bool,
-) -> Result<(), Error> {
-    match paths.into_iter().find(|path| path.as_ref().exists()) {
+fn refuse_to_replace(paths: [&Path; 2], force: bool) -> Result<(), Error> {
+    match paths.into_iter().find(|path| path.exists()) {
         Some(path) if !force => Err(Error::Exists {
-            path: path.as_ref().to_owned(),
+            path: path.to_owned(),
         }),
         _ => Ok(()),
     }

@@ -245,6 +245,7 @@ enum News {
 }
 
 /// What the room's loop wakes up for.
+#[expect(clippy::large_enum_variant)] // one at a time, on the loop's own stack
 enum Next {
     Stop,
     News(News),
@@ -316,7 +317,8 @@ impl Links {
         Handle(Arc::clone(&self.local))
     }
 
-    /// Dials, accepts and watches until `stop` is done; then closes every link and gives the socket back.
+    /// Dials, accepts and watches until `stop` is done; then closes every link. The socket is
+    /// given back when the last [`Handle`] and [`Link`] are gone.
     ///
     /// # Errors
     /// [`Error::EndpointLost`] when the task that moves datagrams ended by itself.
