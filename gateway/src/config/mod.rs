@@ -298,6 +298,8 @@ fn check(file: &Path, raw: &Raw, environment: &Environment, found: &mut Found) -
             resolver: reference::Resolver { environment, base },
             kafka: &kafka,
             sites: &sites,
+            gateway: gateway.as_deref().unwrap_or_default(),
+            site: site.as_deref().unwrap_or_default(),
         },
         found,
     );
