@@ -185,7 +185,7 @@ fn digests(
     )?;
     if open.count > 0 {
         blocks.push(Block {
-            to: interval.to,
+            to: end,
             digest: open,
         });
     }

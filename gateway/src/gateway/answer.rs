@@ -319,7 +319,7 @@ impl Gateway {
         Ok(proofs)
     }
 
-    /// Waits until the sink holds all that the origin has; answers where the origin ends if it does not.
+    /// Waits until the sink holds all that the origin has now; answers where the origin ends if it does not.
     async fn wait_for_arrival(
         &self,
         connector: &Connector,
@@ -328,27 +328,17 @@ impl Gateway {
         deadline: Instant,
         progress: &watch::Sender<Progress>,
     ) -> Result<Option<Sequence>, Fault> {
-        loop {
-            let at = delivery
-                .status()
-                .positions
-                .get(stream)
-                .map_or(Sequence::ZERO, |position| position.at);
-            let beyond = Interval::new(at, Sequence(u64::MAX));
-            let blocks = self
-                .origin_blocks(connector, &delivery.route, stream, beyond, u32::MAX)
-                .await?;
-            let end = blocks
-                .iter()
-                .filter(|block| block.digest.count > 0)
-                .map(|block| block.to)
-                .max();
-            if end.is_none() || Instant::now() >= deadline {
-                return Ok(end);
-            }
-            progress.send_modify(|progress| progress.done = at.0);
+        let arrived = || delivery.status().positions.get(stream).map_or(Sequence::ZERO, |position| position.at);
+        let beyond = Interval::new(arrived(), Sequence(u64::MAX));
+        let blocks = self.origin_blocks(connector, &delivery.route, stream, beyond, u32::MAX).await?;
+        let Some(end) = blocks.iter().filter(|block| block.digest.count > 0).map(|block| block.to).max() else {
+            return Ok(None);
+        };
+        while arrived() < end && Instant::now() < deadline {
+            progress.send_modify(|progress| (progress.done, progress.total) = (arrived().0, end.0));
             tokio::time::sleep(LOOK_EVERY).await;
         }
+        Ok((arrived() < end).then_some(end))
     }
 
     /// Compares what the origin has of `[start, at)` with what the sink holds of the stream.
