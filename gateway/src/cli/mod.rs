@@ -12,12 +12,18 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+mod asking;
 mod check;
 mod completions;
 mod config;
 pub mod exit;
+mod prove;
+mod run;
 mod pki;
+mod status;
+mod table;
 mod terminal;
+mod words;
 
 pub use exit::Exit;
 pub use terminal::{Color, Format, Terminal};
@@ -58,13 +64,19 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Run the gateway
+    Run(run::Args),
+    /// Make and show certificates
+    Pki(pki::Args),
     /// Find every mistake in the configuration, without starting anything
     Check,
     /// Show the configuration in force
     #[command(subcommand)]
     Config(config::Verb),
-    /// Make and show certificates
-    Pki(pki::Args),
+    /// Show what a running gateway is doing
+    Status(status::Args),
+    /// Prove that nothing was lost, doubled or put out of order
+    Prove(prove::Args),
     /// Print completions for a shell
     Completions(completions::Args),
 }
@@ -115,7 +127,7 @@ pub fn main() -> ExitCode {
         environment,
         config: cli.global.config,
     };
-    let exit = run(cli.verb, &session).unwrap_or_else(|error| {
+    let exit = dispatch(cli.verb, &session).unwrap_or_else(|error| {
         let exit = Exit::of(&error);
         if exit != Exit::CLOSED_PIPE {
             session.terminal.error(&error);
@@ -125,11 +137,14 @@ pub fn main() -> ExitCode {
     exit.into()
 }
 
-fn run(verb: Verb, session: &Session) -> anyhow::Result<Exit> {
+fn dispatch(verb: Verb, session: &Session) -> anyhow::Result<Exit> {
     match verb {
+        Verb::Run(args) => run::run(&args, session),
         Verb::Check => check::run(session),
-        Verb::Config(verb) => config::run(&verb, session),
         Verb::Pki(args) => pki::run(&args, session),
+        Verb::Config(verb) => config::run(&verb, session),
+        Verb::Status(args) => status::run(&args, session),
+        Verb::Prove(args) => prove::run(&args, session),
         Verb::Completions(args) => completions::run(&args, session, Cli::command()),
     }
 }

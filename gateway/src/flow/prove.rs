@@ -163,7 +163,7 @@ fn digests(
     post: &mut dyn FnMut(Vec<Block>, bool),
 ) -> Result<(), SourceFault> {
     let mut blocks = Vec::new();
-    let mut open = Digest::EMPTY;
+    let (mut open, mut end) = (Digest::EMPTY, interval.from);
     reader.read(
         topic,
         partition,
