@@ -19,7 +19,6 @@ mod config;
 pub mod exit;
 mod prove;
 mod run;
-mod pki;
 mod status;
 mod table;
 mod terminal;
@@ -48,17 +47,21 @@ Examples:
 Exit codes: 0 done; 1 failed; 2 wrong configuration or arguments; 3 something needed is not there;
 128 + n ended by signal n.";
 
+const HEADING: &str = "Options of every verb";
+
 /// What every verb understands.
 #[derive(Debug, Args)]
 struct Global {
     /// The configuration file [default: ./culvert.toml, then /etc/culvert/culvert.toml]
-    #[arg(long, value_name = "PATH", global = true)]
+    #[arg(long, value_name = "PATH", global = true, help_heading = HEADING)]
     config: Option<PathBuf>,
-    /// How the answer looks on standard output
-    #[arg(long, value_name = "FORMAT", global = true, value_enum, default_value_t)]
+    /// How the answer looks: text or json
+    #[arg(long, value_name = "FORMAT", global = true, value_enum, default_value_t, hide_possible_values = true,
+          help_heading = HEADING)]
     output: Format,
-    /// When to use colour
-    #[arg(long, value_name = "WHEN", global = true, value_enum, default_value_t)]
+    /// When to use colour: auto, always or never
+    #[arg(long, value_name = "WHEN", global = true, value_enum, default_value_t, hide_possible_values = true,
+          help_heading = HEADING)]
     color: Color,
 }
 
@@ -66,8 +69,6 @@ struct Global {
 enum Verb {
     /// Run the gateway
     Run(run::Args),
-    /// Make and show certificates
-    Pki(pki::Args),
     /// Find every mistake in the configuration, without starting anything
     Check,
     /// Show the configuration in force
@@ -141,7 +142,6 @@ fn dispatch(verb: Verb, session: &Session) -> anyhow::Result<Exit> {
     match verb {
         Verb::Run(args) => run::run(&args, session),
         Verb::Check => check::run(session),
-        Verb::Pki(args) => pki::run(&args, session),
         Verb::Config(verb) => config::run(&verb, session),
         Verb::Status(args) => status::run(&args, session),
         Verb::Prove(args) => prove::run(&args, session),

@@ -16,16 +16,16 @@ use std::time::Duration;
 /// What is to be proven.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Asks the gateway of the sinks. It has the origin's gateway read the source again, reads the target itself, and compares
-count and content: no host needs to reach both ends.
+Asks the gateway of the sinks. It has the origin's gateway read the source again, reads the
+target itself, and compares count and content: no host needs to reach both ends.
 
 Examples:
   culvert prove
   culvert prove --wait 30s
   culvert prove --connector orders-in --output json
 
-The exit code is 0 only when every stream was compared and nothing is missing, doubled, out of order or different; with
---wait, only when nothing is on its way any more either.")]
+The exit code is 0 only when every stream was compared and nothing is missing, doubled, out of
+order or different; with --wait, only when nothing is on its way any more either.")]
 pub(super) struct Args {
     #[command(flatten)]
     asking: Asking,
@@ -233,7 +233,7 @@ complete: 5 records in 1 stream, each exactly once, nothing on its way",
                     place: "origin outbox".into(),
                     from: 5,
                     to: 9,
-                }]
+                }];
             },
             "\
 ROUTE         STREAM          DELIVERED  ORIGIN  SINK  MISSING  DOUBLED  DISORDER  VERDICT

@@ -9,8 +9,8 @@ use anyhow::Context;
 /// How to run.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The first SIGTERM or SIGINT finishes what is under way and ends with 0; the second ends at once with 128 + n. Neither
-loses a record. SIGHUP reads the configuration again.
+The first SIGTERM or SIGINT finishes what is under way and ends with 0; the second ends at once
+with 128 + n. Neither loses a record. SIGHUP reads the configuration again.
 
 Examples:
   culvert run

@@ -641,9 +641,16 @@ impl<'a> Definition<'a> {
         };
         let class = Class::parse(text);
         if class.is_none() {
-            let last = text.rsplit('.').next().unwrap_or(text);
-            let near = nearest(text, Class::ALL.map(Class::name))
-                .filter(|near| nearest(last, near.rsplit('.').next()).is_some());
+            // By the last word: the packages of unrelated classes look alike.
+            let last = |name: &'static str| name.rsplit('.').next().unwrap_or(name);
+            let near = nearest(
+                text.rsplit('.').next().unwrap_or(text),
+                Class::ALL.map(|class| last(class.name())),
+            );
+            let near = Class::ALL
+                .map(Class::name)
+                .into_iter()
+                .find(|name| Some(last(name)) == near);
             let hint = near.map_or_else(classes, |near| format!("did you mean {near}?"));
             let problem = format!("this version has no class {:?}", brief(text));
             found.add(
@@ -764,7 +771,7 @@ impl<'a> Definition<'a> {
                 self.place(key),
                 key,
                 problem,
-                super::not_a_peer(neighbour, around.sites),
+                super::not_a_peer(around.sites),
             );
         }
     }

@@ -171,6 +171,7 @@ fn digests(
         Some(interval.to),
         &mut |sequence, record| {
             open.add(digest::content(record));
+            end = sequence.next();
             if open.count >= u64::from(block_records.max(1)) {
                 blocks.push(Block {
                     to: sequence.next(),
