@@ -13,10 +13,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 mod check;
+mod cluster;
 mod completions;
 mod config;
 pub mod exit;
+mod generate;
 mod terminal;
+mod verify;
 
 pub use exit::Exit;
 pub use terminal::{Color, Format, Terminal};
@@ -62,6 +65,8 @@ enum Verb {
     /// Show the configuration in force
     #[command(subcommand)]
     Config(config::Verb),
+    Generate(Box<generate::Args>),
+    Verify(Box<verify::Args>),
     /// Print completions for a shell
     Completions(completions::Args),
 }
@@ -126,6 +131,8 @@ fn run(verb: Verb, session: &Session) -> anyhow::Result<Exit> {
     match verb {
         Verb::Check => check::run(session),
         Verb::Config(verb) => config::run(&verb, session),
+        Verb::Generate(args) => generate::run(&args, session),
+        Verb::Verify(args) => verify::run(&args, session),
         Verb::Completions(args) => completions::run(&args, session, Cli::command()),
     }
 }

@@ -116,6 +116,11 @@ fn expected(sequences: impl IntoIterator<Item = u64>) -> Vec<(u64, String)> {
         .collect()
 }
 
+/// Changes the file behind the sink's back.
+pub(crate) fn tamper(path: &Path, sql: &str) {
+    Connection::open(path).unwrap().execute_batch(sql).unwrap();
+}
+
 fn stop_code<T>(outcome: Result<T, SinkFault>) -> &'static str {
     match outcome {
         Err(SinkFault::Stop { code, .. }) => code,
@@ -399,22 +404,21 @@ fn a_file_that_cannot_be_used_is_named_with_its_code() {
         assert_eq!(found, code, "{reason}");
         assert!(reason.contains("t.db") || code == "CULVERT-S006", "{reason}");
     };
-    let sql = |path: &Path, sql: &str| Connection::open(path).unwrap().execute_batch(sql).unwrap();
     let used = |path: &Path| deliver(&mut taken(path), &stream(0, 1), 0, 1).unwrap();
     check("CULVERT-S001", &|path| {
         std::fs::write(path, "not a database, but long enough").unwrap();
     });
     check("CULVERT-S002", &|path| {
         used(path);
-        sql(path, "UPDATE culvert_position SET lineage = 'what'");
+        tamper(path, "UPDATE culvert_position SET lineage = 'what'");
     });
     check("CULVERT-S002", &|path| {
         used(path);
-        sql(path, "UPDATE culvert_position SET at = -1");
+        tamper(path, "UPDATE culvert_position SET at = -1");
     });
     check("CULVERT-S002", &|path| {
         used(path);
-        sql(path, "PRAGMA wal_checkpoint(TRUNCATE)");
+        tamper(path, "PRAGMA wal_checkpoint(TRUNCATE)");
         let mut bytes = std::fs::read(path).unwrap();
         // Every page but the first.
         bytes[4096..].fill(0xa5);
@@ -422,14 +426,14 @@ fn a_file_that_cannot_be_used_is_named_with_its_code() {
     });
     check("CULVERT-S004", &|path| {
         used(path);
-        sql(path, "UPDATE culvert_schema SET version = 2");
+        tamper(path, "UPDATE culvert_schema SET version = 2");
     });
     check("CULVERT-S005", &|path| {
-        sql(path, "CREATE TABLE orders (id INTEGER)");
+        tamper(path, "CREATE TABLE orders (id INTEGER)");
     });
     check("CULVERT-S006", &|path| {
         used(path);
-        sql(path, "UPDATE culvert_position SET table_name = 'elsewhere'");
+        tamper(path, "UPDATE culvert_position SET table_name = 'elsewhere'");
     });
     let missing = sink(Path::new("/nonexistent/t.db")).take();
     assert_eq!(stop_code(missing), "CULVERT-S003");
