@@ -53,7 +53,7 @@ impl GeneratorSource {
     #[must_use]
     pub fn new(config: &GeneratorConfig, site: Arc<str>) -> GeneratorSource {
         let lineage = lineage(&config.name, &config.recipe);
-        let stream = |partition| Stream {
+        let stream = move |partition| Stream {
             id: StreamId {
                 site: site.clone(),
                 topic: config.topic.clone(),
