@@ -294,7 +294,8 @@ impl TopicReader {
         let mut config = ClientConfig::new();
         config
             .set("queued.max.messages.kbytes", "16384")
-            .set("fetch.queue.backoff.ms", "5");
+            .set("fetch.queue.backoff.ms", "5")
+            .set("fetch.wait.max.ms", "50");
         config.extend(settings.clone());
         // The group is never joined; librdkafka asks for a name.
         config
