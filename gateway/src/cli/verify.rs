@@ -8,7 +8,7 @@ use super::generate::progress;
 use super::{Exit, Format, Session};
 use crate::connector::kafka::producer::TopicReader;
 use crate::connector::sqlite::{Held, SqliteReader};
-use crate::flow::Reader;
+use crate::flow::{Reader, SourceFault};
 use anyhow::bail;
 use culvert_proto::Sequence;
 use culvert_proto::digest::{self, Digest};
@@ -102,16 +102,17 @@ fn enter_topic(args: &Args, ledger: &mut Ledger, bar: &ProgressBar) -> anyhow::R
 /// The file is seen as it was when the reading began. Rows are read by their sequence: the table keeps no other
 /// order, so what can be broken is the order inside the records, not that of the rows.
 fn enter_file(args: &Args, path: &Path, ledger: &mut Ledger, bar: &ProgressBar) -> anyhow::Result<()> {
-    let mut reader = SqliteReader::open(path)?;
-    reader.pin()?;
-    for held in streams(args, reader.streams()?)? {
+    let mut reader = SqliteReader::open(path).map_err(SourceFault::from)?;
+    reader.pin().map_err(SourceFault::from)?;
+    for held in streams(args, reader.streams().map_err(SourceFault::from)?)? {
         let partition = held.stream().partition;
         let (mut outcome, mut found) = (Ok(()), Digest::EMPTY);
-        reader.read_stream(&held, Sequence::ZERO, None, &mut |sequence, record| {
+        let read = reader.read_stream(&held, Sequence::ZERO, None, &mut |sequence, record| {
             found.add(digest::content(record));
             outcome = enter(ledger, bar, partition, sequence, record);
             flow(&outcome)
-        })?;
+        });
+        read.map_err(SourceFault::from)?;
         outcome?;
         compare(&held, &found, ledger);
     }

@@ -318,6 +318,26 @@ fn records_without_a_position_are_not_stored() {
 }
 
 #[test]
+fn a_position_never_goes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t.db");
+    let mut sink = taken(&path);
+    deliver(&mut sink, &stream(0, 1), 0, 3).unwrap();
+    assert_eq!(
+        stop_code(sink.commit(&[(stream(0, 1), position(2))])),
+        "CULVERT-S009"
+    );
+    let anew = Position::beginning(2, Sequence::ZERO, Guard::NONE);
+    sink.take().unwrap();
+    sink.commit(&[(stream(0, 1), anew.clone())]).unwrap();
+    assert_eq!(
+        stop_code(sink.commit(&[(stream(0, 1), position(9))])),
+        "CULVERT-S009"
+    );
+    assert_eq!(sink.take().unwrap(), [(stream(0, 1), anew)]);
+}
+
+#[test]
 fn a_sequence_sqlite_cannot_hold_is_refused_alone() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("t.db");
@@ -442,7 +462,7 @@ fn a_file_that_cannot_be_used_is_named_with_its_code() {
 #[test]
 fn every_code_has_its_page() {
     let pages = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/errors");
-    for number in (1..=9).chain(101..=102) {
+    for number in (1..=10).chain(101..=102) {
         let code = format!("CULVERT-S{number:03}");
         let page = std::fs::read_to_string(pages.join(format!("{code}.md"))).expect(&code);
         assert!(page.starts_with(&format!("# {code}: ")), "{code}");
@@ -523,7 +543,7 @@ fn a_file_no_sink_wrote_to_is_not_read() {
         .unwrap()
         .execute_batch("CREATE TABLE t (x)")
         .unwrap();
-    assert!(matches!(SqliteReader::open(&path), Err(Error::Table { .. })));
+    assert!(matches!(SqliteReader::open(&path), Err(Error::Empty { .. })));
 }
 
 /// The writer that [`killed_at_any_moment_nothing_is_lost_or_doubled`] kills: it delivers batches to the database
