@@ -14,14 +14,18 @@ use std::process::ExitCode;
 
 mod asking;
 mod check;
+mod cluster;
 mod completions;
 mod config;
 pub mod exit;
+mod generate;
+mod pki;
 mod prove;
 mod run;
 mod status;
 mod table;
 mod terminal;
+mod verify;
 mod words;
 
 pub use exit::Exit;
@@ -78,6 +82,10 @@ enum Verb {
     Status(status::Args),
     /// Prove that nothing was lost, doubled or put out of order
     Prove(prove::Args),
+    Generate(Box<generate::Args>),
+    Verify(Box<verify::Args>),
+    /// Make and show certificates
+    Pki(pki::Args),
     /// Print completions for a shell
     Completions(completions::Args),
 }
@@ -142,9 +150,12 @@ fn dispatch(verb: Verb, session: &Session) -> anyhow::Result<Exit> {
     match verb {
         Verb::Run(args) => run::run(&args, session),
         Verb::Check => check::run(session),
+        Verb::Pki(args) => pki::run(&args, session),
         Verb::Config(verb) => config::run(&verb, session),
         Verb::Status(args) => status::run(&args, session),
         Verb::Prove(args) => prove::run(&args, session),
+        Verb::Generate(args) => generate::run(&args, session),
+        Verb::Verify(args) => verify::run(&args, session),
         Verb::Completions(args) => completions::run(&args, session, Cli::command()),
     }
 }

@@ -170,7 +170,7 @@ impl Producer {
         message.headers = headers;
         // Acknowledgements are taken in batches: a call into librdkafka for each record costs a fifth of the rate.
         self.sent += 1;
-        if self.sent % 1_000 == 0 {
+        if self.sent.is_multiple_of(1_000) {
             self.acknowledged()?;
         }
         loop {
@@ -294,7 +294,8 @@ impl TopicReader {
         let mut config = ClientConfig::new();
         config
             .set("queued.max.messages.kbytes", "16384")
-            .set("fetch.queue.backoff.ms", "5");
+            .set("fetch.queue.backoff.ms", "5")
+            .set("fetch.wait.max.ms", "50");
         config.extend(settings.clone());
         // The group is never joined; librdkafka asks for a name.
         config
