@@ -8,25 +8,60 @@ pub fn crc32c(bytes: &[u8]) -> u32 {
     narrow(crc_fast::checksum(CrcAlgorithm::Crc32Iscsi, bytes))
 }
 
-/// CRC32C of bytes that come in parts.
-pub struct Crc32c(Running);
+/// CRC32C of bytes that come in parts. Small parts are gathered first: seven calls for the parts of a record cost
+/// twice as much as one over all of them.
+pub struct Crc32c {
+    /// Of all but the bytes gathered; none before there were more than fit.
+    running: Option<Running>,
+    gathered: [u8; GATHERED_BYTES],
+    length: usize,
+}
+
+/// A record of 200 bytes and its lengths fit. By measurement: clearing more costs as much as a call.
+const GATHERED_BYTES: usize = 256;
 
 impl Crc32c {
     /// No bytes yet.
     #[must_use]
+    #[inline]
     pub fn new() -> Crc32c {
-        Crc32c(Running::new(CrcAlgorithm::Crc32Iscsi))
+        Crc32c {
+            running: None,
+            gathered: [0; GATHERED_BYTES],
+            length: 0,
+        }
     }
 
     /// Takes in more bytes.
+    #[inline]
     pub fn update(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
+        if let Some(free) = self.gathered[self.length..].get_mut(..bytes.len()) {
+            free.copy_from_slice(bytes);
+            self.length += bytes.len();
+        } else {
+            self.spill(bytes);
+        }
+    }
+
+    fn spill(&mut self, bytes: &[u8]) {
+        let running = self
+            .running
+            .get_or_insert_with(|| Running::new(CrcAlgorithm::Crc32Iscsi));
+        running.update(&self.gathered[..self.length]);
+        running.update(bytes);
+        self.length = 0;
     }
 
     /// The checksum of all bytes so far.
     #[must_use]
+    #[inline]
     pub fn finish(&self) -> u32 {
-        narrow(self.0.finalize())
+        let gathered = &self.gathered[..self.length];
+        let Some(mut running) = self.running else {
+            return crc32c(gathered);
+        };
+        running.update(gathered);
+        narrow(running.finalize())
     }
 }
 
@@ -50,9 +85,16 @@ mod tests {
     #[test]
     fn check_value() {
         assert_eq!(crc32c(b"123456789"), 0xe306_9283);
-        let mut parts = Crc32c::new();
-        parts.update(b"1234");
-        parts.update(b"56789");
-        assert_eq!(parts.finish(), 0xe306_9283);
+    }
+
+    #[test]
+    fn parts_of_any_size_sum_to_the_whole() {
+        let bytes: alloc::vec::Vec<u8> = (0..2000u32).map(|n| (n * 31 % 251) as u8).collect();
+        for size in [1, 7, 100, 255, 256, 257, 1000, 2000] {
+            let mut parts = Crc32c::new();
+            bytes.chunks(size).for_each(|part| parts.update(part));
+            assert_eq!(parts.finish(), crc32c(&bytes), "parts of {size}");
+        }
+        assert_eq!(Crc32c::new().finish(), crc32c(b""));
     }
 }

@@ -25,12 +25,22 @@ const P: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
 
 impl Digest {
     /// The digest of no records.
-    pub const EMPTY: Digest = Digest { count: 0, order: 0, set: 0, power: 1 };
+    pub const EMPTY: Digest = Digest {
+        count: 0,
+        order: 0,
+        set: 0,
+        power: 1,
+    };
 
     /// A digest read back from where it was stored.
     #[must_use]
     pub fn from_parts(count: u64, order: u128, set: u128) -> Digest {
-        Digest { count, order, set, power: pow(count) }
+        Digest {
+            count,
+            order,
+            set,
+            power: pow(count),
+        }
     }
 
     /// Adds the record whose content hash is `content`.
@@ -45,7 +55,7 @@ impl Digest {
     #[must_use]
     pub fn then(&self, next: &Digest) -> Digest {
         Digest {
-            count: self.count + next.count,
+            count: self.count.saturating_add(next.count), // a peer may claim any number
             order: self.order.wrapping_mul(next.power).wrapping_add(next.order),
             set: self.set.wrapping_add(next.set),
             power: self.power.wrapping_mul(next.power),

@@ -18,6 +18,7 @@ extern crate alloc;
 pub mod batch;
 pub mod checksum;
 pub mod digest;
+pub mod field;
 pub mod frame;
 pub mod limits;
 pub mod message;
@@ -28,6 +29,7 @@ pub mod receiver;
 pub mod record;
 pub mod sequence;
 pub mod stream;
+pub mod traps;
 pub mod wire;
 
 pub use position::{Guard, Position};

@@ -33,3 +33,15 @@ pub const RESUME_POINT_BYTES_MAX: usize = 4 * 1024;
 
 /// The most headers a record may have. Kafka sets no limit; this one bounds what a decoder walks.
 pub const HEADERS_MAX: usize = 10_000;
+
+/// The longest reason in a message, in bytes; what is longer is cut. Enough for a sentence with its numbers.
+pub const REASON_BYTES_MAX: usize = 4 * 1024;
+
+/// The longest topic pattern a route may register with, in bytes. By eye; a compiled pattern has limits of its own.
+pub const PATTERN_BYTES_MAX: usize = 1024;
+
+/// The largest header of a lane: a route, a stream, and room to grow.
+pub const LANE_HEADER_BYTES_MAX: usize = 4 * 1024;
+
+/// The most schemas one frame may name. By eye: a topic has one or two live ones.
+pub const SCHEMAS_PER_FRAME_MAX: usize = 64;

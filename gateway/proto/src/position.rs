@@ -27,7 +27,14 @@ impl Position {
     /// The position of a stream of which the sink holds nothing yet, beginning at `start`.
     #[must_use]
     pub fn beginning(incarnation: u32, start: Sequence, guard: Guard) -> Position {
-        Position { incarnation, start, at: start, guard, digest: Digest::EMPTY, resume_point: Vec::new() }
+        Position {
+            incarnation,
+            start,
+            at: start,
+            guard,
+            digest: Digest::EMPTY,
+            resume_point: Vec::new(),
+        }
     }
 }
 

@@ -72,14 +72,24 @@ impl<'a> Headers<'a> {
     /// [`limits::HEADERS_MAX`].
     pub fn parse(count: usize, bytes: &'a [u8]) -> Result<(Headers<'a>, &'a [u8]), Malformed> {
         if count > limits::HEADERS_MAX {
-            return Err(Malformed::TooLarge { what: "header count", size: count, max: limits::HEADERS_MAX });
+            return Err(Malformed::TooLarge {
+                what: "header count",
+                size: count,
+                max: limits::HEADERS_MAX,
+            });
         }
         let mut rest = bytes;
         for _ in 0..count {
             take_header(&mut rest)?;
         }
         let (own, rest) = bytes.split_at(bytes.len() - rest.len());
-        Ok((Headers { count: u32::try_from(count).unwrap_or(u32::MAX), bytes: own }, rest))
+        Ok((
+            Headers {
+                count: u32::try_from(count).unwrap_or(u32::MAX),
+                bytes: own,
+            },
+            rest,
+        ))
     }
 
     /// How many.
@@ -104,15 +114,25 @@ impl<'a> Headers<'a> {
     pub fn iter(&self) -> impl Iterator<Item = (&'a str, Option<&'a [u8]>)> + use<'a> {
         let mut rest = self.bytes;
         // The bytes were walked once when they were parsed or pushed, so the walk cannot fail here.
-        core::iter::from_fn(move || if rest.is_empty() { None } else { take_header(&mut rest).ok() })
+        core::iter::from_fn(move || {
+            if rest.is_empty() {
+                None
+            } else {
+                take_header(&mut rest).ok()
+            }
+        })
     }
 }
 
 fn take_header<'a>(rest: &mut &'a [u8]) -> Result<(&'a str, Option<&'a [u8]>), Malformed> {
-    let name = wire::take_varint_bytes(rest, "header name")?
-        .ok_or(Malformed::Invalid { what: "header name", why: "is absent" })?;
-    let name = core::str::from_utf8(name)
-        .map_err(|_| Malformed::Invalid { what: "header name", why: "is not UTF-8" })?;
+    let name = wire::take_varint_bytes(rest, "header name")?.ok_or(Malformed::Invalid {
+        what: "header name",
+        why: "is absent",
+    })?;
+    let name = core::str::from_utf8(name).map_err(|_| Malformed::Invalid {
+        what: "header name",
+        why: "is not UTF-8",
+    })?;
     Ok((name, wire::take_varint_bytes(rest, "header value")?))
 }
 
@@ -147,6 +167,112 @@ impl HeadersBuf {
     /// The headers collected so far.
     #[must_use]
     pub fn as_headers(&self) -> Headers<'_> {
-        Headers { count: self.count, bytes: &self.bytes }
+        Headers {
+            count: self.count,
+            bytes: &self.bytes,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    fn plain() -> RecordRef<'static> {
+        RecordRef {
+            timestamp: 1,
+            key: Some(b"k"),
+            value: Some(b"v"),
+            headers: Headers::NONE,
+        }
+    }
+
+    #[test]
+    fn headers_are_read_as_they_were_pushed() {
+        let mut buf = HeadersBuf::new();
+        buf.push("trace", Some(b"1"));
+        buf.push("", None);
+        buf.push("trace", Some(b""));
+        let mut bytes = buf.as_headers().as_bytes().to_vec();
+        bytes.extend_from_slice(b"behind");
+        let (headers, rest) = Headers::parse(3, &bytes).unwrap();
+        assert_eq!(rest, b"behind");
+        assert_eq!(headers, buf.as_headers());
+        let all: Vec<_> = headers.iter().collect();
+        assert_eq!(
+            all,
+            [("trace", Some(&b"1"[..])), ("", None), ("trace", Some(&b""[..]))]
+        );
+        buf.clear();
+        assert!(buf.as_headers().is_empty() && buf.as_headers().iter().next().is_none());
+    }
+
+    #[test]
+    fn headers_that_lie_are_refused() {
+        let check = |count, bytes: &[u8]| assert!(Headers::parse(count, bytes).is_err(), "{bytes:?}");
+        check(1, &[]);
+        check(1, &[1, 1]); // a name that is absent
+        check(1, &[2, 0xff, 1]); // a name that is not UTF-8
+        check(1, &[4, b'h', 1]); // a name longer than what is there
+        check(2, &[2, b'h', 1]); // one header, not two
+        check(limits::HEADERS_MAX + 1, &vec![0; 3 * limits::HEADERS_MAX]);
+    }
+
+    #[test]
+    fn every_part_of_a_record_is_in_its_identity() {
+        let mut headers = HeadersBuf::new();
+        headers.push("h", None);
+        let others = [
+            RecordRef {
+                timestamp: 2,
+                ..plain()
+            },
+            RecordRef { key: None, ..plain() },
+            RecordRef {
+                key: Some(b""),
+                ..plain()
+            },
+            RecordRef {
+                value: None,
+                ..plain()
+            },
+            RecordRef {
+                key: Some(b""),
+                value: Some(b"kv"),
+                ..plain()
+            },
+            RecordRef {
+                key: Some(b"kv"),
+                value: Some(b""),
+                ..plain()
+            },
+            RecordRef {
+                headers: headers.as_headers(),
+                ..plain()
+            },
+        ];
+        let mut seen = vec![plain().crc32c()];
+        for other in others {
+            assert!(!seen.contains(&other.crc32c()), "{other:?}");
+            seen.push(other.crc32c());
+        }
+    }
+
+    /// Positions in sinks hold it: it may never change.
+    #[test]
+    fn the_identity_of_a_record_is_fixed() {
+        let spelled = b"\0\0\0\0\0\0\0\x01\0\0\0\x01k\0\0\0\x01v\0\0\0\0";
+        assert_eq!(plain().crc32c(), crate::checksum::crc32c(spelled));
+        let large = vec![5; 1000];
+        let record = RecordRef {
+            key: None,
+            value: Some(&large),
+            ..plain()
+        };
+        let mut spelled = b"\0\0\0\0\0\0\0\x01\xff\xff\xff\xff\0\0\x03\xe8".to_vec();
+        spelled.extend_from_slice(&large);
+        spelled.extend_from_slice(&[0; 4]);
+        assert_eq!(record.crc32c(), crate::checksum::crc32c(&spelled));
     }
 }

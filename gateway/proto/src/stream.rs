@@ -1,7 +1,10 @@
 //! Which stream a record belongs to.
 
+use crate::field::Field;
+use crate::wire::Malformed;
 use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt;
 
 /// One totally ordered, append-only sequence of records: one partition of one topic of one origin site.
@@ -22,7 +25,7 @@ pub struct StreamId {
 }
 
 /// What gives a stream's sequences their meaning.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lineage {
     /// The source can be read again and numbers its own records.
     Replayable {
@@ -64,6 +67,32 @@ impl fmt::Debug for StreamId {
 }
 
 impl StreamId {
+    /// The bytes by which the stream is known on disks and in positions topics: equal bytes are equal streams.
+    ///
+    /// # Errors
+    /// When a name is above [`crate::limits::NAME_BYTES_MAX`].
+    pub fn encode(&self) -> Result<Vec<u8>, Malformed> {
+        let mut bytes = Vec::new();
+        self.put(&mut bytes, "stream")?;
+        Ok(bytes)
+    }
+
+    /// The stream that [`StreamId::encode`] wrote.
+    ///
+    /// # Errors
+    /// When the bytes are damaged, or are not all of it.
+    pub fn decode(mut bytes: &[u8]) -> Result<StreamId, Malformed> {
+        let stream = StreamId::take(&mut bytes, "stream")?;
+        if bytes.is_empty() {
+            Ok(stream)
+        } else {
+            Err(Malformed::Invalid {
+                what: "stream",
+                why: "has bytes behind it",
+            })
+        }
+    }
+
     /// The lineage's own 16 bytes (topic UUID or run) in hexadecimal.
     #[must_use]
     pub fn lineage_hex(&self) -> String {

@@ -55,9 +55,18 @@ impl fmt::Display for Malformed {
         match self {
             Malformed::Truncated { what } => write!(f, "{what}: bytes end too early"),
             Malformed::Invalid { what, why } => write!(f, "{what}: {why}"),
-            Malformed::TooLarge { what, size, max } => write!(f, "{what}: {size} is above the limit of {max}"),
-            Malformed::Checksum { what, stored, computed } => {
-                write!(f, "{what}: checksum mismatch (stored {stored:08x}, computed {computed:08x})")
+            Malformed::TooLarge { what, size, max } => {
+                write!(f, "{what}: {size} is above the limit of {max}")
+            }
+            Malformed::Checksum {
+                what,
+                stored,
+                computed,
+            } => {
+                write!(
+                    f,
+                    "{what}: checksum mismatch (stored {stored:08x}, computed {computed:08x})"
+                )
             }
             Malformed::Version { what, found, newest } => {
                 write!(f, "{what}: version {found} is unknown (newest known is {newest})")
@@ -73,7 +82,9 @@ impl core::error::Error for Malformed {}
 /// # Errors
 /// [`Malformed::Truncated`] when fewer are left.
 pub fn take<'a>(rest: &mut &'a [u8], count: usize, what: &'static str) -> Result<&'a [u8], Malformed> {
-    let (head, tail) = rest.split_at_checked(count).ok_or(Malformed::Truncated { what })?;
+    let (head, tail) = rest
+        .split_at_checked(count)
+        .ok_or(Malformed::Truncated { what })?;
     *rest = tail;
     Ok(head)
 }
@@ -108,18 +119,39 @@ int!(u8 i8 u16 i16 u32 i32 u64 i64 u128);
 /// # Errors
 /// [`Malformed::Truncated`], or [`Malformed::Invalid`] when it runs on past 64 bits.
 pub fn take_varint(rest: &mut &[u8], what: &'static str) -> Result<i64, Malformed> {
+    // Most are one byte: small deltas, absent keys, short names.
+    match *rest {
+        [byte, behind @ ..] if *byte < 0x80 => {
+            *rest = behind;
+            Ok(unzigzag(u64::from(*byte)))
+        }
+        _ => take_long_varint(rest, what),
+    }
+}
+
+fn take_long_varint(rest: &mut &[u8], what: &'static str) -> Result<i64, Malformed> {
     let mut raw = 0u64;
-    for shift in (0..70).step_by(7) {
-        let byte: u8 = take_int(rest, what)?;
-        if shift == 63 && byte > 1 {
+    for (index, byte) in rest.iter().enumerate().take(10) {
+        if index == 9 && *byte > 1 {
             break;
         }
-        raw |= u64::from(byte & 0x7f) << shift;
+        raw |= u64::from(byte & 0x7f) << (7 * index);
         if byte & 0x80 == 0 {
-            return Ok((raw >> 1).cast_signed() ^ -((raw & 1).cast_signed()));
+            *rest = &rest[index + 1..];
+            return Ok(unzigzag(raw));
         }
     }
-    Err(Malformed::Invalid { what, why: "is a varint longer than 64 bits" })
+    if rest.len() < 10 {
+        return Err(Malformed::Truncated { what });
+    }
+    Err(Malformed::Invalid {
+        what,
+        why: "is a varint longer than 64 bits",
+    })
+}
+
+fn unzigzag(raw: u64) -> i64 {
+    (raw >> 1).cast_signed() ^ -((raw & 1).cast_signed())
 }
 
 /// Takes bytes behind their length as a varint; -1 stands for none.
@@ -130,8 +162,10 @@ pub fn take_varint_bytes<'a>(rest: &mut &'a [u8], what: &'static str) -> Result<
     match take_varint(rest, what)? {
         -1 => Ok(None),
         length => {
-            let length = usize::try_from(length)
-                .map_err(|_| Malformed::Invalid { what, why: "has a negative length" })?;
+            let length = usize::try_from(length).map_err(|_| Malformed::Invalid {
+                what,
+                why: "has a negative length",
+            })?;
             take(rest, length, what).map(Some)
         }
     }
@@ -163,6 +197,100 @@ pub fn put_varint_bytes(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
         Some(bytes) => {
             put_varint(out, i64::try_from(bytes.len()).unwrap_or(i64::MAX));
             out.extend_from_slice(bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+    use proptest::prelude::*;
+
+    /// Zigzag varints as the Protocol Buffers documentation tables them.
+    #[test]
+    fn varints_are_spelled_as_protocol_buffers_does() {
+        let check = |value: i64, bytes: &[u8]| {
+            let mut out = Vec::new();
+            put_varint(&mut out, value);
+            assert_eq!(out, bytes, "{value}");
+            assert_eq!(varint_len(value), bytes.len(), "{value}");
+            assert_eq!(take_varint(&mut &out[..], "number"), Ok(value));
+        };
+        check(0, &[0]);
+        check(-1, &[1]);
+        check(1, &[2]);
+        check(63, &[0x7e]);
+        check(64, &[0x80, 1]);
+        check(-65, &[0x81, 1]);
+        check(i64::from(i32::MAX), &[0xfe, 0xff, 0xff, 0xff, 0x0f]);
+        check(
+            i64::MAX,
+            &[0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1],
+        );
+        check(
+            i64::MIN,
+            &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1],
+        );
+    }
+
+    #[test]
+    fn a_varint_that_never_ends_is_refused() {
+        let too_long = Malformed::Invalid {
+            what: "number",
+            why: "is a varint longer than 64 bits",
+        };
+        assert_eq!(take_varint(&mut &[0x80; 11][..], "number"), Err(too_long));
+        assert_eq!(
+            take_varint(
+                &mut &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2][..],
+                "number"
+            ),
+            Err(too_long)
+        );
+        let cut = Err(Malformed::Truncated { what: "number" });
+        assert_eq!(take_varint(&mut &[0x80; 9][..], "number"), cut);
+        assert_eq!(take_varint(&mut &[][..], "number"), cut);
+    }
+
+    #[test]
+    fn a_length_that_lies_is_refused() {
+        let mut bytes = vec![0; 3];
+        put_varint(&mut bytes, -2);
+        assert!(take_varint_bytes(&mut &bytes[3..], "field").is_err(), "below -1");
+        let mut bytes = Vec::new();
+        put_varint(&mut bytes, i64::MAX);
+        assert!(
+            take_varint_bytes(&mut &bytes[..], "field").is_err(),
+            "far outside"
+        );
+        assert_eq!(take_varint_bytes(&mut &[1][..], "field"), Ok(None));
+        assert_eq!(take_varint_bytes(&mut &[0][..], "field"), Ok(Some(&[][..])));
+    }
+
+    proptest! {
+        #[test]
+        fn varints_are_read_back_and_what_is_behind_stays(value in any::<i64>(), shift in 0u32..64) {
+            let value = value >> shift;
+            let mut out = Vec::new();
+            put_varint(&mut out, value);
+            prop_assert_eq!(out.len(), varint_len(value));
+            for cut in 0..out.len() {
+                prop_assert_eq!(take_varint(&mut &out[..cut], "n"), Err(Malformed::Truncated { what: "n" }));
+            }
+            out.extend_from_slice(b"behind");
+            let mut rest = &out[..];
+            prop_assert_eq!(take_varint(&mut rest, "n"), Ok(value));
+            prop_assert_eq!(rest, b"behind");
+        }
+
+        #[test]
+        fn bytes_are_read_back(bytes in any::<Option<Vec<u8>>>()) {
+            let mut out = Vec::new();
+            put_varint_bytes(&mut out, bytes.as_deref());
+            let mut rest = &out[..];
+            prop_assert_eq!(take_varint_bytes(&mut rest, "field"), Ok(bytes.as_deref()));
+            prop_assert!(rest.is_empty());
         }
     }
 }

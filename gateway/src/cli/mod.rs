@@ -1,1 +1,135 @@
-//! To be filled.
+//! The command line: one file for each verb, each a thin call.
+//!
+//! Constraints of this room:
+//! - What was asked for goes to standard output; everything else, errors and progress too, to standard error.
+//! - `--output json` changes what stands on standard output, and nothing else.
+//! - Exit codes are decided in one place, [`exit`].
+//! - Colour and moving progress only on terminals, and never against `NO_COLOR` or `--color never`.
+
+use crate::config::{Config, Environment, PLACES};
+use anyhow::Context;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+mod check;
+mod completions;
+mod config;
+pub mod exit;
+mod pki;
+mod terminal;
+
+pub use exit::Exit;
+pub use terminal::{Color, Format, Terminal};
+
+/// Records cross networks exactly once, over QUIC with mutual TLS.
+#[derive(Debug, Parser)]
+#[command(name = "culvert", version, after_help = EXAMPLES, arg_required_else_help = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  culvert check                        find every mistake in ./culvert.toml and the connectors
+  culvert run                          start the gateway
+  culvert status                       what each connector and stream is doing
+  culvert prove --wait 30s             prove that nothing was lost, doubled or put out of order
+
+Exit codes: 0 done; 1 failed; 2 wrong configuration or arguments; 3 something needed is not there;
+128 + n ended by signal n.";
+
+/// What every verb understands.
+#[derive(Debug, Args)]
+struct Global {
+    /// The configuration file [default: ./culvert.toml, then /etc/culvert/culvert.toml]
+    #[arg(long, value_name = "PATH", global = true)]
+    config: Option<PathBuf>,
+    /// How the answer looks on standard output
+    #[arg(long, value_name = "FORMAT", global = true, value_enum, default_value_t)]
+    output: Format,
+    /// When to use colour
+    #[arg(long, value_name = "WHEN", global = true, value_enum, default_value_t)]
+    color: Color,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Find every mistake in the configuration, without starting anything
+    Check,
+    /// Show the configuration in force
+    #[command(subcommand)]
+    Config(config::Verb),
+    /// Make and show certificates
+    Pki(pki::Args),
+    /// Print completions for a shell
+    Completions(completions::Args),
+}
+
+/// What a verb works with: the answers' way out, the environment and the configuration's place.
+pub struct Session {
+    /// Where answers and notes go.
+    pub terminal: Terminal,
+    /// The process's variables.
+    pub environment: Environment,
+    config: Option<PathBuf>,
+}
+
+impl Session {
+    /// The configuration file: the named one, else the first of [`PLACES`] that exists.
+    ///
+    /// # Errors
+    /// None was named and none exists.
+    pub fn config_file(&self) -> anyhow::Result<PathBuf> {
+        match &self.config {
+            Some(path) => Ok(path.clone()),
+            None => PLACES
+                .iter()
+                .map(PathBuf::from)
+                .find(|path| path.exists())
+                .context(exit::Absent("no configuration: neither ./culvert.toml nor /etc/culvert/culvert.toml is there [CULVERT-C001]\n\n\
+                          Name one with --config, or run the command in its directory.")),
+        }
+    }
+
+    /// The checked configuration.
+    ///
+    /// # Errors
+    /// As [`Session::config_file`], and every mistake in it.
+    pub fn config(&self) -> anyhow::Result<Config> {
+        Ok(Config::load(&self.config_file()?, &self.environment)?)
+    }
+}
+
+/// Reads the arguments, runs the verb, and says how it ended.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let environment = Environment::of_process();
+    let terminal = Terminal::new(cli.global.output, cli.global.color, &environment);
+    let session = Session {
+        terminal,
+        environment,
+        config: cli.global.config,
+    };
+    let exit = run(cli.verb, &session).unwrap_or_else(|error| {
+        let exit = Exit::of(&error);
+        if exit != Exit::CLOSED_PIPE {
+            session.terminal.error(&error);
+        }
+        exit
+    });
+    exit.into()
+}
+
+fn run(verb: Verb, session: &Session) -> anyhow::Result<Exit> {
+    match verb {
+        Verb::Check => check::run(session),
+        Verb::Config(verb) => config::run(&verb, session),
+        Verb::Pki(args) => pki::run(&args, session),
+        Verb::Completions(args) => completions::run(&args, session, Cli::command()),
+    }
+}

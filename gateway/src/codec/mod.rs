@@ -1,1 +1,3 @@
-//! To be filled.
+//! How bytes become something else and back: the compression of record batches.
+
+pub mod compression;

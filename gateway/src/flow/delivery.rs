@@ -1,1 +1,650 @@
-//! x
+//! The third leg: from a link into the sink, records and position in one atomic write.
+//!
+//! One thread a shard, and on it, in this order: take the shard if it is not ours (C1), gather what arrived, write
+//! it from the place behind the last record the sink holds (C2), commit, and only then say so. Any fault but a
+//! refused record ends the writer, and the next one reads from the sink what really happened (C3).
+//!
+//! Constraints:
+//! - What waits for a shard is bounded by the credit of its lanes; it is given back when a frame was written.
+//! - A stream that halts stops no other (L3). A route that fails keeps everything at the origin.
+
+use super::exchange::{Exchange, Outlet, Route};
+use super::transit::Window;
+use super::{Sink, SinkFault};
+use crate::codec::compression::Codecs;
+use crate::observe::metrics;
+use culvert_proto::digest::{self, Digest};
+use culvert_proto::frame::Frame;
+use culvert_proto::message::{Fault, Message};
+use culvert_proto::receiver::{Admission, Answer, Question, Receiver, Verdict};
+use culvert_proto::stream::RouteId;
+use culvert_proto::{Guard, Position, Sequence, StreamId};
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// One commit takes at most about this many bytes of frames: at 200 MB/s a fiftieth of a second.
+const COMMIT_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// How long a shard looks at an empty inbox before it looks around.
+const IDLE: Duration = Duration::from_millis(200);
+
+/// The longest wait between two attempts to take a shard whose sink is away.
+const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// Makes the sink of one shard; called once for each shard at start.
+pub type MakeSink = dyn Fn(usize) -> Result<Box<dyn Sink>, SinkFault> + Send + Sync;
+
+/// How a sink is run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Shards, each with one writer.
+    pub shards: usize,
+    /// The least time from one commit to the next: below it, records of several frames share a commit.
+    pub commit_interval: Duration,
+}
+
+/// The sink end of one route.
+pub struct Delivery {
+    /// The route.
+    pub route: RouteId,
+    shards: Vec<mpsc::Sender<Work>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    status: Arc<Mutex<Status>>,
+}
+
+/// What `status` shows of a sink.
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+    /// Shards that are ours now.
+    pub taken: BTreeSet<usize>,
+    /// Why a shard is being tried again, or why it stopped for good.
+    pub trouble: BTreeMap<usize, Trouble>,
+    /// The origin did not take the registration.
+    pub refused: Option<Fault>,
+    /// What the sink holds of each stream.
+    pub positions: BTreeMap<StreamId, Position>,
+    /// Commits since the start.
+    pub commits: u64,
+}
+
+/// Why a shard does not write.
+#[derive(Clone, Debug)]
+pub enum Trouble {
+    /// Tried again by itself.
+    Retrying(String),
+    /// Waits for an operator.
+    Failed(Fault),
+}
+
+/// What reaches a shard.
+enum Work {
+    Offered {
+        outlet: Outlet,
+        stream: StreamId,
+    },
+    Frame {
+        frame: Frame,
+        window: Arc<Window>,
+    },
+    Ask {
+        outlet: Outlet,
+        question: Question,
+    },
+    Begin {
+        outlet: Outlet,
+        nonce: u128,
+        stream: StreamId,
+        start: Sequence,
+        guard: Guard,
+    },
+    Stop,
+}
+
+impl Delivery {
+    /// Starts one thread for each shard.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub fn start(
+        exchange: &Arc<Exchange>,
+        route: &Route,
+        upstream: &Arc<str>,
+        options: &Options,
+        make: &Arc<MakeSink>,
+    ) -> std::io::Result<Arc<Delivery>> {
+        let status = Arc::new(Mutex::new(Status::default()));
+        let (mut shards, mut threads) = (Vec::new(), Vec::new());
+        for number in 0..options.shards.max(1) {
+            let (send, inbox) = mpsc::channel();
+            let shard = Shard {
+                exchange: Arc::downgrade(exchange),
+                route: route.id.clone(),
+                upstream: upstream.clone(),
+                number,
+                make: make.clone(),
+                sink: None,
+                receiver: Receiver::new(route.incarnation),
+                inbox,
+                windows: HashMap::new(),
+                asked_by: HashMap::new(),
+                halted: BTreeSet::new(),
+                scratch: Vec::new(),
+                status: status.clone(),
+                commit_interval: options.commit_interval,
+                committed_at: Instant::now(),
+            };
+            shards.push(send);
+            let name = format!("{}#{number}", route.id);
+            threads.push(
+                std::thread::Builder::new()
+                    .name(name)
+                    .spawn(move || shard.run())?,
+            );
+        }
+        Ok(Arc::new(Delivery {
+            route: route.id.clone(),
+            shards,
+            threads: Mutex::new(threads),
+            status,
+        }))
+    }
+
+    /// What `status` shows.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.status.lock().clone()
+    }
+
+    /// Finishes the commit under way and ends the threads. What was not committed stays at the origin.
+    pub fn stop(&self) {
+        for shard in &self.shards {
+            let _ = shard.send(Work::Stop);
+        }
+        for thread in self.threads.lock().drain(..) {
+            if thread.join().is_err() {
+                tracing::error!(route = %self.route, "a delivery thread panicked");
+            }
+        }
+    }
+
+    pub(super) fn offered(&self, outlet: &Outlet, stream: &StreamId) {
+        self.give(
+            stream,
+            Work::Offered {
+                outlet: outlet.clone(),
+                stream: stream.clone(),
+            },
+        );
+    }
+
+    pub(super) fn frame(&self, frame: Frame, window: &Arc<Window>) {
+        self.give(
+            window.stream(),
+            Work::Frame {
+                frame,
+                window: window.clone(),
+            },
+        );
+    }
+
+    pub(super) fn ask(&self, outlet: &Outlet, nonce: u128, streams: &[StreamId]) {
+        for stream in streams {
+            let question = Question {
+                nonce,
+                streams: vec![stream.clone()],
+            };
+            self.give(
+                stream,
+                Work::Ask {
+                    outlet: outlet.clone(),
+                    question,
+                },
+            );
+        }
+    }
+
+    pub(super) fn begin(
+        &self,
+        outlet: &Outlet,
+        nonce: u128,
+        stream: &StreamId,
+        start: Sequence,
+        guard: Guard,
+    ) {
+        let (outlet, named) = (outlet.clone(), stream.clone());
+        self.give(
+            stream,
+            Work::Begin {
+                outlet,
+                nonce,
+                stream: named,
+                start,
+                guard,
+            },
+        );
+    }
+
+    pub(super) fn refused(&self, fault: &Fault) {
+        tracing::error!(route = %self.route, code = %fault.code, reason = %fault.reason, "route refused by its origin");
+        self.status.lock().refused = Some(fault.clone());
+    }
+
+    /// A stream's shard is fixed by its name, so that it has one writer (S7).
+    fn give(&self, stream: &StreamId, work: Work) {
+        // A name that cannot be spelled came over no link.
+        let name = stream.encode().unwrap_or_default();
+        let shard = xxhash_rust::xxh3::xxh3_64(&name) % self.shards.len() as u64;
+        // A shard that ended is stopping: what was on its way stays at the origin.
+        let _ = self.shards[usize::try_from(shard).unwrap_or(0)].send(work);
+    }
+}
+
+struct Shard {
+    exchange: Weak<Exchange>,
+    route: RouteId,
+    upstream: Arc<str>,
+    number: usize,
+    make: Arc<MakeSink>,
+    sink: Option<Box<dyn Sink>>,
+    receiver: Receiver,
+    inbox: mpsc::Receiver<Work>,
+    windows: HashMap<StreamId, Arc<Window>>,
+    asked_by: HashMap<(u128, StreamId), Outlet>,
+    halted: BTreeSet<StreamId>,
+    scratch: Vec<u8>,
+    status: Arc<Mutex<Status>>,
+    commit_interval: Duration,
+    committed_at: Instant,
+}
+
+/// Whether the shard goes on.
+enum Next {
+    Go,
+    Stop,
+}
+
+impl Shard {
+    fn run(mut self) {
+        let mut wait = Duration::from_millis(50);
+        loop {
+            if self.receiver.must_take() {
+                match self.take() {
+                    Ok(()) => wait = Duration::from_millis(50),
+                    Err(SinkFault::Stop { code, reason }) => return self.failed(code, &reason),
+                    Err(fault) => {
+                        self.trouble(&fault);
+                        if self.hold_back(wait) {
+                            return;
+                        }
+                        wait = (wait * 2).min(RETRY_MAX);
+                        continue;
+                    }
+                }
+            }
+            match self.deliver() {
+                Ok(Next::Go) => {}
+                Ok(Next::Stop) => return,
+                Err(SinkFault::Stop { code, reason }) => return self.failed(code, &reason),
+                Err(fault) => {
+                    self.trouble(&fault);
+                    self.receiver.lost();
+                }
+            }
+        }
+    }
+
+    /// C1: fence first, then read the positions; then everyone who waits is told where this writer stands.
+    fn take(&mut self) -> Result<(), SinkFault> {
+        let started = Instant::now();
+        let sink = match &mut self.sink {
+            Some(sink) => sink,
+            none => none.insert((self.make)(self.number)?),
+        };
+        let positions = sink.take()?;
+        let writer = rand::random();
+        self.receiver.taken(writer, positions);
+        self.halted.iter().for_each(|stream| self.receiver.halt(stream));
+        self.tell_positions();
+        let answers = self.receiver.answer_after_taking();
+        self.send_answers(answers);
+        for (stream, window) in &self.windows {
+            if let Some(at) = self.receiver.wants(stream) {
+                window.want_again(at);
+            }
+        }
+        let mut status = self.status.lock();
+        status.taken.insert(self.number);
+        status.trouble.remove(&self.number);
+        drop(status);
+        tracing::info!(route = %self.route, shard = self.number, took_ms = started.elapsed().as_millis(), "shard taken");
+        Ok(())
+    }
+
+    /// C2: one commit's worth of what arrived.
+    fn deliver(&mut self) -> Result<Next, SinkFault> {
+        let Some(first) = self.wait_for_work() else {
+            return Ok(Next::Go);
+        };
+        let due = self.committed_at + self.commit_interval;
+        let mut bytes = 0;
+        let mut work = Some(first);
+        while let Some(now) = work {
+            match now {
+                Work::Stop => {
+                    self.commit()?;
+                    return Ok(Next::Stop);
+                }
+                Work::Frame { frame, window } => {
+                    bytes += frame.bytes().len();
+                    self.apply(&frame, &window)?;
+                    // A stream that stands still is given no more credit: the rest stays where it is.
+                    if !self.halted.contains(window.stream()) {
+                        window.consumed(frame.bytes().len());
+                    }
+                }
+                Work::Offered { outlet, stream } => self.offered(&outlet, stream),
+                Work::Ask { outlet, question } => {
+                    self.note_asker(&question, outlet);
+                    self.receiver.ask(question);
+                }
+                Work::Begin {
+                    outlet,
+                    nonce,
+                    stream,
+                    start,
+                    guard,
+                } => {
+                    self.asked_by.insert((nonce, stream.clone()), outlet);
+                    self.receiver.begin(nonce, &stream, start, guard);
+                }
+            }
+            if bytes >= COMMIT_BYTES_MAX || self.receiver.must_take() {
+                break;
+            }
+            work = self
+                .inbox
+                .recv_timeout(due.saturating_duration_since(Instant::now()))
+                .ok();
+        }
+        self.commit()?;
+        Ok(Next::Go)
+    }
+
+    fn wait_for_work(&self) -> Option<Work> {
+        match self.inbox.recv_timeout(IDLE) {
+            Ok(work) => Some(work),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => Some(Work::Stop),
+        }
+    }
+
+    fn offered(&mut self, outlet: &Outlet, stream: StreamId) {
+        if let Some(at) = self.receiver.wants(&stream) {
+            let route = self.route.clone();
+            outlet.post(Message::Want { route, stream, at });
+        }
+    }
+
+    /// Writes what is new in a frame into the open atomic write.
+    fn apply(&mut self, frame: &Frame, window: &Arc<Window>) -> Result<(), SinkFault> {
+        let stream = window.stream();
+        if !self
+            .windows
+            .get(stream)
+            .is_some_and(|present| Arc::ptr_eq(present, window))
+        {
+            self.windows.insert(stream.clone(), window.clone());
+        }
+        match self.receiver.frame(stream, frame.interval()) {
+            Verdict::Apply(at) => {
+                window.fulfilled();
+                self.write(frame, stream, at)
+            }
+            Verdict::Gap(at) => {
+                window.want(at);
+                Ok(())
+            }
+            Verdict::Known | Verdict::Unbegun | Verdict::NotNow => Ok(()),
+        }
+    }
+
+    fn write(&mut self, frame: &Frame, stream: &StreamId, at: Sequence) -> Result<(), SinkFault> {
+        let Some(sink) = &mut self.sink else { return Ok(()) };
+        let (mut digest, mut damage) = (Digest::EMPTY, None);
+        let outcome = match frame.records(at, &mut self.scratch, &Codecs::default()) {
+            Err(error) => {
+                damage = Some(error);
+                Ok(())
+            }
+            Ok(mut records) => match self.receiver.admit(stream, records.guard()) {
+                Admission::Admitted => sink.write(
+                    stream,
+                    &mut records.by_ref().map_while(|item| match item {
+                        Ok((sequence, record)) => {
+                            digest.add(digest::content(&record));
+                            Some((sequence, record))
+                        }
+                        Err(error) => {
+                            damage = Some(error);
+                            None
+                        }
+                    }),
+                ),
+                Admission::Forked { at, held, found } => {
+                    let reason = format!(
+                        "the record before {at} is not the one that was delivered (delivered: epoch {}, CRC {:08x}; now: \
+                         epoch {}, CRC {:08x}): the source's history changed",
+                        held.epoch, held.crc, found.epoch, found.crc
+                    );
+                    self.halt(stream, "CULVERT-F010", reason);
+                    return Ok(());
+                }
+            },
+        };
+        if let Some(error) = damage {
+            // The frame's checksum held, so it was written like this; nothing of the open write may stay.
+            self.halt(
+                stream,
+                "CULVERT-F011",
+                format!("the batch at {at} cannot be decoded: {error}"),
+            );
+            return Err(SinkFault::Uncertain("a batch could not be decoded".into()));
+        }
+        if let Err(SinkFault::Record { sequence, reason }) = &outcome {
+            self.halt(
+                stream,
+                "CULVERT-F012",
+                format!("record {sequence} cannot be written: {reason}"),
+            );
+        }
+        outcome?;
+        self.receiver
+            .wrote(stream, frame.interval().to, frame.guard_end(), &digest);
+        Ok(())
+    }
+
+    /// S3: records and positions in one atomic write; whoever waits hears of it only afterwards.
+    fn commit(&mut self) -> Result<(), SinkFault> {
+        let Some(sink) = &mut self.sink else { return Ok(()) };
+        if !self.receiver.must_commit() {
+            return Ok(());
+        }
+        let started = Instant::now();
+        let positions = self.receiver.to_commit();
+        if !positions.is_empty() {
+            sink.commit(&positions)?;
+        }
+        self.committed_at = Instant::now();
+        metrics::COMMIT_SECONDS
+            .with(&[&self.route.0])
+            .record(self.committed_at.duration_since(started).as_secs_f64());
+        let (moved, answers) = self.receiver.committed();
+        let mut status = self.status.lock();
+        status.commits += 1;
+        let mut delivered = 0;
+        for (stream, position) in &moved {
+            let before = status.positions.insert(stream.clone(), position.clone());
+            delivered += position.digest.count
+                - before.map_or(0, |before| before.digest.count.min(position.digest.count));
+        }
+        metrics::DELIVERED_RECORDS
+            .with(&[&self.route.0])
+            .increment(delivered);
+        drop(status);
+        for (stream, position) in moved {
+            let begun = position.at == position.start;
+            self.tell(&stream, position);
+            if begun && let Some(at) = self.receiver.wants(&stream) {
+                self.want_everywhere(&stream, at);
+            }
+        }
+        self.send_answers(answers);
+        Ok(())
+    }
+
+    // ----- telling -----------------------------------------------------------------------------------------------
+
+    fn tell_positions(&self) {
+        let held: BTreeMap<StreamId, Position> = self
+            .receiver
+            .streams()
+            .map(|(stream, position)| (stream.clone(), position.clone()))
+            .collect();
+        for (stream, position) in &held {
+            self.tell(stream, position.clone());
+        }
+        self.status.lock().positions.extend(held);
+    }
+
+    fn tell(&self, stream: &StreamId, position: Position) {
+        let (Some(exchange), Some(writer)) = (self.exchange.upgrade(), self.receiver.writer()) else {
+            return;
+        };
+        let message = Message::PositionIs {
+            route: self.route.clone(),
+            stream: stream.clone(),
+            writer,
+            position,
+        };
+        exchange.post_to_site(&self.upstream, &message);
+    }
+
+    fn want_everywhere(&self, stream: &StreamId, at: Sequence) {
+        if let Some(exchange) = self.exchange.upgrade() {
+            let message = Message::Want {
+                route: self.route.clone(),
+                stream: stream.clone(),
+                at,
+            };
+            exchange.post_to_site(&self.upstream, &message);
+        }
+    }
+
+    fn note_asker(&mut self, question: &Question, outlet: Outlet) {
+        for stream in &question.streams {
+            self.asked_by
+                .insert((question.nonce, stream.clone()), outlet.clone());
+        }
+    }
+
+    fn send_answers(&mut self, answers: Vec<Answer>) {
+        for Answer {
+            nonce,
+            writer,
+            positions,
+        } in answers
+        {
+            let Some((stream, _)) = positions.first() else {
+                continue;
+            };
+            if let Some(outlet) = self.asked_by.remove(&(nonce, stream.clone())) {
+                outlet.post(Message::Answer {
+                    nonce,
+                    route: self.route.clone(),
+                    writer,
+                    positions,
+                });
+            }
+        }
+    }
+
+    // ----- trouble -----------------------------------------------------------------------------------------------
+
+    fn halt(&mut self, stream: &StreamId, code: &'static str, reason: String) {
+        let Some(exchange) = self.exchange.upgrade() else {
+            return;
+        };
+        let fault = Fault {
+            code: code.into(),
+            reason,
+        };
+        self.receiver.halt(stream);
+        self.halted.insert(stream.clone());
+        exchange.halted(stream, Some(&self.route), fault.clone());
+        let message = Message::Halted {
+            route: self.route.clone(),
+            stream: stream.clone(),
+            fault,
+        };
+        exchange.post_to_site(&self.upstream, &message);
+    }
+
+    fn trouble(&mut self, fault: &SinkFault) {
+        match fault {
+            SinkFault::Retry(_) => {
+                tracing::warn!(route = %self.route, shard = self.number, %fault, "sink is away, trying again")
+            }
+            _ => {
+                tracing::info!(route = %self.route, shard = self.number, %fault, "writer given up, taking the shard anew")
+            }
+        }
+        let mut status = self.status.lock();
+        status.taken.remove(&self.number);
+        status
+            .trouble
+            .insert(self.number, Trouble::Retrying(fault.to_string()));
+    }
+
+    /// Waits before the next attempt. Answers whether the shard is to stop. Frames that come meanwhile are dropped;
+    /// the new writer asks for them again.
+    fn hold_back(&mut self, wait: Duration) -> bool {
+        let until = Instant::now() + wait;
+        loop {
+            match self
+                .inbox
+                .recv_timeout(until.saturating_duration_since(Instant::now()))
+            {
+                Ok(Work::Stop) | Err(RecvTimeoutError::Disconnected) => return true,
+                Ok(Work::Frame { frame, window }) => {
+                    window.consumed(frame.bytes().len());
+                    self.windows.insert(window.stream().clone(), window);
+                }
+                Ok(Work::Ask { outlet, question }) => {
+                    self.note_asker(&question, outlet);
+                    self.receiver.ask(question);
+                }
+                // Said again by the origin when it is answered.
+                Ok(Work::Offered { .. } | Work::Begin { .. }) => {}
+                Err(RecvTimeoutError::Timeout) => return false,
+            }
+        }
+    }
+
+    /// The route waits for an operator: nothing more is taken in, so that everything stays at the origin.
+    fn failed(self, code: &'static str, reason: &str) {
+        tracing::error!(route = %self.route, shard = self.number, code, reason, "sink stopped");
+        let mut status = self.status.lock();
+        status.taken.remove(&self.number);
+        let fault = Fault {
+            code: code.into(),
+            reason: reason.into(),
+        };
+        status.trouble.insert(self.number, Trouble::Failed(fault));
+        drop(status);
+        while !matches!(self.inbox.recv(), Ok(Work::Stop) | Err(_)) {}
+    }
+}

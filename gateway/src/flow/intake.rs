@@ -1,1 +1,803 @@
-//! x
+//! The first leg: from a source into the outbox.
+//!
+//! One thread a source task. Records become frames as they come: a frame is closed at its size, its count, a change
+//! of leader epoch, or [`FRAME_AGE_MAX`] after its first record, and appended to the stream's lane; the outbox makes
+//! it durable, and only then may it be sent (A2). Where a source reads is decided by the stream's [`Origin`] machine.
+//!
+//! Constraints:
+//! - A record is encoded once, here, and decoded once, at delivery. Nothing is allocated for a record.
+//! - While the outbox is full, the source is paused; at most one closed frame a stream waits in memory (A7).
+
+use super::exchange::{Exchange, Outlet, Role, Route};
+use super::transit::Error;
+use super::{Halt, Intake, Place, Slot, Source, SourceFault};
+use crate::codec::compression::Codecs;
+use crate::observe::metrics;
+use crate::outbox::{self, Extent, Lane};
+use culvert_proto::batch::Codec;
+use culvert_proto::frame::{Frame, FrameBuilder, Push};
+use culvert_proto::message::{Fault, Message};
+use culvert_proto::origin::{self, Action, Halted, Held, Origin};
+use culvert_proto::record::RecordRef;
+use culvert_proto::stream::RouteId;
+use culvert_proto::wire::Malformed;
+use culvert_proto::{Guard, Sequence, StreamId};
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+/// How long the first record of a frame waits for company. Bounds what batching adds to latency; at 10,000 records a
+/// second it makes frames of 50.
+const FRAME_AGE_MAX: Duration = Duration::from_millis(5);
+
+/// How long a source is polled when nothing is under way. Orders (a seek, a commit) wait as long.
+const POLL_MAX: Duration = Duration::from_millis(10);
+
+/// How often a source is told what has been applied. For people and for a cold start; a second of lag harms neither.
+const COMMIT_EVERY: Duration = Duration::from_secs(1);
+
+/// The longest wait between attempts while the outside system is away.
+const RETRY_MAX: Duration = Duration::from_secs(5);
+
+// ----- the stream ------------------------------------------------------------------------------------------------
+
+/// One stream of this site: its lane in the outbox and the machine that decides about it.
+pub struct OriginStream {
+    /// Which stream.
+    pub id: StreamId,
+    /// The same, as it is spelled in keys of the outbox.
+    spelled: Vec<u8>,
+    /// What is held of it.
+    pub lane: Lane,
+    machine: Mutex<Origin>,
+    exchange: Arc<Exchange>,
+    /// The source task that reads it now.
+    reader: Mutex<Option<(Slot, mpsc::Sender<Order>)>>,
+    seeks: AtomicU64,
+    outlets: Mutex<BTreeMap<RouteId, Outlet>>,
+}
+
+/// What a stream asks of the task that reads it.
+enum Order {
+    /// The number grows with each seek of a stream: what an earlier one brings about no longer counts.
+    Seek(Slot, Place, u64),
+    Commit(Slot, Sequence),
+    Stop,
+}
+
+impl OriginStream {
+    /// The stream with what this gateway's disk remembers of it.
+    ///
+    /// # Errors
+    /// When the outbox cannot be read, or holds a frame that is none.
+    pub fn open(exchange: &Arc<Exchange>, id: &StreamId) -> Result<Arc<OriginStream>, Error> {
+        if let Some(present) = exchange.stream(id) {
+            return Ok(present);
+        }
+        let spelled = id.encode()?;
+        let lane = exchange.outbox.lane(&lane_key(&spelled))?;
+        let mut machine = Origin::new(id.is_replayable(), rand::random());
+        let start = exchange
+            .outbox
+            .get(&start_key(&spelled))
+            .and_then(|bytes| <[u8; 8]>::try_from(&*bytes).ok());
+        machine.restored(
+            start.map(|bytes| Sequence(u64::from_be_bytes(bytes))),
+            survivors(&lane)?,
+        );
+        let stream = Arc::new(OriginStream {
+            id: id.clone(),
+            spelled,
+            lane,
+            machine: Mutex::new(machine),
+            exchange: exchange.clone(),
+            reader: Mutex::default(),
+            seeks: AtomicU64::new(0),
+            outlets: Mutex::default(),
+        });
+        Ok(exchange.put_stream(stream))
+    }
+
+    /// Takes one step of the machine and carries out what it decides, as one: nobody sees the state in between.
+    pub fn act<R>(&self, step: impl FnOnce(&mut Origin) -> R) -> R {
+        let mut machine = self.machine.lock();
+        machine.durable(self.lane.extent().durable);
+        let result = step(&mut machine);
+        for action in machine.take_actions() {
+            if let Err(error) = self.carry_out(action) {
+                let reason = format!("outbox of {}: {error}", self.id);
+                self.exchange.halted(
+                    &self.id,
+                    None,
+                    Fault {
+                        code: "CULVERT-F020".into(),
+                        reason,
+                    },
+                );
+                machine.halt(Halted::Source);
+                let _ = machine.take_actions();
+            }
+        }
+        result
+    }
+
+    fn carry_out(&self, action: Action) -> Result<(), outbox::Error> {
+        let outbox = &self.exchange.outbox;
+        match action {
+            Action::Ask { route, nonce } => {
+                let streams = vec![self.id.clone()];
+                self.post(
+                    &route,
+                    Message::Ask {
+                        nonce,
+                        route: route.clone(),
+                        streams,
+                    },
+                );
+            }
+            Action::Begin {
+                route,
+                nonce,
+                start,
+                guard,
+            } => {
+                let stream = self.id.clone();
+                self.post(
+                    &route,
+                    Message::Begin {
+                        nonce,
+                        route: route.clone(),
+                        stream,
+                        start,
+                        guard,
+                    },
+                );
+            }
+            Action::Restart(at) => self.lane.restart(at)?,
+            Action::Place(place) => self.seek(place),
+            Action::Trim(below) => self.lane.trim(below)?,
+            Action::Commit(applied) => self.order(|slot| Order::Commit(slot, applied)),
+            Action::RememberStart(at) => {
+                outbox.put_durable(&start_key(&self.spelled), &at.0.to_be_bytes())?
+            }
+            Action::RememberKnown(route) => outbox.put(&known_key(&self.spelled, &route), b"")?,
+            Action::Halt(why) => self.tell_halt(&why),
+        }
+        Ok(())
+    }
+
+    /// What the machine alone knows: `status` and sending look in.
+    #[must_use]
+    pub fn held(&self) -> Option<Held> {
+        self.machine.lock().held()
+    }
+
+    /// The highest position heard from the sink of `route`.
+    #[must_use]
+    pub fn applied(&self, route: &RouteId) -> Option<Sequence> {
+        self.machine.lock().applied(route).map(|position| position.at)
+    }
+
+    /// Whether a source task of this gateway reads the stream now.
+    #[must_use]
+    pub fn is_read_here(&self) -> bool {
+        self.reader.lock().is_some()
+    }
+
+    /// A sink reads this stream from now on.
+    pub(super) fn register(&self, exchange: &Exchange, route: &Route) -> Result<(), outbox::Error> {
+        let known = exchange
+            .outbox
+            .get(&known_key(&self.spelled, &route.id))
+            .is_some();
+        self.act(|machine| machine.register(route.id.clone(), route.incarnation, known));
+        Ok(())
+    }
+
+    /// There is a way to the sink of `route`.
+    pub(super) fn linked(&self, route: &RouteId, outlet: &Outlet) {
+        self.outlets.lock().insert(route.clone(), outlet.clone());
+        self.act(|machine| machine.linked(route));
+    }
+
+    /// The way to the sink of `route` is cut, if it was over this session.
+    pub(super) fn unlinked(&self, route: &RouteId, outlet: &Outlet) {
+        let removed = {
+            let mut outlets = self.outlets.lock();
+            outlets.get(route).is_some_and(|present| present.is(outlet)) && outlets.remove(route).is_some()
+        };
+        if removed {
+            self.act(|machine| machine.unlinked(route));
+        }
+    }
+
+    fn post(&self, route: &RouteId, message: Message) {
+        if let Some(outlet) = self.outlets.lock().get(route) {
+            outlet.post(message);
+        }
+    }
+
+    fn order(&self, order: impl FnOnce(Slot) -> Order) {
+        if let Some((slot, orders)) = &*self.reader.lock() {
+            // A task that ended is replaced by one that asks anew.
+            let _ = orders.send(order(*slot));
+        }
+    }
+
+    fn seek(&self, place: origin::Place) {
+        let place = match place {
+            origin::Place::Beginning => Place::Earliest,
+            origin::Place::At { at, guard } => Place::At { at, guard },
+        };
+        self.exchange.resumed(&self.id, None);
+        let number = self.seeks.fetch_add(1, Ordering::AcqRel) + 1;
+        self.order(|slot| Order::Seek(slot, place, number));
+    }
+
+    /// Whether the seek of this number is the last that was decided on. Asked inside [`OriginStream::act`] only.
+    fn is_last_seek(&self, number: u64) -> bool {
+        self.seeks.load(Ordering::Acquire) == number
+    }
+
+    fn tell_halt(&self, why: &Halted) {
+        let (code, reason) = match why {
+            Halted::PositionLost { route } => (
+                "CULVERT-F021",
+                format!(
+                    "the sink of {route} had a position of {} and has none now; beginning again would deliver twice: restore the \
+                     sink's positions, or raise the route's culvert.incarnation to begin anew on purpose",
+                    self.id
+                ),
+            ),
+            Halted::Gone { wanted, held } => (
+                "CULVERT-F022",
+                format!(
+                    "a sink wants {} from {wanted}, and only {held} is held; its source cannot be read again",
+                    self.id
+                ),
+            ),
+            // Told by the source itself, with its own reason.
+            Halted::Source => return,
+        };
+        self.exchange.halted(
+            &self.id,
+            None,
+            Fault {
+                code: code.into(),
+                reason,
+            },
+        );
+    }
+}
+
+/// What an earlier life left in the lane, with the identity of the records at its ends.
+fn survivors(lane: &Lane) -> Result<Option<Held>, Error> {
+    let Extent {
+        base, durable: tail, ..
+    } = lane.extent();
+    if base >= tail {
+        return Ok(None);
+    }
+    let frame_at = |at| -> Result<Option<Frame>, Error> {
+        let found = lane.read(at, 1)?.into_iter().next();
+        Ok(found.map(|(_, bytes)| Frame::decode(bytes)).transpose()?)
+    };
+    let known = |guard: &Guard| *guard != Guard::NONE;
+    let guard_base = frame_at(base)?
+        .and_then(|frame| frame.guard_before(base))
+        .filter(known);
+    let guard_tail = frame_at(Sequence(tail.0 - 1))?
+        .map(|frame| frame.guard_end())
+        .filter(known);
+    Ok(Some(Held {
+        base,
+        durable: tail,
+        tail,
+        guard_base,
+        guard_tail,
+    }))
+}
+
+/// The lane of a stream of this site.
+fn lane_key(spelled: &[u8]) -> Vec<u8> {
+    [b"origin/", spelled].concat()
+}
+
+/// Where the stream began.
+fn start_key(spelled: &[u8]) -> Vec<u8> {
+    [b"start/", spelled].concat()
+}
+
+/// The sink of this route once named a position of the stream.
+fn known_key(spelled: &[u8], route: &RouteId) -> Vec<u8> {
+    [b"known/", spelled, route.0.as_bytes()].concat()
+}
+
+/// Streams of this site that this gateway's disk remembers. They are not read here until a source is assigned them,
+/// but hear positions, so that what they hold is freed.
+///
+/// # Errors
+/// When the outbox cannot be read.
+pub fn remembered_streams(exchange: &Arc<Exchange>) -> Result<(), Error> {
+    for (key, _) in exchange.outbox.lanes() {
+        if let Some(name) = key.strip_prefix(b"origin/") {
+            let stream = OriginStream::open(exchange, &StreamId::decode(name)?)?;
+            for route in exchange.routes() {
+                super::transit::link_stream(exchange, &route, &stream)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+// ----- the task --------------------------------------------------------------------------------------------------
+
+/// One task of a source connector, running.
+pub struct Task {
+    orders: mpsc::Sender<Order>,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+    status: Arc<Mutex<Status>>,
+}
+
+/// What `status` shows of a source task.
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+    /// Records taken in since the start.
+    pub records: u64,
+    /// Why the task is being tried again, or why it stopped for good.
+    pub trouble: Option<super::delivery::Trouble>,
+}
+
+/// Makes the source of one task; called again after a fault that needs a new client.
+pub type MakeSource = dyn Fn() -> Result<Box<dyn Source>, SourceFault> + Send + Sync;
+
+impl Task {
+    /// Starts the task on a thread of its own. `beginning` is where streams are begun that were never read.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn start(
+        exchange: &Arc<Exchange>,
+        name: &str,
+        codec: Codec,
+        beginning: Place,
+        make: Box<MakeSource>,
+    ) -> std::io::Result<Task> {
+        let (orders, inbox) = mpsc::channel();
+        let status = Arc::new(Mutex::new(Status::default()));
+        let desk = Desk {
+            exchange: exchange.clone(),
+            orders: orders.clone(),
+            codec,
+            slots: BTreeMap::new(),
+            taken: 0,
+        };
+        let runner = Runner {
+            desk,
+            inbox,
+            beginning,
+            commits: BTreeMap::new(),
+            status: status.clone(),
+            name: name.into(),
+        };
+        let thread = std::thread::Builder::new()
+            .name(name.into())
+            .spawn(move || runner.run(&*make))?;
+        Ok(Task {
+            orders,
+            thread: Mutex::new(Some(thread)),
+            status,
+        })
+    }
+
+    /// What `status` shows.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.status.lock().clone()
+    }
+
+    /// Hands what was read to the outbox, commits what was applied, and ends the thread.
+    pub fn stop(&self) {
+        let _ = self.orders.send(Order::Stop);
+        if let Some(thread) = self.thread.lock().take()
+            && thread.join().is_err()
+        {
+            tracing::error!("an intake thread panicked");
+        }
+    }
+}
+
+struct Runner {
+    name: String,
+    desk: Desk,
+    inbox: mpsc::Receiver<Order>,
+    beginning: Place,
+    commits: BTreeMap<Slot, Sequence>,
+    status: Arc<Mutex<Status>>,
+}
+
+impl Runner {
+    fn run(mut self, make: &MakeSource) {
+        let mut wait = Duration::from_millis(50);
+        loop {
+            let fault = match make() {
+                Ok(mut source) => {
+                    let outcome = self.read(&mut *source, &mut wait);
+                    source.close();
+                    self.desk.revoke_all();
+                    match outcome {
+                        Ok(()) => return,
+                        Err(fault) => fault,
+                    }
+                }
+                Err(fault) => fault,
+            };
+            match fault {
+                SourceFault::Stop { code, reason } => return self.failed(code, &reason),
+                SourceFault::Retry(reason) => {
+                    tracing::warn!(connector = %self.name, reason, "source is away, trying again");
+                    self.status.lock().trouble = Some(super::delivery::Trouble::Retrying(reason));
+                }
+            }
+            if self.stopped_within(wait) {
+                return;
+            }
+            wait = (wait * 2).min(RETRY_MAX);
+        }
+    }
+
+    /// Reads until told to stop.
+    fn read(&mut self, source: &mut dyn Source, wait: &mut Duration) -> Result<(), SourceFault> {
+        let mut commit_at = Instant::now() + COMMIT_EVERY;
+        let mut room = self.desk.exchange.outbox.room();
+        let mut paused = false;
+        loop {
+            while let Ok(order) = self.inbox.try_recv() {
+                match order {
+                    Order::Seek(slot, place, number) => self.seek(source, slot, place, number)?,
+                    Order::Commit(slot, applied) => {
+                        self.commits.insert(slot, applied);
+                    }
+                    Order::Stop => {
+                        self.desk.close_batches(Instant::now() + FRAME_AGE_MAX);
+                        return self.commit(source);
+                    }
+                }
+            }
+            let full = !*room.borrow_and_update() || self.desk.waits();
+            if full != paused {
+                paused = full;
+                self.pause(source, paused)?;
+            }
+            source.poll(self.desk.patience(), &mut self.desk)?;
+            self.desk.close_batches(Instant::now());
+            if Instant::now() >= commit_at {
+                commit_at = Instant::now() + COMMIT_EVERY;
+                self.commit(source)?;
+                let mut status = self.status.lock();
+                status.records = self.desk.taken;
+                status.trouble = None;
+                *wait = Duration::from_millis(50);
+            }
+        }
+    }
+
+    fn seek(
+        &mut self,
+        source: &mut dyn Source,
+        slot: Slot,
+        place: Place,
+        number: u64,
+    ) -> Result<(), SourceFault> {
+        if !self.desk.restart(slot, number) {
+            return Ok(());
+        }
+        let place = if place == Place::Earliest {
+            self.beginning
+        } else {
+            place
+        };
+        source.seek(slot, place)
+    }
+
+    fn pause(&self, source: &mut dyn Source, paused: bool) -> Result<(), SourceFault> {
+        for slot in self.desk.slots.keys() {
+            if paused {
+                source.pause(*slot)?
+            } else {
+                source.resume(*slot)?
+            }
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, source: &mut dyn Source) -> Result<(), SourceFault> {
+        let due: Vec<(Slot, Sequence)> = std::mem::take(&mut self.commits).into_iter().collect();
+        if due.is_empty() {
+            Ok(())
+        } else {
+            source.commit(&due)
+        }
+    }
+
+    fn stopped_within(&self, wait: Duration) -> bool {
+        let until = Instant::now() + wait;
+        loop {
+            match self
+                .inbox
+                .recv_timeout(until.saturating_duration_since(Instant::now()))
+            {
+                Ok(Order::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => return true,
+                // Said again to the next reader when it is assigned the stream.
+                Ok(_) => {}
+                Err(mpsc::RecvTimeoutError::Timeout) => return false,
+            }
+        }
+    }
+
+    fn failed(&self, code: &'static str, reason: &str) {
+        tracing::error!(connector = %self.name, code, reason, "source stopped");
+        let fault = Fault {
+            code: code.into(),
+            reason: reason.into(),
+        };
+        self.status.lock().trouble = Some(super::delivery::Trouble::Failed(fault));
+        while !matches!(self.inbox.recv(), Ok(Order::Stop) | Err(_)) {}
+    }
+}
+
+// ----- the desk --------------------------------------------------------------------------------------------------
+
+/// Where a source hands its records over.
+struct Desk {
+    exchange: Arc<Exchange>,
+    orders: mpsc::Sender<Order>,
+    codec: Codec,
+    slots: BTreeMap<Slot, Reading>,
+    taken: u64,
+}
+
+/// A stream that is being read.
+struct Reading {
+    stream: Arc<OriginStream>,
+    /// The frame under way; begins where the one before ended.
+    frame: FrameBuilder,
+    /// When its first record, or its first hole, came.
+    opened: Option<Instant>,
+    /// Closed frames that the outbox had no room for.
+    waiting: VecDeque<Frame>,
+    /// Records are taken in: the source is where it was told to be.
+    placed: bool,
+    /// The number of the seek the source was last given.
+    seek: u64,
+}
+
+impl Desk {
+    fn reading(&mut self, slot: Slot) -> Option<&mut Reading> {
+        self.slots.get_mut(&slot)
+    }
+
+    /// How long the source may be waited for: until the oldest open frame is due.
+    fn patience(&self) -> Duration {
+        let oldest = self.slots.values().filter_map(|reading| reading.opened).min();
+        oldest.map_or(POLL_MAX, |opened| FRAME_AGE_MAX.saturating_sub(opened.elapsed()))
+    }
+
+    fn waits(&self) -> bool {
+        self.slots.values().any(|reading| !reading.waiting.is_empty())
+    }
+
+    /// Closes what is due by `now`, and tries again what waits for room.
+    fn close_batches(&mut self, now: Instant) {
+        for reading in self.slots.values_mut() {
+            if reading.opened.is_some_and(|opened| opened + FRAME_AGE_MAX <= now) {
+                reading.close(self.codec);
+            }
+            reading.append_waiting();
+        }
+    }
+
+    /// Forgets what was read of a stream that is about to be read from another place.
+    fn restart(&mut self, slot: Slot, seek: u64) -> bool {
+        let Some(reading) = self.slots.get_mut(&slot) else {
+            return false;
+        };
+        reading.seek = seek;
+        reading.waiting.clear();
+        reading.opened = None;
+        reading.placed = false;
+        true
+    }
+
+    fn revoke_all(&mut self) {
+        let slots: Vec<Slot> = self.slots.keys().copied().collect();
+        slots.into_iter().for_each(|slot| self.revoked(slot));
+    }
+}
+
+impl Intake for Desk {
+    fn assigned(&mut self, slot: Slot, id: StreamId, committed: Option<Sequence>) {
+        let refuse = |error: String| {
+            let fault = Fault {
+                code: "CULVERT-F020".into(),
+                reason: format!("outbox of {id}: {error}"),
+            };
+            self.exchange.halted(&id, None, fault);
+        };
+        let stream = match OriginStream::open(&self.exchange, &id) {
+            Ok(stream) => stream,
+            Err(error) => return refuse(error.to_string()),
+        };
+        tracing::info!(stream = %id, ?committed, "stream assigned");
+        *stream.reader.lock() = Some((slot, self.orders.clone()));
+        for route in self
+            .exchange
+            .routes()
+            .into_iter()
+            .filter(|route| route.role == Role::Origin)
+        {
+            if let Err(error) = super::transit::link_stream(&self.exchange, &route, &stream) {
+                tracing::error!(stream = %id, route = %route.id, %error, "route cannot be served");
+            }
+        }
+        let frame = match FrameBuilder::new(&id, Sequence::ZERO, Guard::NONE) {
+            Ok(frame) => frame,
+            Err(error) => return refuse(error.to_string()),
+        };
+        let (opened, waiting) = (None, VecDeque::new());
+        let reading = Reading {
+            stream: stream.clone(),
+            frame,
+            opened,
+            waiting,
+            placed: false,
+            seek: 0,
+        };
+        self.slots.insert(slot, reading);
+        stream.act(|machine| machine.assigned(committed));
+    }
+
+    fn revoked(&mut self, slot: Slot) {
+        if let Some(mut reading) = self.slots.remove(&slot) {
+            tracing::info!(stream = %reading.stream.id, "stream revoked");
+            reading.close(self.codec);
+            reading.stream.act(Origin::revoked);
+            *reading.stream.reader.lock() = None;
+        }
+    }
+
+    fn placed(&mut self, slot: Slot, at: Sequence, guard: Guard) {
+        if let Some(reading) = self.reading(slot) {
+            reading.frame.restart(at, guard);
+            reading.placed = reading.stream.act(|machine| {
+                let is_last = reading.stream.is_last_seek(reading.seek);
+                if is_last {
+                    machine.placed(at, guard);
+                }
+                is_last
+            });
+        }
+    }
+
+    fn record(&mut self, slot: Slot, sequence: Sequence, epoch: i32, record: &RecordRef<'_>) {
+        let codec = self.codec;
+        self.taken += 1;
+        let Some(reading) = self.slots.get_mut(&slot).filter(|reading| reading.placed) else {
+            return;
+        };
+        loop {
+            match reading.frame.push(sequence, epoch, record) {
+                Ok(Push::Taken) => break,
+                Ok(Push::Full) => return reading.close(codec),
+                Ok(Push::NotTaken) => reading.close(codec),
+                Err(error) => {
+                    return reading.halt(
+                        "CULVERT-F024",
+                        format!("record {sequence} cannot be taken in: {error}"),
+                    );
+                }
+            }
+        }
+        reading.opened.get_or_insert_with(Instant::now);
+    }
+
+    fn advanced(&mut self, slot: Slot, to: Sequence) {
+        let codec = self.codec;
+        let Some(reading) = self.slots.get_mut(&slot).filter(|reading| reading.placed) else {
+            return;
+        };
+        if to <= reading.frame.interval().to {
+            return;
+        }
+        reading.frame.confirm_hole(to);
+        loop {
+            match reading.frame.advance(to) {
+                Ok(Push::Taken | Push::Full) => break,
+                Ok(Push::NotTaken) => reading.close(codec),
+                Err(error) => {
+                    return reading.halt(
+                        "CULVERT-F024",
+                        format!("hole up to {to} cannot be taken in: {error}"),
+                    );
+                }
+            }
+        }
+        reading.opened.get_or_insert_with(Instant::now);
+    }
+
+    fn halted(&mut self, slot: Slot, halt: Halt) {
+        if let Some(reading) = self.reading(slot) {
+            reading.halt(halt.code, halt.reason);
+        }
+    }
+}
+
+impl Reading {
+    /// Closes the frame under way and gives it to the outbox.
+    fn close(&mut self, codec: Codec) {
+        self.opened = None;
+        if !self.placed {
+            return;
+        }
+        match self.finish(codec) {
+            Ok(None) => {}
+            Ok(Some(frame)) => {
+                metrics::TAKEN_IN_RECORDS
+                    .with(&[&self.stream.id.topic])
+                    .increment(frame.count() as u64);
+                self.waiting.push_back(frame);
+                self.append_waiting();
+            }
+            Err(error) => self.halt(
+                "CULVERT-F023",
+                format!("frame {}: {error}", self.frame.interval()),
+            ),
+        }
+    }
+
+    /// A batch that does not fit the limits of a frame when compressed is left uncompressed.
+    fn finish(&mut self, codec: Codec) -> Result<Option<Frame>, Malformed> {
+        let codecs = Codecs::default();
+        self.frame
+            .finish(codec, &codecs)
+            .or_else(|_| self.frame.finish(Codec::None, &codecs))
+    }
+
+    /// This stream stands still; what is in the outbox goes on its way.
+    fn halt(&mut self, code: &str, reason: String) {
+        self.placed = false;
+        self.waiting.clear();
+        let fault = Fault {
+            code: code.into(),
+            reason,
+        };
+        self.stream.exchange.halted(&self.stream.id, None, fault);
+        self.stream.act(|machine| machine.halt(Halted::Source));
+    }
+
+    fn append_waiting(&mut self) {
+        while let Some(frame) = self.waiting.front() {
+            let stream = &self.stream;
+            let appended = stream.act(|machine| {
+                // A seek that was decided on meanwhile makes what was read before it worthless.
+                if !machine.reads() || !stream.is_last_seek(self.seek) {
+                    return Ok(());
+                }
+                stream.lane.append(frame.interval(), frame.bytes().clone())?;
+                machine.appended(frame.interval().to, frame.guard_end());
+                Ok(())
+            });
+            match appended {
+                Ok(()) => {
+                    self.waiting.pop_front();
+                }
+                Err(outbox::Error::Full(_)) => return,
+                Err(error) => {
+                    return self.halt("CULVERT-F020", format!("append {}: {error}", frame.interval()));
+                }
+            }
+        }
+    }
+}

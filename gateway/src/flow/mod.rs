@@ -9,7 +9,9 @@ use culvert_proto::{Guard, Position, Sequence, StreamId};
 use std::time::Duration;
 
 pub mod delivery;
+pub mod exchange;
 pub mod intake;
+pub mod prove;
 pub mod transit;
 
 /// The outside system that records come from: one task of one source connector.

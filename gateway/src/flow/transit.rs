@@ -1,1 +1,1003 @@
-//! x
+//! The second leg: from an outbox over a link to the next gateway.
+//!
+//! - [`serve`] runs one session: it says which routes end here, reads control messages and takes in lanes.
+//! - [`handle`] is the whole conversation, one arm a message.
+//! - [`Sending`] is a stream on its way to the next hop, [`receive_lane`] its arrival, [`RelayQueue`] what a relay
+//!   holds in between.
+//!
+//! Constraints:
+//! - Nothing is sent that is not on disk (A2); a relay's queue is durable like an origin's (B1).
+//! - What may wait for a stream on either side is bounded by credit, counted in bytes since its lane was opened. A
+//!   stream that takes nothing stops no other.
+//! - A wish (`Want`) says where to send from. It never means that anything was delivered (A4).
+
+use super::delivery::Delivery;
+use super::exchange::{Exchange, Outlet, Role, Route, Topics};
+use super::intake::OriginStream;
+use crate::link::{LaneReceiver, Link};
+use crate::observe::metrics;
+use crate::outbox::{self, Extent, Lane, Outbox};
+use bytes::Bytes;
+use culvert_proto::frame::Frame;
+use culvert_proto::message::{Fault, LaneHeader, Message, Start, TopicFilter};
+use culvert_proto::queue::{self, Queue};
+use culvert_proto::stream::RouteId;
+use culvert_proto::{Interval, Sequence, StreamId};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::{Notify, mpsc};
+
+/// How many bytes of frames may be on their way or wait at the receiver, for each stream. 4 MiB keep 300 Mbit/s busy
+/// at 100 ms of round trip; fifty streams that all stand still cost 200 MB at most.
+const CREDIT_WINDOW: u64 = 4 * 1024 * 1024;
+
+/// How much is read from the outbox at a time.
+const READ_BYTES: usize = 1024 * 1024;
+
+/// Why a session or a lane ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The link ended.
+    #[error(transparent)]
+    Link(#[from] crate::link::Fault),
+    /// The outbox refused.
+    #[error(transparent)]
+    Outbox(#[from] outbox::Error),
+    /// The peer sent bytes that are no frame.
+    #[error("frame from the peer: {0}")]
+    Malformed(#[from] culvert_proto::wire::Malformed),
+    /// The peer did what it may not do.
+    #[error("peer overstepped: {0}")]
+    Overstepped(String),
+}
+
+// ----- the session -----------------------------------------------------------------------------------------------
+
+/// Runs one session until it ends.
+pub async fn serve(exchange: Arc<Exchange>, link: Link) {
+    let (outlet, posts) = Outlet::new(link.clone());
+    exchange.link_up(&outlet);
+    let writer = tokio::spawn(write_posts(link.clone(), posts));
+    let acceptor = tokio::spawn(accept_lanes(exchange.clone(), outlet.clone()));
+    register_upstream(&exchange, &outlet);
+    let reason = loop {
+        match link.recv().await {
+            Ok(message) => {
+                if let Err(error) = handle(&exchange, &outlet, message) {
+                    tracing::error!(peer = %link.peer().gateway, %error, "session ended by an error of the peer");
+                    link.close(&error.to_string());
+                    break error.to_string();
+                }
+            }
+            Err(error) => break error.to_string(),
+        }
+    };
+    tracing::info!(peer = %link.peer().gateway, %reason, "link down");
+    writer.abort();
+    acceptor.abort();
+    exchange.link_down(&outlet);
+    unlink_routes(&exchange, &outlet);
+}
+
+async fn write_posts(link: Link, mut posts: mpsc::Receiver<Message>) {
+    while let Some(message) = posts.recv().await {
+        if link.send(&message).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Says which routes this gateway wants to be served over the link: its own, and those it relays.
+fn register_upstream(exchange: &Exchange, outlet: &Outlet) {
+    for route in exchange.routes() {
+        let upstream = match &route.role {
+            Role::Sink { upstream } => upstream,
+            Role::Relay => &route.origin,
+            Role::Origin => continue,
+        };
+        if upstream == outlet.site() {
+            outlet.post(registration(&route));
+        }
+    }
+}
+
+/// A route as it is registered.
+#[must_use]
+pub fn registration(route: &Route) -> Message {
+    Message::Register {
+        route: route.id.clone(),
+        origin: route.origin.clone(),
+        topics: route.topics.filter().clone(),
+        start: route.start,
+        incarnation: route.incarnation,
+    }
+}
+
+/// The streams of routes that were served over this session can no longer be sent.
+fn unlink_routes(exchange: &Exchange, outlet: &Outlet) {
+    for route in exchange
+        .routes()
+        .into_iter()
+        .filter(|route| route.downstream.is_none())
+    {
+        match route.role {
+            Role::Origin => exchange
+                .streams()
+                .iter()
+                .for_each(|stream| stream.unlinked(&route.id, outlet)),
+            Role::Relay => exchange
+                .queues(&route.id)
+                .iter()
+                .for_each(|queue| queue.unlinked()),
+            Role::Sink { .. } => {}
+        }
+    }
+}
+
+// ----- the conversation ------------------------------------------------------------------------------------------
+
+/// Does what one control message asks for.
+///
+/// # Errors
+/// [`Error::Overstepped`] when the peer may not say this, which ends the session; faults of the outbox.
+pub fn handle(exchange: &Arc<Exchange>, outlet: &Outlet, message: Message) -> Result<(), Error> {
+    match message {
+        Message::Hello { .. } => Err(Error::Overstepped("a second hello".into())),
+        Message::Register {
+            route,
+            origin,
+            topics,
+            start,
+            incarnation,
+        } => register(exchange, outlet, route, origin, topics, start, incarnation),
+        Message::Registered { route } => {
+            tracing::info!(%route, peer = %outlet.link.peer().gateway, "route registered");
+            Ok(())
+        }
+        Message::Refused { route, fault } => {
+            refused(exchange, &route, &fault);
+            Ok(())
+        }
+        Message::Forget { route } => forget(exchange, outlet, &route),
+
+        Message::Offer {
+            route,
+            stream,
+            held,
+            applied: _,
+        } => {
+            match bound_for(exchange, outlet, &route, &stream)? {
+                Towards::Sink(delivery) => delivery.offered(outlet, &stream),
+                Towards::Relay(queue) => queue.offered(outlet, held),
+            }
+            Ok(())
+        }
+        Message::Want { route, stream, at } => {
+            let sending = sending_of(exchange, outlet, &route, &stream)?;
+            sending.map_or(Ok(()), |sending| sending.want(at))
+        }
+        Message::Credit { route, stream, bytes } => {
+            if let Some(sending) = sending_of(exchange, outlet, &route, &stream)? {
+                sending.credit(bytes);
+            }
+            Ok(())
+        }
+
+        Message::PositionIs {
+            ref route,
+            ref stream,
+            writer,
+            ref position,
+        } => {
+            match downstream_role(exchange, outlet, route)?.role {
+                Role::Origin => {
+                    if let Some(origin) = exchange.stream(stream) {
+                        origin.act(|machine| machine.position(route, writer, position.clone()));
+                    }
+                    exchange.wake(route, stream);
+                }
+                _ => {
+                    exchange.queue(route, stream)?.position(exchange, position.at)?;
+                    exchange.post_to_site(&stream.site, &message);
+                }
+            }
+            Ok(())
+        }
+        Message::Answer {
+            nonce,
+            ref route,
+            writer,
+            ref positions,
+        } => {
+            match downstream_role(exchange, outlet, route)?.role {
+                Role::Origin => {
+                    for (stream, position) in positions {
+                        if let Some(origin) = exchange.stream(stream) {
+                            origin.act(|machine| machine.answer(route, nonce, writer, position.clone()));
+                        }
+                        exchange.wake(route, stream);
+                    }
+                }
+                _ => {
+                    if let Some(relayed) = exchange.route(route) {
+                        exchange.post_to_site(&relayed.origin, &message);
+                    }
+                }
+            }
+            Ok(())
+        }
+        Message::Ask {
+            nonce,
+            ref route,
+            ref streams,
+        } => {
+            for stream in streams {
+                must_own(outlet, exchange, route, stream)?;
+            }
+            match exchange.delivery(route) {
+                Some(delivery) => delivery.ask(outlet, nonce, streams),
+                None => forward_downstream(exchange, route, &message),
+            }
+            Ok(())
+        }
+        Message::Begin {
+            nonce,
+            ref route,
+            ref stream,
+            start,
+            guard,
+        } => {
+            must_own(outlet, exchange, route, stream)?;
+            match exchange.delivery(route) {
+                Some(delivery) => delivery.begin(outlet, nonce, stream, start, guard),
+                None => forward_downstream(exchange, route, &message),
+            }
+            Ok(())
+        }
+
+        Message::Halted {
+            ref route,
+            ref stream,
+            ref fault,
+        } => {
+            exchange.halted(stream, Some(route), fault.clone());
+            Ok(())
+        }
+        Message::DigestAsk {
+            nonce,
+            ref route,
+            ref stream,
+            interval,
+            block_records,
+        } => {
+            match downstream_role(exchange, outlet, route)?.role {
+                Role::Origin => {
+                    super::prove::answer(exchange, outlet, nonce, route, stream, interval, block_records)
+                }
+                _ => exchange.post_to_site(&stream.site, &message),
+            }
+            Ok(())
+        }
+        Message::DigestAnswer { nonce, ref route, .. } => {
+            match exchange.delivery(route) {
+                Some(_) => exchange.proofs.answered(nonce, message.clone()),
+                None => forward_downstream(exchange, route, &message),
+            }
+            Ok(())
+        }
+    }
+}
+
+/// A peer asks to be sent the topics of a route: at their origin, or at a relay on the way there.
+fn register(
+    exchange: &Arc<Exchange>,
+    outlet: &Outlet,
+    id: RouteId,
+    origin: Arc<str>,
+    filter: TopicFilter,
+    start: Start,
+    incarnation: u32,
+) -> Result<(), Error> {
+    let (reader, hop) = (id.site().to_owned(), outlet.site().clone());
+    let refuse = |code: &str, reason: String| {
+        tracing::warn!(route = %id, peer = %hop, code, reason, "route refused");
+        outlet.post(Message::Refused {
+            route: id.clone(),
+            fault: Fault {
+                code: code.into(),
+                reason,
+            },
+        });
+        Ok(())
+    };
+    let role = if origin == exchange.site {
+        if !exchange.grants.knows(&reader, &hop) {
+            let reason = format!(
+                "site {origin} grants nothing to {reader} over {hop}: add [[grant]] to = \"{reader}\" there"
+            );
+            return refuse("CULVERT-F001", reason);
+        }
+        Role::Origin
+    } else if exchange.grants.relays(&origin, &reader) && *hop == *reader {
+        Role::Relay
+    } else {
+        let here = &exchange.site;
+        let reason = format!(
+            "site {here} does not relay from {origin} to {reader}: add [[relay]] there, or correct culvert.via"
+        );
+        return refuse("CULVERT-F002", reason);
+    };
+    let topics = match Topics::new(filter) {
+        Ok(topics) => Arc::new(topics),
+        Err(error) => return refuse("CULVERT-F003", format!("topics.regex: {error}")),
+    };
+    let route = Route {
+        id: id.clone(),
+        origin,
+        topics,
+        start,
+        incarnation,
+        role,
+        downstream: Some(outlet.clone()),
+    };
+    remember_route(exchange, &route)?;
+    exchange.put_route(route.clone());
+    outlet.post(Message::Registered { route: id.clone() });
+    match route.role {
+        Role::Origin => {
+            for stream in exchange.streams() {
+                link_stream(exchange, &route, &stream)?;
+            }
+        }
+        _ => {
+            exchange.post_to_site(&route.origin, &registration(&route));
+            for queue in exchange.queues(&id) {
+                send_from(exchange, outlet, Supply::Relay(queue));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Stored before it is confirmed: from now on nothing is freed below what this route has applied.
+fn remember_route(exchange: &Exchange, route: &Route) -> Result<(), Error> {
+    let mut bytes = Vec::new();
+    registration(route).encode(&mut bytes)?;
+    exchange.outbox.put_durable(&route_key(&route.id), &bytes)?;
+    Ok(())
+}
+
+fn route_key(route: &RouteId) -> Vec<u8> {
+    [ROUTE_KEYS, route.0.as_bytes()].concat()
+}
+
+/// Where registrations stand in the outbox.
+const ROUTE_KEYS: &[u8] = b"route/";
+
+/// Routes registered in an earlier life of this gateway.
+///
+/// # Errors
+/// When the outbox cannot be read or holds what is no registration.
+pub fn remembered_routes(exchange: &Exchange) -> Result<(), Error> {
+    for (_, value) in exchange.outbox.scan(ROUTE_KEYS) {
+        let Some(Message::Register {
+            route,
+            origin,
+            topics,
+            start,
+            incarnation,
+        }) = Message::decode(&value)?
+        else {
+            continue;
+        };
+        let role = if origin == exchange.site {
+            Role::Origin
+        } else {
+            Role::Relay
+        };
+        let Ok(topics) = Topics::new(topics) else { continue };
+        let topics = Arc::new(topics);
+        exchange.put_route(Route {
+            id: route,
+            origin,
+            topics,
+            start,
+            incarnation,
+            role,
+            downstream: None,
+        });
+    }
+    Ok(())
+}
+
+/// Joins a stream to a route that reads its topic, and begins to send if there is a way to the sink now.
+///
+/// # Errors
+/// When the outbox cannot be read.
+pub fn link_stream(exchange: &Arc<Exchange>, route: &Route, stream: &Arc<OriginStream>) -> Result<(), Error> {
+    if route.role != Role::Origin || !route.topics.matches(&stream.id.topic) {
+        return Ok(());
+    }
+    stream.register(exchange, route)?;
+    let Some(outlet) = &route.downstream else {
+        return Ok(());
+    };
+    if !exchange
+        .grants
+        .may_read(route.id.site(), outlet.site(), &stream.id.topic)
+    {
+        let (topic, reader) = (&stream.id.topic, route.id.site());
+        let reason = format!(
+            "topic {topic} is not granted to {reader}: add it to [[grant]] at {}",
+            exchange.site
+        );
+        let fault = Fault {
+            code: "CULVERT-F004".into(),
+            reason,
+        };
+        outlet.post(Message::Halted {
+            route: route.id.clone(),
+            stream: stream.id.clone(),
+            fault,
+        });
+        return Ok(());
+    }
+    stream.linked(&route.id, outlet);
+    send_from(exchange, outlet, Supply::Origin(stream.clone(), route.id.clone()));
+    Ok(())
+}
+
+fn refused(exchange: &Exchange, route: &RouteId, fault: &Fault) {
+    match exchange.delivery(route) {
+        Some(delivery) => delivery.refused(fault),
+        None => {
+            let message = Message::Refused {
+                route: route.clone(),
+                fault: fault.clone(),
+            };
+            forward_downstream(exchange, route, &message);
+        }
+    }
+}
+
+fn forget(exchange: &Exchange, outlet: &Outlet, id: &RouteId) -> Result<(), Error> {
+    let route = downstream_role(exchange, outlet, id)?;
+    exchange.outbox.delete(&route_key(id))?;
+    match route.role {
+        Role::Origin => exchange
+            .streams()
+            .iter()
+            .for_each(|stream| stream.act(|machine| machine.forget(id))),
+        _ => exchange.post_to_site(&route.origin, &Message::Forget { route: id.clone() }),
+    }
+    Ok(())
+}
+
+fn forward_downstream(exchange: &Exchange, route: &RouteId, message: &Message) {
+    if let Some(outlet) = exchange.route(route).and_then(|route| route.downstream) {
+        outlet.post(message.clone());
+    }
+}
+
+// ----- who may say what (S12) ------------------------------------------------------------------------------------
+
+/// The route, if this peer is its next hop towards the sink: only it may speak for the sink.
+fn downstream_role(exchange: &Exchange, outlet: &Outlet, id: &RouteId) -> Result<Route, Error> {
+    let route = exchange
+        .route(id)
+        .filter(|route| route.downstream.as_ref().is_some_and(|down| down.is(outlet)));
+    route.ok_or_else(|| {
+        Error::Overstepped(format!(
+            "{} speaks for route {id}, which it has not registered",
+            outlet.site()
+        ))
+    })
+}
+
+/// The stream must come from the side on which its origin lies.
+fn must_own(outlet: &Outlet, exchange: &Exchange, id: &RouteId, stream: &StreamId) -> Result<(), Error> {
+    let route = exchange
+        .route(id)
+        .ok_or_else(|| Error::Overstepped(format!("route {id} is not known here")))?;
+    let upstream = match &route.role {
+        Role::Sink { upstream } => upstream,
+        _ => &route.origin,
+    };
+    if upstream == outlet.site() && stream.site == route.origin && route.role != Role::Origin {
+        return Ok(());
+    }
+    Err(Error::Overstepped(format!(
+        "{} speaks for stream {stream} on route {id}",
+        outlet.site()
+    )))
+}
+
+/// Where frames of a stream go from here.
+enum Towards {
+    Sink(Arc<Delivery>),
+    Relay(Arc<RelayQueue>),
+}
+
+fn bound_for(
+    exchange: &Exchange,
+    outlet: &Outlet,
+    route: &RouteId,
+    stream: &StreamId,
+) -> Result<Towards, Error> {
+    must_own(outlet, exchange, route, stream)?;
+    match exchange.delivery(route) {
+        Some(delivery) => Ok(Towards::Sink(delivery)),
+        None => Ok(Towards::Relay(exchange.queue(route, stream)?)),
+    }
+}
+
+/// The lane the peer speaks of; none where it is of an earlier session.
+fn sending_of(
+    exchange: &Exchange,
+    outlet: &Outlet,
+    route: &RouteId,
+    stream: &StreamId,
+) -> Result<Option<Arc<Sending>>, Error> {
+    downstream_role(exchange, outlet, route)?;
+    Ok(exchange
+        .sending(route, stream)
+        .filter(|sending| sending.outlet.is(outlet)))
+}
+
+// ----- sending ---------------------------------------------------------------------------------------------------
+
+/// A stream on its way to the next hop of a route, in one session.
+pub struct Sending {
+    /// The route.
+    pub route: RouteId,
+    /// The stream.
+    pub stream: StreamId,
+    outlet: Outlet,
+    supply: Supply,
+    credit: AtomicU64,
+    wake: Notify,
+}
+
+/// What is sent from: a stream of this site, or a relay's queue.
+pub enum Supply {
+    /// A stream of this site, for one of its routes.
+    Origin(Arc<OriginStream>, RouteId),
+    /// What is relayed.
+    Relay(Arc<RelayQueue>),
+}
+
+impl Supply {
+    fn lane(&self) -> &Lane {
+        match self {
+            Supply::Origin(stream, _) => &stream.lane,
+            Supply::Relay(queue) => &queue.lane,
+        }
+    }
+
+    fn name(&self) -> (RouteId, StreamId) {
+        match self {
+            Supply::Origin(stream, route) => (route.clone(), stream.id.clone()),
+            Supply::Relay(queue) => (queue.route.clone(), queue.stream.clone()),
+        }
+    }
+
+    fn held(&self) -> Option<Interval> {
+        match self {
+            Supply::Origin(stream, _) => stream.act(|machine| machine.held().map(|held| held.interval())),
+            Supply::Relay(queue) => queue.held(),
+        }
+    }
+
+    fn next(&self) -> Option<Sequence> {
+        match self {
+            Supply::Origin(stream, route) => stream.act(|machine| machine.next_to_send(route)),
+            Supply::Relay(queue) => queue.next(),
+        }
+    }
+
+    fn sent(&self, interval: Interval) {
+        match self {
+            Supply::Origin(stream, route) => stream.act(|machine| machine.sent(route, interval)),
+            Supply::Relay(queue) => queue.sent(interval),
+        }
+    }
+}
+
+/// Opens a lane for the supply in this session and sends on it what the next hop wants.
+pub fn send_from(exchange: &Exchange, outlet: &Outlet, supply: Supply) {
+    let (route, stream) = supply.name();
+    if exchange
+        .sending(&route, &stream)
+        .is_some_and(|present| present.outlet.is(outlet))
+    {
+        return;
+    }
+    let (outlet, credit, wake) = (outlet.clone(), AtomicU64::new(0), Notify::new());
+    let sending = Arc::new(Sending {
+        route,
+        stream,
+        outlet,
+        supply,
+        credit,
+        wake,
+    });
+    exchange.put_sending(sending.clone());
+    exchange.runtime.spawn(async move {
+        if let Err(error) = sending.run().await {
+            tracing::debug!(stream = %sending.stream, route = %sending.route, %error, "lane ended");
+        }
+    });
+}
+
+impl Sending {
+    async fn run(&self) -> Result<(), Error> {
+        let header = LaneHeader {
+            route: self.route.clone(),
+            stream: self.stream.clone(),
+        };
+        let mut lane = self.outlet.link.open_lane(&header).await?;
+        let mut extents = self.supply.lane().watch();
+        let mut spent = 0;
+        let mut offered = false;
+        loop {
+            if !offered && let Some(held) = self.supply.held() {
+                let (route, stream) = (self.route.clone(), self.stream.clone());
+                self.outlet.post(Message::Offer {
+                    route,
+                    stream,
+                    held,
+                    applied: None,
+                });
+                offered = true;
+            }
+            let due = self
+                .supply
+                .next()
+                .filter(|_| spent < self.credit.load(Ordering::Acquire));
+            let Some(at) = due else {
+                tokio::select! {
+                    () = self.wake.notified() => {}
+                    changed = extents.changed() => if changed.is_err() { return Ok(()) },
+                    _ = self.outlet.link.closed() => return Ok(()),
+                }
+                continue;
+            };
+            for (interval, frame) in self.read(at)? {
+                // A wish may have come in between: what was read is then not what is due.
+                let is_due = self
+                    .supply
+                    .next()
+                    .is_some_and(|at| interval.from <= at && at < interval.to);
+                if !is_due || spent >= self.credit.load(Ordering::Acquire) {
+                    break;
+                }
+                spent += frame.len() as u64;
+                metrics::LINK_SENT_BYTES.with(&[]).increment(frame.len() as u64);
+                lane.send(frame).await?;
+                self.supply.sent(interval);
+            }
+        }
+    }
+
+    /// Frames from `at` on; most often out of the outbox's cache.
+    fn read(&self, at: Sequence) -> Result<Vec<(Interval, Bytes)>, outbox::Error> {
+        tokio::task::block_in_place(|| self.supply.lane().read(at, READ_BYTES))
+    }
+
+    fn want(&self, at: Sequence) -> Result<(), Error> {
+        match &self.supply {
+            Supply::Origin(stream, route) => stream.act(|machine| machine.want(route, at)),
+            Supply::Relay(queue) => queue.want(at)?,
+        }
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    /// What is due may have changed.
+    pub fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    fn credit(&self, bytes: u64) {
+        self.credit.fetch_max(bytes, Ordering::AcqRel);
+        self.wake.notify_one();
+    }
+}
+
+// ----- arriving --------------------------------------------------------------------------------------------------
+
+async fn accept_lanes(exchange: Arc<Exchange>, outlet: Outlet) {
+    while let Ok((header, lane)) = outlet.link.accept_lane().await {
+        let (exchange, outlet) = (exchange.clone(), outlet.clone());
+        tokio::spawn(async move {
+            if let Err(error) = receive_lane(&exchange, &outlet, &header, lane).await {
+                match error {
+                    Error::Link(_) => tracing::debug!(stream = %header.stream, %error, "lane ended"),
+                    _ => {
+                        tracing::error!(stream = %header.stream, peer = %outlet.site(), %error, "lane refused");
+                        outlet.link.close(&error.to_string());
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// Takes in the frames of one stream: into a relay's queue, or to the sink.
+async fn receive_lane(
+    exchange: &Arc<Exchange>,
+    outlet: &Outlet,
+    header: &LaneHeader,
+    mut lane: LaneReceiver,
+) -> Result<(), Error> {
+    let towards = bound_for(exchange, outlet, &header.route, &header.stream)?;
+    let window = Arc::new(Window::open(outlet.clone(), header.clone()));
+    if let Towards::Relay(queue) = &towards
+        && let Some(downstream) = exchange.route(&header.route).and_then(|route| route.downstream)
+    {
+        send_from(exchange, &downstream, Supply::Relay(queue.clone()));
+    }
+    while let Some(bytes) = lane.recv().await? {
+        metrics::LINK_RECEIVED_BYTES
+            .with(&[])
+            .increment(bytes.len() as u64);
+        let frame = Frame::decode(bytes)?;
+        if !frame.is_of(&header.stream) {
+            return Err(Error::Overstepped(format!(
+                "a frame of another stream on the lane of {}",
+                header.stream
+            )));
+        }
+        match &towards {
+            Towards::Sink(delivery) => delivery.frame(frame, &window),
+            Towards::Relay(queue) => {
+                let size = frame.bytes().len();
+                queue.store(&exchange.outbox, frame, &window).await?;
+                window.consumed(size);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How much the sender of one lane may still send: [`CREDIT_WINDOW`] beyond what was consumed here.
+pub struct Window {
+    outlet: Outlet,
+    header: LaneHeader,
+    progress: Mutex<Progress>,
+}
+
+struct Progress {
+    consumed: u64,
+    granted: u64,
+    /// The wish that was last sent and not yet fulfilled: it is not repeated for each frame still on its way.
+    wished: Option<Sequence>,
+}
+
+impl Window {
+    fn open(outlet: Outlet, header: LaneHeader) -> Window {
+        let progress = Mutex::new(Progress {
+            consumed: 0,
+            granted: CREDIT_WINDOW,
+            wished: None,
+        });
+        let window = Window {
+            outlet,
+            header,
+            progress,
+        };
+        window.grant(CREDIT_WINDOW);
+        window
+    }
+
+    /// The stream of this lane.
+    #[must_use]
+    pub fn stream(&self) -> &StreamId {
+        &self.header.stream
+    }
+
+    /// `bytes` of frames need no room here any more.
+    pub fn consumed(&self, bytes: usize) {
+        let mut progress = self.progress.lock();
+        progress.consumed += bytes as u64;
+        let due = progress.consumed + CREDIT_WINDOW;
+        if due - progress.granted >= CREDIT_WINDOW / 4 {
+            progress.granted = due;
+            drop(progress);
+            self.grant(due);
+        }
+    }
+
+    /// A frame arrived that begins behind what is held: ask, once, to be sent from `at`.
+    pub fn want(&self, at: Sequence) {
+        if self.progress.lock().wished.replace(at) != Some(at) {
+            let (route, stream) = (self.header.route.clone(), self.header.stream.clone());
+            self.outlet.post(Message::Want { route, stream, at });
+        }
+    }
+
+    /// A new writer stands at `at`, whatever was wished before.
+    pub fn want_again(&self, at: Sequence) {
+        self.progress.lock().wished = None;
+        self.want(at);
+    }
+
+    /// A frame arrived that could be used.
+    pub fn fulfilled(&self) {
+        self.progress.lock().wished = None;
+    }
+
+    fn grant(&self, bytes: u64) {
+        let (route, stream) = (self.header.route.clone(), self.header.stream.clone());
+        self.outlet.post(Message::Credit { route, stream, bytes });
+    }
+}
+
+// ----- relaying --------------------------------------------------------------------------------------------------
+
+/// What a relay holds of one stream on its way to one route.
+pub struct RelayQueue {
+    /// The route.
+    pub route: RouteId,
+    /// The stream.
+    pub stream: StreamId,
+    lane: Lane,
+    machine: Mutex<Queue>,
+    /// The previous hop, in this session.
+    upstream: Mutex<Option<Outlet>>,
+}
+
+impl RelayQueue {
+    /// Opens the queue with what this gateway's disk remembers of it.
+    ///
+    /// # Errors
+    /// Those of opening its lane.
+    pub fn open(outbox: &Outbox, route: &RouteId, stream: &StreamId) -> Result<RelayQueue, outbox::Error> {
+        let lane = outbox.lane(&lane_key(route, stream))?;
+        let Extent { base, durable, .. } = lane.extent();
+        let mut machine = Queue::default();
+        // A queue that was empty does not know where it was: it accepts any place (B1).
+        machine.restored((base < durable).then_some(queue::Held {
+            base,
+            durable,
+            tail: durable,
+        }));
+        let (route, stream) = (route.clone(), stream.clone());
+        Ok(RelayQueue {
+            route,
+            stream,
+            lane,
+            machine: Mutex::new(machine),
+            upstream: Mutex::default(),
+        })
+    }
+
+    fn act<R>(&self, step: impl FnOnce(&mut Queue) -> R) -> Result<R, outbox::Error> {
+        let mut machine = self.machine.lock();
+        machine.durable(self.lane.extent().durable);
+        let result = step(&mut machine);
+        for action in machine.take_actions() {
+            match action {
+                queue::Action::Want(at) => self.ask_upstream(at),
+                queue::Action::Trim(below) => self.lane.trim(below)?,
+                queue::Action::Restart(at) => self.lane.restart(at)?,
+                // Where it goes on is said by the next frame.
+                queue::Action::Drop => self.lane.restart(Sequence::ZERO)?,
+            }
+        }
+        Ok(result)
+    }
+
+    fn ask_upstream(&self, at: Sequence) {
+        if let Some(outlet) = &*self.upstream.lock() {
+            let (route, stream) = (self.route.clone(), self.stream.clone());
+            outlet.post(Message::Want { route, stream, at });
+        }
+    }
+
+    fn offered(&self, outlet: &Outlet, held: Interval) {
+        *self.upstream.lock() = Some(outlet.clone());
+        if let Err(error) = self.act(|machine| machine.offered(held)) {
+            tracing::error!(stream = %self.stream, %error, "relay queue cannot be used");
+        }
+    }
+
+    /// Stores a frame if it goes on where the queue ends; waits while the outbox is full.
+    async fn store(&self, outbox: &Outbox, frame: Frame, window: &Window) -> Result<(), Error> {
+        let mut room = outbox.room();
+        loop {
+            let full = {
+                // The verdict and the append are one step: nothing may move the tail in between.
+                let mut machine = self.machine.lock();
+                let mut trial = machine.clone();
+                match trial.frame(frame.interval()) {
+                    queue::Verdict::Known => return Ok(()),
+                    queue::Verdict::Gap => {
+                        window.want(trial.held().map_or(Sequence::ZERO, |held| held.tail));
+                        return Ok(());
+                    }
+                    queue::Verdict::Append(piece) => {
+                        for action in trial.take_actions() {
+                            if let queue::Action::Restart(at) = action {
+                                self.lane.restart(at)?;
+                            }
+                        }
+                        match self.lane.append(piece, frame.bytes().clone()) {
+                            Ok(()) => {
+                                *machine = trial;
+                                window.fulfilled();
+                                return Ok(());
+                            }
+                            Err(outbox::Error::Full(_)) => true,
+                            Err(error) => return Err(error.into()),
+                        }
+                    }
+                }
+            };
+            debug_assert!(full);
+            let _ = room.wait_for(|room| *room).await;
+        }
+    }
+
+    fn position(&self, exchange: &Exchange, at: Sequence) -> Result<(), Error> {
+        self.act(|machine| machine.position(at))?;
+        exchange.wake(&self.route, &self.stream);
+        Ok(())
+    }
+
+    fn want(&self, at: Sequence) -> Result<(), Error> {
+        Ok(self.act(|machine| machine.want(at))?)
+    }
+
+    fn unlinked(&self) {
+        self.machine.lock().unlinked();
+    }
+
+    fn held(&self) -> Option<Interval> {
+        self.machine
+            .lock()
+            .held()
+            .map(|held| Interval::new(held.base, held.tail))
+    }
+
+    fn next(&self) -> Option<Sequence> {
+        self.act(|machine| machine.next_to_send())
+            .unwrap_or_else(|error| {
+                tracing::error!(stream = %self.stream, %error, "relay queue cannot be used");
+                None
+            })
+    }
+
+    fn sent(&self, interval: Interval) {
+        self.machine.lock().sent(interval);
+    }
+}
+
+/// A relay's lane is named by route and stream; an origin's by its stream alone.
+fn lane_key(route: &RouteId, stream: &StreamId) -> Vec<u8> {
+    let mut key = Vec::from(*b"relay/");
+    // A header that came over a link, or was read from this outbox, is within all limits.
+    let header = LaneHeader {
+        route: route.clone(),
+        stream: stream.clone(),
+    };
+    header
+        .encode(&mut key)
+        .expect("names in a lane header were checked when it was decoded");
+    key
+}
+
+/// Relay queues that this gateway's disk remembers.
+///
+/// # Errors
+/// When the outbox cannot be read.
+pub fn remembered_queues(exchange: &Exchange) -> Result<(), Error> {
+    for (key, _) in exchange.outbox.lanes() {
+        if let Some(header) = key.strip_prefix(b"relay/") {
+            let header = LaneHeader::decode(header)?;
+            exchange.queue(&header.route, &header.stream)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,183 @@
+//! A gateway's disk: an ordered log of operations. What was not flushed is lost in a crash, but for a prefix that
+//! happened to reach the disk (a torn operation at its end is found by its checksum and dropped).
+
+use super::source::Rec;
+use culvert_proto::{Guard, Interval, Sequence};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+/// An interval of a stream with its records, as outbox and link hold it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Frame {
+    pub interval: Interval,
+    pub guard_from: Guard,
+    pub records: Vec<Rec>,
+}
+
+impl Frame {
+    /// Identity of the last record before `at`.
+    pub fn guard_before(&self, at: Sequence) -> Guard {
+        let before = self.records.iter().rev().find(|record| record.at < at);
+        before.map_or(self.guard_from, Rec::guard)
+    }
+}
+
+/// One stream's part of the disk.
+#[derive(Clone, Debug)]
+pub struct Lane {
+    pub base: Sequence,
+    pub tail: Sequence,
+    pub guard_base: Option<Guard>,
+    pub frames: Vec<Rc<Frame>>,
+    /// Which life of the lane this is: a restart begins the next. A flush that began in an earlier life says
+    /// nothing about this one.
+    pub life: u64,
+}
+
+impl Lane {
+    pub fn guard_tail(&self) -> Option<Guard> {
+        match self.frames.last() {
+            Some(frame) => {
+                let guard = frame.guard_before(frame.interval.to);
+                (guard != Guard::NONE).then_some(guard)
+            }
+            None => self.guard_base,
+        }
+    }
+
+    /// The frame to send to someone who needs `at` next.
+    pub fn covering(&self, at: Sequence) -> Option<Rc<Frame>> {
+        let covers = |frame: &&Rc<Frame>| frame.interval.from <= at && at < frame.interval.to;
+        self.frames.iter().find(covers).cloned()
+    }
+}
+
+#[derive(Clone, Debug)]
+pub enum Op {
+    Append(usize, Rc<Frame>),
+    Trim(usize, Sequence),
+    Restart(usize, Sequence, Option<Guard>, u64),
+    Drop(usize),
+    Start(usize, Sequence),
+    Known(usize, usize),
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Image {
+    pub lanes: BTreeMap<usize, Lane>,
+    pub start: BTreeMap<usize, Sequence>,
+    /// (stream, route) of which the sink once named a position.
+    pub known: BTreeSet<(usize, usize)>,
+}
+
+impl Image {
+    fn apply(&mut self, op: &Op) {
+        match op {
+            Op::Append(stream, frame) => {
+                if let Some(lane) = self.lanes.get_mut(stream) {
+                    lane.tail = frame.interval.to;
+                    lane.frames.push(Rc::clone(frame));
+                }
+            }
+            Op::Trim(stream, below) => {
+                if let Some(lane) = self.lanes.get_mut(stream) {
+                    let whole = lane.frames.iter().take_while(|f| f.interval.to <= *below).count();
+                    if let Some(last) = lane.frames.drain(..whole).last() {
+                        lane.guard_base = Some(last.guard_before(last.interval.to)).filter(|g| *g != Guard::NONE);
+                    }
+                    let first = lane.frames.first().map_or(lane.tail, |f| f.interval.from);
+                    lane.base = lane.base.max(first);
+                }
+            }
+            Op::Restart(stream, at, guard, life) => {
+                let lane = Lane {
+                    base: *at,
+                    tail: *at,
+                    guard_base: *guard,
+                    frames: Vec::new(),
+                    life: *life,
+                };
+                self.lanes.insert(*stream, lane);
+            }
+            Op::Drop(stream) => {
+                self.lanes.remove(stream);
+            }
+            Op::Start(stream, at) => {
+                self.start.insert(*stream, *at);
+            }
+            Op::Known(stream, route) => {
+                self.known.insert((*stream, *route));
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+pub struct Outbox {
+    disk: Image,
+    pub now: Image,
+    pending: Vec<Op>,
+    flushing: Option<usize>,
+    lives: u64,
+    /// Operations written and operations on disk, counted over all time.
+    pub written: u64,
+    pub durable: u64,
+}
+
+impl Outbox {
+    pub fn write(&mut self, op: Op) {
+        self.now.apply(&op);
+        self.pending.push(op);
+        self.written += 1;
+    }
+
+    pub fn restart(&mut self, stream: usize, at: Sequence, guard: Option<Guard>) {
+        self.lives += 1;
+        self.write(Op::Restart(stream, at, guard, self.lives));
+    }
+
+    pub fn is_dirty(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    pub fn is_flushing(&self) -> bool {
+        self.flushing.is_some()
+    }
+
+    pub fn flush_begins(&mut self) {
+        self.flushing = Some(self.pending.len());
+    }
+
+    /// What the flush brought to the disk, for each stream whose lane is still in the same life.
+    pub fn flush_ends(&mut self) -> Vec<(usize, Sequence)> {
+        let Some(count) = self.flushing.take() else {
+            return Vec::new();
+        };
+        self.settle(count);
+        let same_life = |(stream, lane): (&usize, &Lane)| {
+            let now = self.now.lanes.get(stream)?;
+            (now.life == lane.life).then_some((*stream, lane.tail))
+        };
+        self.disk.lanes.iter().filter_map(same_life).collect()
+    }
+
+    /// The power fails: of what was not flushed, the first `survive` operations are there after all.
+    pub fn crash(&mut self, survive: usize) {
+        self.settle(survive.min(self.pending.len()));
+        self.pending.clear();
+        self.flushing = None;
+        self.now = self.disk.clone();
+        self.written = self.durable;
+    }
+
+    pub fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    fn settle(&mut self, count: usize) {
+        for op in self.pending.drain(..count) {
+            self.disk.apply(&op);
+        }
+        self.durable += count as u64;
+    }
+}

@@ -1,0 +1,836 @@
+//! Connector definitions: `*.json` in either of Kafka Connect's two forms, `{"name": …, "config": {…}}` or one flat
+//! map with `name` in it.
+//!
+//! What every connector has in common is checked here, against [`COMMON`]; the rest by the connector's own room.
+//! A setting that cannot be honoured is a mistake: nothing is ignored, unlike in Kafka Connect, where an unknown
+//! key passes validation.
+
+use super::json::{self, KeyAt};
+use super::mistake::{
+    CLASS, CONNECTOR, CONTRADICTION, Found, MISSING, Place, REFERENCE, SYNTAX, UNREADABLE, UNSUPPORTED,
+    VALUE, nearest,
+};
+use super::names::{self, CONNECTOR_NAME_BYTES_MAX};
+use super::reference::Resolver;
+use super::secret::Settings;
+use crate::connector as room;
+use crate::connector::generator::GeneratorConfig;
+use crate::connector::kafka;
+use crate::connector::sqlite::SqliteConfig;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The most tasks of one connector. Each is a thread, or a writer of a sink; by eye.
+pub const TASKS_MAX: u16 = 64;
+
+/// The most definitions in the directory.
+const DEFINITIONS_MAX: usize = 1_000;
+
+/// A connector, checked.
+#[derive(Clone, Debug)]
+pub struct Connector {
+    /// Its name, unique on this gateway.
+    pub name: String,
+    /// `tasks.max`.
+    pub tasks_max: u16,
+    /// `culvert.from`: the site that its topics live at; absent where that is this gateway. Sinks only.
+    pub from: Option<String>,
+    /// `culvert.via`: the sites that relay, nearest to the origin first. Sinks only.
+    pub via: Vec<String>,
+    /// `culvert.start`: where a stream is begun that the sink holds nothing of.
+    pub start: Start,
+    /// Its own settings, checked.
+    pub checked: Checked,
+    /// All of its settings as they may be shown: references are not resolved.
+    pub shown: Settings,
+    /// The file it was read from.
+    pub file: PathBuf,
+}
+
+/// Where a stream is begun. Resolved once and stored; partitions added later begin at their first record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// With the first record there is.
+    #[default]
+    Earliest,
+    /// Behind the last record there is.
+    Latest,
+}
+
+/// A connector's own settings, by class.
+#[derive(Clone, Debug)]
+pub enum Checked {
+    /// `io.culvert.kafka.KafkaSource`.
+    KafkaSource(kafka::config::SourceConfig),
+    /// `io.culvert.kafka.KafkaSink`.
+    KafkaSink(kafka::config::SinkConfig),
+    /// `io.culvert.generator.GeneratorSource`.
+    GeneratorSource(GeneratorConfig),
+    /// `io.culvert.sqlite.SqliteSink`.
+    SqliteSink(SqliteConfig),
+}
+
+impl Checked {
+    /// Hands the settings to the room of their class.
+    fn of(
+        class: Class,
+        name: &str,
+        settings: &Settings,
+        around: &Surroundings<'_>,
+    ) -> Result<Checked, Vec<room::Mistake>> {
+        let map = own_settings(settings);
+        let cluster = around.kafka.expose();
+        let context = kafka::config::Context {
+            connector: name,
+            gateway: around.gateway,
+            site: around.site,
+            cluster: &cluster,
+            known: &["name", "connector.class"],
+        };
+        Ok(match class {
+            Class::KafkaSource => {
+                Checked::KafkaSource(kafka::config::SourceConfig::from_map(&map, &context)?)
+            }
+            Class::KafkaSink => Checked::KafkaSink(kafka::config::SinkConfig::from_map(&map, &context)?),
+            Class::GeneratorSource => Checked::GeneratorSource(GeneratorConfig::from_map(name, &map)?),
+            Class::SqliteSink => Checked::SqliteSink(SqliteConfig::from_map(name, &map)?),
+        })
+    }
+
+    /// The class it was checked as.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        match self {
+            Checked::KafkaSource(_) => Class::KafkaSource,
+            Checked::KafkaSink(_) => Class::KafkaSink,
+            Checked::GeneratorSource(_) => Class::GeneratorSource,
+            Checked::SqliteSink(_) => Class::SqliteSink,
+        }
+    }
+}
+
+/// The settings without those that are judged here alone.
+fn own_settings(settings: &Settings) -> BTreeMap<String, String> {
+    const SHARED: [&str; 4] = ["tasks.max", "culvert.from", "culvert.via", "culvert.start"];
+    let judged = |key: &str| COMMON.iter().any(|common| is_of(key, common.key)) && !SHARED.contains(&key);
+    settings
+        .expose()
+        .into_iter()
+        .filter(|(key, _)| !judged(key))
+        .collect()
+}
+
+/// The classes of connectors this version has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Reads topics of a Kafka cluster.
+    KafkaSource,
+    /// Writes topics of a Kafka cluster.
+    KafkaSink,
+    /// Makes records up.
+    GeneratorSource,
+    /// Writes tables of a SQLite file.
+    SqliteSink,
+}
+
+impl Class {
+    /// All of them.
+    pub const ALL: [Class; 4] = [
+        Class::KafkaSource,
+        Class::KafkaSink,
+        Class::GeneratorSource,
+        Class::SqliteSink,
+    ];
+
+    /// The name for `connector.class`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Class::KafkaSource => "io.culvert.kafka.KafkaSource",
+            Class::KafkaSink => "io.culvert.kafka.KafkaSink",
+            Class::GeneratorSource => "io.culvert.generator.GeneratorSource",
+            Class::SqliteSink => "io.culvert.sqlite.SqliteSink",
+        }
+    }
+
+    /// Whether it brings records in.
+    #[must_use]
+    pub fn is_source(self) -> bool {
+        matches!(self, Class::KafkaSource | Class::GeneratorSource)
+    }
+
+    fn is_kafka(self) -> bool {
+        matches!(self, Class::KafkaSource | Class::KafkaSink)
+    }
+
+    /// Reads the full name, or as in Kafka Connect the last word of it.
+    fn parse(text: &str) -> Option<Class> {
+        Class::ALL
+            .into_iter()
+            .find(|class| class.name() == text || class.name().rsplit('.').next() == Some(text))
+    }
+}
+
+/// A key, or with `*` a family of keys, that every connector may have.
+#[derive(Debug)]
+pub struct Common {
+    /// The key as Kafka Connect spells it.
+    pub key: &'static str,
+    /// What it does here.
+    pub doc: &'static str,
+    /// Whether this version honours it.
+    pub honoured: Honoured,
+}
+
+/// Whether a key of Kafka Connect can be given.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Honoured {
+    /// With any valid value.
+    Yes,
+    /// With these values alone, which ask for what is done anyway.
+    Only(&'static [&'static str]),
+    /// Not in this version.
+    No,
+}
+
+const BYTES: &[&str] = &[
+    "org.apache.kafka.connect.converters.ByteArrayConverter",
+    "ByteArrayConverter",
+];
+
+/// What connectors have in common, in the order of the reference page.
+pub const COMMON: &[Common] = &[
+    Common {
+        key: "name",
+        doc: "The connector's name: letters, digits, `.`, `_`, `-`.",
+        honoured: Honoured::Yes,
+    },
+    Common {
+        key: "connector.class",
+        doc: "What it is; the last word is enough.",
+        honoured: Honoured::Yes,
+    },
+    Common {
+        key: "tasks.max",
+        doc: "How many tasks share the work, 1 to 64; default 1. Of a sink, how many writers it has.",
+        honoured: Honoured::Yes,
+    },
+    Common {
+        key: "culvert.from",
+        doc: "Sinks: the site whose topics are read. Without it they are this gateway's own.",
+        honoured: Honoured::Yes,
+    },
+    Common {
+        key: "culvert.via",
+        doc: "Sinks: the sites that relay, with commas between them, nearest to the origin first.",
+        honoured: Honoured::Yes,
+    },
+    Common {
+        key: "culvert.start",
+        doc: "`earliest` (default) or `latest`: where a stream is begun that was never read. Resolved once.",
+        honoured: Honoured::Yes,
+    },
+    Common {
+        key: "key.converter",
+        doc: "keys pass as bytes, untouched.",
+        honoured: Honoured::Only(BYTES),
+    },
+    Common {
+        key: "value.converter",
+        doc: "values pass as bytes, untouched.",
+        honoured: Honoured::Only(BYTES),
+    },
+    Common {
+        key: "header.converter",
+        doc: "headers pass as bytes, untouched.",
+        honoured: Honoured::Only(BYTES),
+    },
+    Common {
+        key: "exactly.once.support",
+        doc: "delivery is exactly-once wherever source and sink allow it; `culvert status` says where.",
+        honoured: Honoured::Only(&["requested", "required"]),
+    },
+    Common {
+        key: "errors.tolerance",
+        doc: "a record that cannot be written stops its route, with its place and reason.",
+        honoured: Honoured::Only(&["none"]),
+    },
+    Common {
+        key: "config.action.reload",
+        doc: "references are resolved anew at a reload (SIGHUP), not by themselves.",
+        honoured: Honoured::Only(&["none"]),
+    },
+    Common {
+        key: "tasks.max.enforce",
+        doc: "the limit always holds.",
+        honoured: Honoured::Only(&["true"]),
+    },
+    Common {
+        key: "key.converter.*",
+        doc: "there is no converter to set up; bytes pass untouched.",
+        honoured: Honoured::No,
+    },
+    Common {
+        key: "value.converter.*",
+        doc: "there is no converter to set up; bytes pass untouched.",
+        honoured: Honoured::No,
+    },
+    Common {
+        key: "header.converter.*",
+        doc: "there is no converter to set up; bytes pass untouched.",
+        honoured: Honoured::No,
+    },
+    Common {
+        key: "transforms",
+        doc: "records pass untouched; there are no transforms yet.",
+        honoured: Honoured::No,
+    },
+    Common {
+        key: "transforms.*",
+        doc: "records pass untouched; there are no transforms yet.",
+        honoured: Honoured::No,
+    },
+    Common {
+        key: "predicates",
+        doc: "records pass untouched; there are no transforms yet.",
+        honoured: Honoured::No,
+    },
+    Common {
+        key: "predicates.*",
+        doc: "records pass untouched; there are no transforms yet.",
+        honoured: Honoured::No,
+    },
+    Common {
+        key: "errors.*",
+        doc: "there are no dead letters yet; a record that cannot be written stops its route.",
+        honoured: Honoured::No,
+    },
+    Common {
+        key: "transaction.boundary*",
+        doc: "transactions follow the batches, each with its position.",
+        honoured: Honoured::No,
+    },
+    Common {
+        key: "offsets.storage.topic",
+        doc: "positions are kept with the data, in the sink.",
+        honoured: Honoured::No,
+    },
+];
+
+/// What the definitions may refer to.
+pub(super) struct Surroundings<'a> {
+    pub(super) directory: &'a Path,
+    pub(super) directory_was_given: bool,
+    pub(super) resolver: Resolver<'a>,
+    pub(super) kafka: &'a Settings,
+    pub(super) sites: &'a [&'a str],
+    pub(super) gateway: &'a str,
+    pub(super) site: &'a str,
+}
+
+/// Every definition in the directory, ordered by name. A directory that nobody named need not exist.
+pub(super) fn load_all(around: &Surroundings<'_>, found: &mut Found) -> Vec<Connector> {
+    let mut connectors: BTreeMap<String, Connector> = BTreeMap::new();
+    for file in files(around, found) {
+        let Some(text) = super::read_file(&file, found) else {
+            continue;
+        };
+        let Some(definition) = Definition::read(&file, &text, around, found) else {
+            continue;
+        };
+        let place = definition.place("name");
+        let Some(connector) = definition.check(around, found) else {
+            continue;
+        };
+        if let Some(first) = connectors.get(&connector.name) {
+            let problem = format!(
+                "\"{}\" is also the name of {}",
+                connector.name,
+                Place::file(&first.file)
+            );
+            found.add(
+                CONTRADICTION,
+                place,
+                "name",
+                problem,
+                "give each connector a name of its own",
+            );
+        } else {
+            connectors.insert(connector.name.clone(), connector);
+        }
+    }
+    connectors.into_values().collect()
+}
+
+fn files(around: &Surroundings<'_>, found: &mut Found) -> Vec<PathBuf> {
+    let place = || Place::file(around.directory);
+    let entries = match std::fs::read_dir(around.directory) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && !around.directory_was_given => {
+            return Vec::new();
+        }
+        Err(e) => {
+            let hint = "make the directory, or name another as connectors.directory";
+            found.add(
+                UNREADABLE,
+                place(),
+                "connectors.directory",
+                format!("cannot be read: {e}"),
+                hint,
+            );
+            return Vec::new();
+        }
+    };
+    let is_definition = |path: &PathBuf| {
+        let hidden = path
+            .file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        path.extension().is_some_and(|extension| extension == "json") && !hidden
+    };
+    let mut files: Vec<PathBuf> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(is_definition)
+        .collect();
+    files.sort();
+    if files.len() > DEFINITIONS_MAX {
+        let problem = format!("holds {} definitions", files.len());
+        found.add(
+            VALUE,
+            place(),
+            "connectors.directory",
+            problem,
+            format!("valid: at most {DEFINITIONS_MAX}"),
+        );
+        files.truncate(DEFINITIONS_MAX);
+    }
+    files
+}
+
+/// One file's definition: a flat map of texts, and where each key stands.
+struct Definition<'a> {
+    file: &'a Path,
+    name: String,
+    settings: Settings,
+    lines: BTreeMap<String, usize>,
+    /// Whether every setting has a value.
+    whole: bool,
+}
+
+impl<'a> Definition<'a> {
+    fn read(
+        file: &'a Path,
+        text: &str,
+        around: &Surroundings<'_>,
+        found: &mut Found,
+    ) -> Option<Definition<'a>> {
+        let object = match serde_json::from_str(text) {
+            Ok(Value::Object(object)) => object,
+            Ok(_) => {
+                let hint = "valid: {\"name\": …, \"config\": {…}}, or one flat map with \"name\" in it";
+                found.add(SYNTAX, Place::line(file, 1), "", "is not a JSON object", hint);
+                return None;
+            }
+            Err(e) => {
+                let place = Place::line(file, e.line().max(1));
+                found.add(
+                    SYNTAX,
+                    place,
+                    "",
+                    format!("not JSON: {e}"),
+                    "valid: a JSON object of texts",
+                );
+                return None;
+            }
+        };
+        let wrapped = matches!(object.get("config"), Some(Value::Object(_)));
+        let keys = json::keys(text);
+        repeated(file, &keys, found);
+        let mut definition = Definition {
+            file,
+            name: String::new(),
+            settings: Settings::default(),
+            lines: lines(keys, wrapped),
+            whole: true,
+        };
+        let config = if wrapped {
+            definition.unwrap(object, found)?
+        } else {
+            object
+        };
+        definition.fill(&config, around, found);
+        definition.name(found).then_some(definition)
+    }
+
+    /// Takes the outer object off `{"name": …, "config": {…}}`.
+    fn unwrap(&mut self, mut outer: Map<String, Value>, found: &mut Found) -> Option<Map<String, Value>> {
+        let Some(Value::Object(config)) = outer.remove("config") else {
+            return None;
+        };
+        match outer.remove("name") {
+            Some(Value::String(name)) => self.name = name,
+            Some(_) => found.add(
+                VALUE,
+                self.place("name"),
+                "name",
+                "is not a text",
+                "valid: a name in quotes",
+            ),
+            None => {}
+        }
+        match outer.remove("initial_state") {
+            None => {}
+            Some(Value::String(state)) if state == "RUNNING" => {}
+            Some(_) => unsupported(
+                self.place("initial_state"),
+                "initial_state",
+                "leave it out: a connector starts to run with the gateway",
+                found,
+            ),
+        }
+        for key in outer.keys() {
+            let hint = "beside \"name\" and \"config\" nothing is expected; settings belong into \"config\"";
+            found.add(
+                super::mistake::UNKNOWN_KEY,
+                self.place(key),
+                key,
+                "no such key",
+                hint,
+            );
+        }
+        Some(config)
+    }
+
+    /// Kafka Connect takes numbers and booleans for their text.
+    fn fill(&mut self, config: &Map<String, Value>, around: &Surroundings<'_>, found: &mut Found) {
+        for (key, value) in config {
+            let written = match value {
+                Value::String(text) => text.clone(),
+                Value::Number(number) => number.to_string(),
+                Value::Bool(truth) => truth.to_string(),
+                Value::Null | Value::Array(_) | Value::Object(_) => {
+                    found.add(
+                        VALUE,
+                        self.place(key),
+                        key,
+                        "is not a single value",
+                        "valid: a text, number or boolean",
+                    );
+                    self.whole = false;
+                    continue;
+                }
+            };
+            match around.resolver.resolve(&written) {
+                Ok(resolved) => self.settings.insert(key, &written, resolved),
+                Err((problem, hint)) => {
+                    found.add(REFERENCE, self.place(key), key, problem, hint);
+                    self.whole = false;
+                }
+            }
+        }
+    }
+
+    fn name(&mut self, found: &mut Found) -> bool {
+        match self.settings.get("name") {
+            Some(inner) if !self.name.is_empty() && inner != self.name => {
+                let problem = format!(
+                    "\"{inner}\" differs from the definition's own name \"{}\"",
+                    self.name
+                );
+                found.add(
+                    CONTRADICTION,
+                    self.place("name"),
+                    "name",
+                    problem,
+                    "keep one of the two",
+                );
+                return false;
+            }
+            Some(inner) => self.name = inner.to_owned(),
+            None => {}
+        }
+        if self.name.is_empty() {
+            found.add(
+                MISSING,
+                self.place("name"),
+                "name",
+                "is missing",
+                "add \"name\": \"…\"",
+            );
+            return false;
+        }
+        if !names::is_plain(&self.name, CONNECTOR_NAME_BYTES_MAX) {
+            let problem = format!("{:?} is not a name", brief(&self.name));
+            let hint = format!(
+                "valid: letters, digits, '.', '_' and '-', at most {CONNECTOR_NAME_BYTES_MAX} of them"
+            );
+            found.add(VALUE, self.place("name"), "name", problem, hint);
+            return false;
+        }
+        true
+    }
+
+    fn check(mut self, around: &Surroundings<'_>, found: &mut Found) -> Option<Connector> {
+        self.common_keys(found);
+        let class = self.class(found);
+        let tasks_max = self.tasks_max(found);
+        let start = self.start(found);
+        let from = self.sites("culvert.from", class, found).into_iter().next();
+        let via = self.sites("culvert.via", class, found);
+        self.route(from.as_deref(), &via, around, found);
+        let class = class.filter(|_| self.whole)?;
+        if class.is_kafka() {
+            self.settings.default_to("kafka.", around.kafka);
+        }
+        let checked = match Checked::of(class, &self.name, &self.settings, around) {
+            Ok(checked) => checked,
+            Err(mistakes) => {
+                mistakes
+                    .into_iter()
+                    .for_each(|mistake| self.own_mistake(mistake, found));
+                return None;
+            }
+        };
+        Some(Connector {
+            name: self.name,
+            tasks_max: tasks_max?,
+            from,
+            via,
+            start: start?,
+            checked,
+            shown: self.settings,
+            file: self.file.into(),
+        })
+    }
+
+    fn common_keys(&self, found: &mut Found) {
+        for (key, shown) in self.settings.shown() {
+            let Some(common) = COMMON.iter().find(|common| is_of(key, common.key)) else {
+                continue;
+            };
+            match common.honoured {
+                Honoured::Yes => {}
+                Honoured::Only(values) if values.contains(&shown) => {}
+                Honoured::Only(values) => {
+                    let way = format!("leave it out, or write \"{}\": {}", values[0], common.doc);
+                    unsupported(self.place(key), key, &way, found);
+                }
+                Honoured::No => {
+                    unsupported(
+                        self.place(key),
+                        key,
+                        &format!("leave it out: {}", common.doc),
+                        found,
+                    );
+                }
+            }
+        }
+    }
+
+    fn class(&self, found: &mut Found) -> Option<Class> {
+        let Some(text) = self.settings.get("connector.class") else {
+            found.add(
+                MISSING,
+                self.place("connector.class"),
+                "connector.class",
+                "is missing",
+                classes(),
+            );
+            return None;
+        };
+        let class = Class::parse(text);
+        if class.is_none() {
+            let last = text.rsplit('.').next().unwrap_or(text);
+            let near = nearest(text, Class::ALL.map(Class::name))
+                .filter(|near| nearest(last, near.rsplit('.').next()).is_some());
+            let hint = near.map_or_else(classes, |near| format!("did you mean {near}?"));
+            let problem = format!("this version has no class {:?}", brief(text));
+            found.add(
+                CLASS,
+                self.place("connector.class"),
+                "connector.class",
+                problem,
+                hint,
+            );
+        }
+        class
+    }
+
+    fn tasks_max(&self, found: &mut Found) -> Option<u16> {
+        let Some(text) = self.settings.get("tasks.max") else {
+            return Some(1);
+        };
+        let tasks = text
+            .trim()
+            .parse()
+            .ok()
+            .filter(|tasks| (1..=TASKS_MAX).contains(tasks));
+        if tasks.is_none() {
+            let problem = format!("{:?} is not a number of tasks", brief(text));
+            found.add(
+                VALUE,
+                self.place("tasks.max"),
+                "tasks.max",
+                problem,
+                format!("valid: 1 to {TASKS_MAX}"),
+            );
+        }
+        tasks
+    }
+
+    fn start(&self, found: &mut Found) -> Option<Start> {
+        match self.settings.get("culvert.start") {
+            None | Some("earliest") => Some(Start::Earliest),
+            Some("latest") => Some(Start::Latest),
+            Some(text) => {
+                let problem = format!("{:?} is not one of its words", brief(text));
+                let hint = "valid: earliest or latest";
+                found.add(VALUE, self.place("culvert.start"), "culvert.start", problem, hint);
+                None
+            }
+        }
+    }
+
+    /// `culvert.from` or `culvert.via`: peers' sites, and only for sinks. Of a chain of relays the last is our peer;
+    /// the others are known to their own neighbours alone.
+    fn sites(&self, key: &str, class: Option<Class>, found: &mut Found) -> Vec<String> {
+        let Some(text) = self.settings.get(key) else {
+            return Vec::new();
+        };
+        let sites: Vec<String> = text.split(',').map(|site| site.trim().to_owned()).collect();
+        if class.is_some_and(Class::is_source) {
+            let hint = "a source reads its own outside system; the sink at the other site names this one";
+            found.add(CONTRADICTION, self.place(key), key, "is a key of sinks", hint);
+        } else if let Some(wrong) = sites
+            .iter()
+            .find(|site| !names::is_plain(site, culvert_proto::limits::NAME_BYTES_MAX))
+        {
+            let problem = format!("{:?} is not a site", brief(wrong));
+            found.add(
+                VALUE,
+                self.place(key),
+                key,
+                problem,
+                "valid: letters, digits, '.', '_' and '-'",
+            );
+        } else if key == "culvert.from" && sites.len() > 1 {
+            found.add(
+                VALUE,
+                self.place(key),
+                key,
+                "names more than one site",
+                "valid: one origin for each sink",
+            );
+        }
+        sites
+    }
+
+    /// The neighbour on the way to the origin, a relay or the origin itself, must be a peer.
+    fn route(&self, from: Option<&str>, via: &[String], around: &Surroundings<'_>, found: &mut Found) {
+        let (key, neighbour) = match (from, via.last()) {
+            (None, None) => return,
+            (None, Some(_)) => {
+                let hint = "name the origin's site in culvert.from";
+                found.add(
+                    CONTRADICTION,
+                    self.place("culvert.via"),
+                    "culvert.via",
+                    "stands without culvert.from",
+                    hint,
+                );
+                return;
+            }
+            (Some(from), None) => ("culvert.from", from),
+            (Some(from), Some(last)) => {
+                if via.iter().any(|site| site == from) {
+                    let hint = "culvert.via names the sites between here and the origin";
+                    let problem = "names the origin itself";
+                    found.add(
+                        CONTRADICTION,
+                        self.place("culvert.via"),
+                        "culvert.via",
+                        problem,
+                        hint,
+                    );
+                }
+                ("culvert.via", last.as_str())
+            }
+        };
+        if !around.sites.contains(&neighbour) {
+            let problem = format!("no [[peer]] has the site {:?}", brief(neighbour));
+            found.add(
+                CONTRADICTION,
+                self.place(key),
+                key,
+                problem,
+                super::not_a_peer(neighbour, around.sites),
+            );
+        }
+    }
+
+    /// What the connector's room said, with its place and without resolved secrets; of a key that was found wrong
+    /// here, it can only say the same again.
+    fn own_mistake(&self, mistake: room::Mistake, found: &mut Found) {
+        let hint = mistake
+            .hint
+            .unwrap_or_else(|| "the connector's page in docs lists what is valid".into());
+        let (problem, hint) = (
+            self.settings.redact(&mistake.problem),
+            self.settings.redact(&hint),
+        );
+        found.add_new(CONNECTOR, self.place(&mistake.key), mistake.key, problem, hint);
+    }
+
+    fn place(&self, key: &str) -> Place {
+        match self.lines.get(key) {
+            Some(line) => Place::line(self.file, *line),
+            None => Place::file(self.file),
+        }
+    }
+}
+
+/// A key that stands twice: JSON readers take the last one and say nothing.
+fn repeated(file: &Path, keys: &[KeyAt], found: &mut Found) {
+    for (n, key) in keys.iter().enumerate() {
+        if let Some(first) = keys[..n].iter().find(|other| other.path == key.path) {
+            let name = key.path.rsplit('/').next().unwrap_or(&key.path);
+            let problem = format!("is also at line {}", first.line);
+            found.add(
+                CONTRADICTION,
+                Place::line(file, key.line),
+                name,
+                problem,
+                "keep one of the two",
+            );
+        }
+    }
+}
+
+fn lines(keys: Vec<KeyAt>, wrapped: bool) -> BTreeMap<String, usize> {
+    let name = |path: String| match path.strip_prefix("config/") {
+        Some(inner) if wrapped => inner.to_owned(),
+        _ => path,
+    };
+    keys.into_iter().map(|key| (name(key.path), key.line)).collect()
+}
+
+fn unsupported(place: Place, key: &str, way: &str, found: &mut Found) {
+    found.add(UNSUPPORTED, place, key, "is not supported by this version", way);
+}
+
+/// Whether `key` is `pattern`, or of the family that `pattern` names with a `*` at its end.
+fn is_of(key: &str, pattern: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(family) => key.starts_with(family),
+        None => key == pattern,
+    }
+}
+
+fn classes() -> String {
+    format!("valid: {}", Class::ALL.map(Class::name).join(", "))
+}
+
+fn brief(text: &str) -> String {
+    text.chars().take(120).collect()
+}

@@ -1,0 +1,653 @@
+//! What the control socket is answered: `status` out of the tables, `prove` by comparing both ends.
+
+use super::Gateway;
+use crate::config::Connector;
+use crate::config::connector::Checked;
+use crate::connector::kafka;
+use crate::connector::sqlite::SqliteReader;
+use crate::flow::delivery::{self, Trouble};
+use crate::flow::exchange::Role as RouteRole;
+use crate::flow::intake::OriginStream;
+use crate::flow::prove::{BLOCK_RECORDS, compare};
+use crate::flow::{Reader, SourceFault};
+use crate::observe::control::{Answering, Handler, Progress, Prove};
+use crate::observe::report::{
+    ConnectorStatus, Fault, Guarantee, Held, OutboxStatus, PeerStatus, ProofReport, Role, State,
+    StatusReport, StreamProof, StreamStatus, Tally,
+};
+use culvert_proto::digest::{self, Digest};
+use culvert_proto::message::{self, Block, Message};
+use culvert_proto::stream::RouteId;
+use culvert_proto::{Interval, Position, Sequence, StreamId};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// How long an origin may be silent while it reads its source again.
+const ANSWER_WAIT: Duration = Duration::from_secs(60);
+
+/// Records around a difference that are compared one by one. A difference that spreads wider is counted by blocks.
+const WINDOW_RECORDS: u64 = 1_000_000;
+
+/// How often the ends are looked at while waiting for what is on its way.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+impl Handler for Gateway {
+    fn status(&self) -> Answering<'_, StatusReport> {
+        Box::pin(async { Ok(self.status_report()) })
+    }
+
+    fn prove(&self, prove: Prove, progress: watch::Sender<Progress>) -> Answering<'_, ProofReport> {
+        Box::pin(async move { self.prove_all(&prove, &progress).await })
+    }
+}
+
+// ----- status ----------------------------------------------------------------------------------------------------
+
+impl Gateway {
+    fn status_report(&self) -> StatusReport {
+        let stats = self.exchange.outbox.stats();
+        StatusReport {
+            gateway: self.config.gateway.clone(),
+            site: self.config.site.clone(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            ready: self.health.serves(),
+            outbox: OutboxStatus {
+                held_bytes: stats.held_bytes,
+                quota_bytes: stats.quota_bytes,
+                disk_bytes: stats.disk_bytes,
+            },
+            peers: self.peer_statuses(),
+            connectors: self
+                .config
+                .connectors
+                .iter()
+                .map(|connector| self.connector_status(connector))
+                .collect(),
+        }
+    }
+
+    fn peer_statuses(&self) -> Vec<PeerStatus> {
+        let unreached = self
+            .links
+            .as_ref()
+            .map(crate::link::Handle::unreached)
+            .unwrap_or_default();
+        let live = self.exchange.all_outlets();
+        let status = |site: &str, gateway: &str| {
+            let outlet = live
+                .iter()
+                .find(|outlet| outlet.link.peer().gateway.as_str() == gateway);
+            let fault = unreached
+                .get(site)
+                .filter(|_| outlet.is_none())
+                .map(|reason| Fault {
+                    code: reason.code().unwrap_or("CULVERT-L006").into(),
+                    message: reason.to_string(),
+                });
+            PeerStatus {
+                site: site.into(),
+                gateway: gateway.into(),
+                up: outlet.is_some(),
+                since_seconds: outlet.map_or(0, |outlet| outlet.since.elapsed().as_secs()),
+                rtt_seconds: outlet.map(|outlet| outlet.link.stats().rtt.as_secs_f64()),
+                fault,
+            }
+        };
+        let peers = self.config.peers.iter();
+        peers
+            .flat_map(|peer| peer.gateways.iter().map(|gateway| status(&peer.site, gateway)))
+            .collect()
+    }
+
+    fn connector_status(&self, connector: &Connector) -> ConnectorStatus {
+        let class = connector.checked.class();
+        let (role, streams, trouble) = if class.is_source() {
+            let tasks = self
+                .tasks
+                .get(&connector.name)
+                .map(Vec::as_slice)
+                .unwrap_or_default();
+            let trouble = tasks.iter().find_map(|task| task.status().trouble);
+            (Role::Source, self.source_streams(connector), trouble)
+        } else {
+            let status = self
+                .delivery_of(connector)
+                .map(|delivery| delivery.status())
+                .unwrap_or_default();
+            let trouble = status.trouble.values().next().cloned();
+            let trouble = trouble.or(status.refused.clone().map(Trouble::Failed));
+            (Role::Sink, self.sink_streams(connector, &status), trouble)
+        };
+        let worst = streams
+            .iter()
+            .map(|stream| stream.state)
+            .max()
+            .unwrap_or(State::Running);
+        let (state, fault) = match trouble {
+            None => (worst, None),
+            Some(Trouble::Retrying(reason)) => (
+                State::Waiting.max(worst),
+                Some(Fault {
+                    code: "CULVERT-F040".into(),
+                    message: reason,
+                }),
+            ),
+            Some(Trouble::Failed(fault)) => (State::Halted, Some(shown(&fault))),
+        };
+        ConnectorStatus {
+            name: connector.name.clone(),
+            class: class.name().into(),
+            role,
+            state,
+            guarantee: Guarantee::ExactlyOnce,
+            from: connector.from.clone().unwrap_or_else(|| self.config.site.clone()),
+            fault,
+            streams,
+        }
+    }
+
+    fn delivery_of(&self, connector: &Connector) -> Option<Arc<delivery::Delivery>> {
+        self.exchange
+            .delivery(&RouteId::new(&self.config.site, &connector.name))
+    }
+
+    fn source_streams(&self, connector: &Connector) -> Vec<StreamStatus> {
+        let reads = |stream: &&Arc<OriginStream>| super::reads_topic(connector, &stream.id.topic);
+        let routes = self.exchange.routes();
+        let mut streams: Vec<Arc<OriginStream>> =
+            self.exchange.streams().iter().filter(reads).cloned().collect();
+        streams.sort_by(|a, b| a.id.cmp(&b.id));
+        streams
+            .iter()
+            .map(|stream| {
+                let mine = routes
+                    .iter()
+                    .filter(|r| r.role == RouteRole::Origin && r.topics.matches(&stream.id.topic));
+                let applied = mine
+                    .clone()
+                    .map(|route| stream.applied(&route.id))
+                    .min()
+                    .flatten();
+                let fault = mine
+                    .clone()
+                    .find_map(|route| self.exchange.halt_of(&stream.id, &route.id));
+                let fault = fault.or_else(|| self.exchange.halt_of(&stream.id, &RouteId::new("", "")));
+                let held = stream.held();
+                let state = match (&fault, stream.is_read_here()) {
+                    (Some(_), _) => State::Halted,
+                    (None, true) => State::Running,
+                    (None, false) => State::Waiting,
+                };
+                let status = stream_status(
+                    &stream.id,
+                    held.map(|held| held.interval()),
+                    applied,
+                    state,
+                    fault,
+                );
+                StreamStatus {
+                    records_per_second: self.rates.of(&stream.id, true),
+                    ..status
+                }
+            })
+            .collect()
+    }
+
+    fn sink_streams(&self, connector: &Connector, status: &delivery::Status) -> Vec<StreamStatus> {
+        let route = RouteId::new(&self.config.site, &connector.name);
+        let one = |(stream, position): (&StreamId, &Position)| {
+            let fault = self.exchange.halt_of(stream, &route);
+            let state = if fault.is_some() {
+                State::Halted
+            } else {
+                State::Running
+            };
+            let status = stream_status(stream, None, Some(position.at), state, fault);
+            StreamStatus {
+                records_per_second: self.rates.of(stream, false),
+                ..status
+            }
+        };
+        status.positions.iter().map(one).collect()
+    }
+}
+
+fn stream_status(
+    stream: &StreamId,
+    held: Option<Interval>,
+    applied: Option<Sequence>,
+    state: State,
+    fault: Option<message::Fault>,
+) -> StreamStatus {
+    let tail = held.map(|held| held.to);
+    StreamStatus {
+        stream: stream.to_string(),
+        lineage: stream.lineage_hex(),
+        state,
+        held_from: held.map(|held| held.from.0),
+        tail: tail.map(|tail| tail.0),
+        applied: applied.map(|applied| applied.0),
+        backlog_records: tail.map_or(0, |tail| {
+            tail.since(applied.unwrap_or_default().max(held.unwrap_or_default().from))
+        }),
+        backlog_bytes: 0,
+        records_per_second: 0.0,
+        fault: fault.as_ref().map(shown),
+    }
+}
+
+fn shown(fault: &message::Fault) -> Fault {
+    Fault {
+        code: fault.code.to_string(),
+        message: fault.reason.clone(),
+    }
+}
+
+// ----- prove -----------------------------------------------------------------------------------------------------
+
+impl Gateway {
+    async fn prove_all(
+        &self,
+        prove: &Prove,
+        progress: &watch::Sender<Progress>,
+    ) -> Result<ProofReport, Fault> {
+        let deadline = Instant::now() + Duration::from_millis(prove.wait_ms);
+        let mut streams = Vec::new();
+        for connector in self
+            .config
+            .connectors
+            .iter()
+            .filter(|connector| !connector.checked.class().is_source())
+        {
+            if prove
+                .connector
+                .as_ref()
+                .is_some_and(|wanted| wanted != &connector.name)
+            {
+                continue;
+            }
+            streams.extend(self.prove_connector(connector, deadline, progress).await?);
+        }
+        Ok(ProofReport {
+            gateway: self.config.gateway.clone(),
+            streams,
+        })
+    }
+
+    async fn prove_connector(
+        &self,
+        connector: &Connector,
+        deadline: Instant,
+        progress: &watch::Sender<Progress>,
+    ) -> Result<Vec<StreamProof>, Fault> {
+        let Some(delivery) = self.delivery_of(connector) else {
+            return Ok(Vec::new());
+        };
+        let mut proofs = Vec::new();
+        for stream in delivery.status().positions.into_keys() {
+            progress.send_modify(|progress| progress.what = stream.to_string());
+            let ahead = self
+                .wait_for_arrival(connector, &delivery, &stream, deadline, progress)
+                .await;
+            let Some(position) = delivery.status().positions.get(&stream).cloned() else {
+                continue;
+            };
+            let mut proof = self
+                .prove_stream(connector, &delivery.route, &stream, &position, progress)
+                .await;
+            match ahead {
+                Ok(Some(to)) if to > position.at => {
+                    proof.held.push(Held {
+                        place: "not arrived yet".into(),
+                        from: position.at.0,
+                        to: to.0,
+                    });
+                }
+                Ok(_) => {}
+                Err(fault) => proof.fault = proof.fault.or(Some(fault)),
+            }
+            proofs.push(proof);
+        }
+        if let Checked::KafkaSink(config) = &connector.checked
+            && config.partitioner == kafka::config::Partitioner::Key
+        {
+            return Ok(vec![summed(&delivery.route, proofs)]);
+        }
+        Ok(proofs)
+    }
+
+    /// Waits until the sink holds all that the origin has; answers where the origin ends if it does not.
+    async fn wait_for_arrival(
+        &self,
+        connector: &Connector,
+        delivery: &delivery::Delivery,
+        stream: &StreamId,
+        deadline: Instant,
+        progress: &watch::Sender<Progress>,
+    ) -> Result<Option<Sequence>, Fault> {
+        loop {
+            let at = delivery
+                .status()
+                .positions
+                .get(stream)
+                .map_or(Sequence::ZERO, |position| position.at);
+            let beyond = Interval::new(at, Sequence(u64::MAX));
+            let blocks = self
+                .origin_blocks(connector, &delivery.route, stream, beyond, u32::MAX)
+                .await?;
+            let end = blocks
+                .iter()
+                .filter(|block| block.digest.count > 0)
+                .map(|block| block.to)
+                .max();
+            if end.is_none() || Instant::now() >= deadline {
+                return Ok(end);
+            }
+            progress.send_modify(|progress| progress.done = at.0);
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Compares what the origin has of `[start, at)` with what the sink holds of the stream.
+    async fn prove_stream(
+        &self,
+        connector: &Connector,
+        route: &RouteId,
+        stream: &StreamId,
+        position: &Position,
+        progress: &watch::Sender<Progress>,
+    ) -> StreamProof {
+        let mut proof = StreamProof {
+            route: route.to_string(),
+            stream: stream.to_string(),
+            lineage: stream.lineage_hex(),
+            start: position.start.0,
+            at: position.at.0,
+            origin: None,
+            sink: None,
+            missing: 0,
+            duplicated: 0,
+            out_of_order: Some(0),
+            held: Vec::new(),
+            fault: None,
+        };
+        let interval = Interval::new(position.start, position.at);
+        let origin = match self
+            .origin_blocks(connector, route, stream, interval, BLOCK_RECORDS)
+            .await
+        {
+            Ok(blocks) => blocks,
+            Err(fault) => {
+                proof.fault = Some(fault);
+                return proof;
+            }
+        };
+        progress.send_modify(|progress| progress.done += position.digest.count);
+        let sink = match self
+            .sink_records(connector, stream, position, BLOCK_RECORDS, 0)
+            .await
+        {
+            Ok(blocks) => blocks,
+            Err(fault) => {
+                proof.fault = Some(fault);
+                return proof;
+            }
+        };
+        let whole = |blocks: &mut dyn Iterator<Item = &Digest>| {
+            blocks.fold(Digest::EMPTY, |sum, next| sum.then(next))
+        };
+        let origin_whole = whole(&mut origin.iter().map(|block| &block.digest));
+        let sink_whole = whole(&mut sink.iter());
+        proof.origin = Some(Tally::from(&origin_whole));
+        proof.sink = Some(Tally::from(&sink_whole));
+        if origin_whole != sink_whole {
+            self.tell_apart(connector, route, stream, position, &origin, &sink, &mut proof)
+                .await;
+        }
+        proof
+    }
+
+    /// Both ends differ: record by record from the first differing block on, as far as the window reaches.
+    #[expect(clippy::too_many_arguments)] // what was found so far, and where to look closer
+    async fn tell_apart(
+        &self,
+        connector: &Connector,
+        route: &RouteId,
+        stream: &StreamId,
+        position: &Position,
+        origin: &[Block],
+        sink: &[Digest],
+        proof: &mut StreamProof,
+    ) {
+        let same = origin
+            .iter()
+            .zip(sink)
+            .take_while(|(block, digest)| block.digest == **digest)
+            .count();
+        let from = same.checked_sub(1).map_or(position.start, |last| origin[last].to);
+        let skipped = same as u64 * u64::from(BLOCK_RECORDS);
+        let rest = Interval::new(from, position.at);
+        let here = self.origin_blocks(connector, route, stream, rest, 1).await;
+        let there = self.sink_records(connector, stream, position, 1, skipped).await;
+        match (here, there) {
+            (Ok(here), Ok(there)) => {
+                let here: Vec<(Sequence, u128)> =
+                    here.iter().map(|block| (block.to, block.digest.order)).collect();
+                let there: Vec<u128> = there.iter().map(|digest| digest.order).collect();
+                let found = compare(&here, &there);
+                proof.missing = found.missing;
+                proof.duplicated = found.duplicated;
+                proof.out_of_order = Some(found.out_of_order);
+                if found.foreign > 0 {
+                    let first = found.first.unwrap_or_default();
+                    let message = format!(
+                        "{} records of the sink never were at the origin, the first near {first}",
+                        found.foreign
+                    );
+                    proof.fault = Some(Fault {
+                        code: "CULVERT-F033".into(),
+                        message,
+                    });
+                }
+            }
+            (Err(fault), _) | (_, Err(fault)) => proof.fault = Some(fault),
+        }
+    }
+
+    /// Digests of the origin's records, asked over the link.
+    async fn origin_blocks(
+        &self,
+        connector: &Connector,
+        route: &RouteId,
+        stream: &StreamId,
+        interval: Interval,
+        block_records: u32,
+    ) -> Result<Vec<Block>, Fault> {
+        let site = connector
+            .via
+            .last()
+            .or(connector.from.as_ref())
+            .map_or("", String::as_str);
+        let proofs = &self.exchange.proofs;
+        let (nonce, mut parts) = proofs.ask(&self.exchange, site, route, stream, interval, block_records);
+        let mut blocks = Vec::new();
+        let outcome = loop {
+            let part = match tokio::time::timeout(ANSWER_WAIT, parts.recv()).await {
+                Ok(Some(Message::DigestAnswer {
+                    blocks, done, fault, ..
+                })) => (blocks, done, fault),
+                _ => {
+                    let message =
+                        format!("the origin of {stream} does not answer: is the link up? (culvert status)");
+                    break Err(Fault {
+                        code: "CULVERT-F034".into(),
+                        message,
+                    });
+                }
+            };
+            blocks.extend(part.0);
+            if let Some(fault) = part.2 {
+                break Err(shown(&fault));
+            }
+            if part.1 {
+                break Ok(());
+            }
+            if blocks.len() as u64 > WINDOW_RECORDS {
+                let message = format!("the ends of {stream} differ over more than {WINDOW_RECORDS} records");
+                break Err(Fault {
+                    code: "CULVERT-F035".into(),
+                    message,
+                });
+            }
+        };
+        proofs.done(nonce);
+        outcome.map(|()| blocks)
+    }
+
+    /// Digests of the records the sink holds of the stream, in blocks; the first `skipped` are left out.
+    async fn sink_records(
+        &self,
+        connector: &Connector,
+        stream: &StreamId,
+        position: &Position,
+        block_records: u32,
+        skipped: u64,
+    ) -> Result<Vec<Digest>, Fault> {
+        let (checked, stream, position) = (connector.checked.clone(), stream.clone(), position.clone());
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut held = Holdings::open(&checked, &stream, &position)?;
+            held.digests(block_records, skipped)
+        });
+        let outcome = reading
+            .await
+            .unwrap_or_else(|error| Err(SourceFault::Retry(error.to_string())));
+        outcome.map_err(|fault| Fault {
+            code: "CULVERT-F036".into(),
+            message: format!("read the sink: {fault}"),
+        })
+    }
+}
+
+/// What one target holds of one stream.
+struct Holdings {
+    reader: Box<dyn Reader>,
+    topic: String,
+    partition: u32,
+    from: Sequence,
+    to: Option<Sequence>,
+    count: u64,
+}
+
+impl Holdings {
+    fn open(checked: &Checked, stream: &StreamId, position: &Position) -> Result<Holdings, SourceFault> {
+        let (partition, count) = (stream.partition, position.digest.count);
+        match checked {
+            Checked::SqliteSink(config) => Ok(Holdings {
+                reader: Box::new(SqliteReader::open(&config.path)?),
+                topic: stream.topic.to_string(),
+                partition,
+                from: position.start,
+                to: Some(position.at),
+                count,
+            }),
+            Checked::KafkaSink(config) => Ok(Holdings {
+                reader: Box::new(kafka::KafkaReader::of_sink(config)?),
+                topic: config.target(&stream.topic),
+                partition,
+                from: Sequence::ZERO,
+                to: None,
+                count,
+            }),
+            other => {
+                let reason = format!("{} is no sink", other.class().name());
+                Err(SourceFault::Stop {
+                    code: "CULVERT-G002",
+                    reason,
+                })
+            }
+        }
+    }
+
+    /// A target partition may hold older records of other origins before the stream's own: those in front that are
+    /// more than the position counts are not the stream's.
+    fn digests(&mut self, block_records: u32, skipped: u64) -> Result<Vec<Digest>, SourceFault> {
+        let mut all = 0u64;
+        if self.to.is_none() {
+            self.each(|_| all += 1)?;
+        }
+        let skipped = skipped + all.saturating_sub(self.count).min(all);
+        let (mut seen, mut blocks, mut open) = (0u64, Vec::new(), Digest::EMPTY);
+        self.each(|content| {
+            seen += 1;
+            if seen > skipped {
+                open.add(content);
+                if open.count >= u64::from(block_records.max(1)) {
+                    blocks.push(std::mem::replace(&mut open, Digest::EMPTY));
+                }
+            }
+        })?;
+        if open.count > 0 {
+            blocks.push(open);
+        }
+        Ok(blocks)
+    }
+
+    fn each(&mut self, mut each: impl FnMut(u128)) -> Result<(), SourceFault> {
+        self.reader.read(
+            &self.topic,
+            self.partition,
+            self.from,
+            self.to,
+            &mut |_, record| {
+                each(digest::content(record));
+                ControlFlow::Continue(())
+            },
+        )
+    }
+}
+
+/// Where a partitioner spreads streams over partitions, only all of them together can be compared: count and set.
+fn summed(route: &RouteId, proofs: Vec<StreamProof>) -> StreamProof {
+    let mut proofs = proofs.into_iter();
+    let Some(mut sum) = proofs.next() else {
+        return StreamProof {
+            route: route.to_string(),
+            stream: "*".into(),
+            lineage: String::new(),
+            start: 0,
+            at: 0,
+            origin: None,
+            sink: None,
+            missing: 0,
+            duplicated: 0,
+            out_of_order: None,
+            held: Vec::new(),
+            fault: None,
+        };
+    };
+    for proof in proofs {
+        sum.origin = added(sum.origin, proof.origin);
+        sum.sink = added(sum.sink, proof.sink);
+        sum.held.extend(proof.held);
+        sum.fault = sum.fault.or(proof.fault);
+    }
+    let counts = |tally: &Option<Tally>| tally.as_ref().map_or(0, |tally| tally.count);
+    sum.stream = "*".into();
+    sum.missing = counts(&sum.origin).saturating_sub(counts(&sum.sink));
+    sum.duplicated = counts(&sum.sink).saturating_sub(counts(&sum.origin));
+    sum.out_of_order = None;
+    sum
+}
+
+fn added(left: Option<Tally>, right: Option<Tally>) -> Option<Tally> {
+    let (left, right) = (left?, right?);
+    let set = |tally: &Tally| u128::from_str_radix(&tally.set, 16).unwrap_or_default();
+    Some(Tally {
+        count: left.count + right.count,
+        order: String::new(),
+        set: format!("{:032x}", set(&left).wrapping_add(set(&right))),
+    })
+}

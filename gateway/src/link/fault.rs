@@ -1,0 +1,242 @@
+//! Why there is no link, why one ended, and what can go wrong on a live one.
+
+use crate::identity::{self, Name, Refusal};
+use culvert_proto::wire::Malformed;
+use quinn::{ConnectionError, VarInt};
+use std::io;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+
+/// Why the room cannot work at all.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Our own certificate, key or authorities.
+    #[error(transparent)]
+    Identity(#[from] identity::Error),
+    /// The UDP socket.
+    #[error(
+        "[CULVERT-L001] open UDP {address}: {cause}\n\nhint: another process may listen there; `tunnel.listen` \
+         sets the address"
+    )]
+    Bind {
+        /// Where we wanted to listen.
+        address: SocketAddr,
+        /// What the system answered.
+        cause: io::Error,
+    },
+    /// The task that moves datagrams ended although nobody asked it to. The room has to be started anew.
+    #[error("[CULVERT-L010] the tunnel's endpoint stopped by itself")]
+    EndpointLost,
+}
+
+/// Why a session was not made, or ended.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Reason {
+    /// The peer's certificate is not accepted here.
+    #[error(transparent)]
+    Certificate(#[from] Refusal),
+    /// No protocol version is spoken by both.
+    #[error(
+        "[CULVERT-L002] no common protocol version: {gateway} speaks {} to {}, this gateway {} to {}",
+        theirs.start(), theirs.end(), ours.start(), ours.end()
+    )]
+    Version {
+        /// The peer, by its certificate.
+        gateway: Name,
+        /// Versions spoken here.
+        ours: RangeInclusive<u16>,
+        /// Versions spoken there.
+        theirs: RangeInclusive<u16>,
+    },
+    /// The peer says it belongs to another site than our configuration puts it in.
+    #[error(
+        "[CULVERT-L003] {gateway} says it belongs to site {found:?}, the configuration here puts it in {expected:?}"
+    )]
+    Site {
+        /// The peer, by its certificate.
+        gateway: Name,
+        /// What our configuration says.
+        expected: String,
+        /// What the peer says.
+        found: String,
+    },
+    /// The peer calls itself otherwise than its certificate does.
+    #[error("[CULVERT-L004] the certificate says {gateway}, the hello says {found:?}")]
+    Name {
+        /// The peer, by its certificate.
+        gateway: Name,
+        /// What the hello says.
+        found: String,
+    },
+    /// The peer does not want a session with us, and says why.
+    #[error("[CULVERT-L005] the peer refuses this gateway: {reason}")]
+    Refused {
+        /// In the peer's words.
+        reason: String,
+    },
+    /// Nobody answers at the address, or it cannot be resolved.
+    #[error("[CULVERT-L006] reach {address}: {cause}")]
+    Unreachable {
+        /// As configured.
+        address: String,
+        /// What happened.
+        cause: String,
+    },
+    /// The peer sent what the protocol does not allow.
+    #[error("[CULVERT-L007] the peer broke the protocol: {what}")]
+    Protocol {
+        /// What was wrong.
+        what: String,
+    },
+    /// Nothing was heard for longer than the idle time.
+    #[error("[CULVERT-L006] nothing was heard from the peer for too long")]
+    Silent,
+    /// The peer's process died and came back, or lost its state.
+    #[error("the peer was started anew")]
+    Restarted,
+    /// Another session with the same peer has taken its place.
+    #[error("replaced by another session with the same gateway")]
+    Superseded,
+    /// Closed in good order, by either side.
+    #[error("closed: {reason}")]
+    Closed {
+        /// What the closing side said.
+        reason: String,
+    },
+}
+
+/// The application error codes of QUIC that close a session. Part of the protocol: numbers keep their meaning.
+pub(super) mod code {
+    /// In good order.
+    pub(crate) const CLOSED: u32 = 0;
+    /// Another session stays.
+    pub(crate) const SUPERSEDED: u32 = 1;
+    /// No common protocol version.
+    pub(crate) const VERSION: u32 = 2;
+    /// Another site than configured.
+    pub(crate) const SITE: u32 = 3;
+    /// Hello and certificate differ.
+    pub(crate) const NAME: u32 = 4;
+    /// The certificate is no longer accepted.
+    pub(crate) const CERTIFICATE: u32 = 5;
+    /// The protocol was broken.
+    pub(crate) const PROTOCOL: u32 = 7;
+}
+
+impl Reason {
+    /// The code of the page in `docs/errors/`, where a person may have to act.
+    #[must_use]
+    pub fn code(&self) -> Option<&'static str> {
+        match self {
+            Reason::Certificate(refusal) => Some(refusal.code()),
+            Reason::Version { .. } => Some("CULVERT-L002"),
+            Reason::Site { .. } => Some("CULVERT-L003"),
+            Reason::Name { .. } => Some("CULVERT-L004"),
+            Reason::Refused { .. } => Some("CULVERT-L005"),
+            Reason::Unreachable { .. } | Reason::Silent => Some("CULVERT-L006"),
+            Reason::Protocol { .. } => Some("CULVERT-L007"),
+            Reason::Restarted | Reason::Superseded | Reason::Closed { .. } => None,
+        }
+    }
+
+    /// What the peer is told when we close for this reason.
+    pub(super) fn close_code(&self) -> VarInt {
+        VarInt::from_u32(match self {
+            Reason::Version { .. } => code::VERSION,
+            Reason::Site { .. } => code::SITE,
+            Reason::Name { .. } => code::NAME,
+            Reason::Certificate(_) => code::CERTIFICATE,
+            Reason::Protocol { .. } => code::PROTOCOL,
+            Reason::Superseded => code::SUPERSEDED,
+            _ => code::CLOSED,
+        })
+    }
+
+    pub(super) fn protocol(what: impl Into<String>) -> Reason {
+        Reason::Protocol { what: what.into() }
+    }
+
+    /// What QUIC says, in our words. What this side itself closed for is known to the one who closed.
+    pub(super) fn of(error: &ConnectionError) -> Reason {
+        match error {
+            ConnectionError::ApplicationClosed(close) => {
+                closed_by_peer(close.error_code, &String::from_utf8_lossy(&close.reason))
+            }
+            ConnectionError::ConnectionClosed(close) => Reason::Refused {
+                reason: close.to_string(),
+            },
+            ConnectionError::Reset => Reason::Restarted,
+            ConnectionError::TimedOut => Reason::Silent,
+            ConnectionError::LocallyClosed => Reason::Closed {
+                reason: "by this gateway".to_owned(),
+            },
+            other => Reason::protocol(other.to_string()),
+        }
+    }
+}
+
+fn closed_by_peer(number: VarInt, reason: &str) -> Reason {
+    match u32::try_from(number.into_inner()) {
+        Ok(code::CLOSED) => Reason::Closed {
+            reason: reason.to_owned(),
+        },
+        Ok(code::SUPERSEDED) => Reason::Superseded,
+        _ => Reason::Refused {
+            reason: reason.to_owned(),
+        },
+    }
+}
+
+/// What can go wrong on a live link.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// The session is gone, and with it all its lanes.
+    #[error("link closed: {0}")]
+    Closed(#[from] Reason),
+    /// A message of ours is above the protocol's limits; nothing was sent and the link goes on.
+    #[error("spell a message: {0}")]
+    Unspeakable(Malformed),
+    /// The lane announced a frame that is larger than any may be. The lane is given up, the link goes on.
+    #[error("[CULVERT-L008] the peer announced a frame of {size} bytes; at most {max} are accepted")]
+    FrameSize {
+        /// As announced, without the four bytes of the length.
+        size: usize,
+        /// The most that is accepted.
+        max: usize,
+    },
+    /// The sender gave the lane up, or ended it inside a frame.
+    #[error("[CULVERT-L009] the lane was cut by its sender")]
+    LaneCut,
+    /// The reader does not want more of the lane.
+    #[error("the lane is no longer read at the other end")]
+    LaneStopped,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_code_of_ours_comes_back_as_its_meaning() {
+        let north: Name = "north".parse().unwrap();
+        let told = |reason: &Reason| closed_by_peer(reason.close_code(), &reason.to_string());
+        let version = Reason::Version {
+            gateway: north,
+            ours: 1..=2,
+            theirs: 3..=4,
+        };
+        assert_eq!(
+            told(&version),
+            Reason::Refused {
+                reason: version.to_string()
+            }
+        );
+        assert!(version.to_string().contains("3 to 4") && version.to_string().contains("1 to 2"));
+        assert_eq!(told(&Reason::Superseded), Reason::Superseded);
+        assert!(matches!(
+            told(&Reason::Closed { reason: "bye".into() }),
+            Reason::Closed { .. }
+        ));
+        assert!(matches!(closed_by_peer(VarInt::MAX, ""), Reason::Refused { .. }));
+    }
+}

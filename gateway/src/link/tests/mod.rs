@@ -1,0 +1,8 @@
+//! Real gateways on 127.0.0.1, with real certificates.
+
+mod bench;
+mod guests;
+mod hostile;
+mod outage;
+mod relay;
+mod traffic;

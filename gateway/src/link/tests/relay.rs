@@ -1,0 +1,100 @@
+//! A network between two gateways that loses datagrams and can be cut.
+
+use parking_lot::Mutex;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::net::UdpSocket;
+use tokio::task::JoinSet;
+
+/// Passes datagrams between whoever sends to it and one target. Stops when dropped.
+pub(super) struct Relay {
+    pub(super) address: SocketAddr,
+    state: Arc<State>,
+    _task: JoinSet<()>,
+}
+
+struct State {
+    cut: AtomicBool,
+    target: Mutex<SocketAddr>,
+    loss: f64,
+    dice: Mutex<ChaCha8Rng>,
+    first: Mutex<Option<Vec<u8>>>,
+}
+
+impl Relay {
+    /// Loses the share `loss` of all datagrams, the same ones for the same `seed` and traffic.
+    pub(super) async fn to(target: SocketAddr, loss: f64, seed: u64) -> Relay {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let state = Arc::new(State {
+            cut: AtomicBool::new(false),
+            target: Mutex::new(target),
+            loss,
+            dice: Mutex::new(ChaCha8Rng::seed_from_u64(seed)),
+            first: Mutex::new(None),
+        });
+        let mut task = JoinSet::new();
+        task.spawn(relay(socket, Arc::clone(&state)));
+        Relay {
+            address,
+            state,
+            _task: task,
+        }
+    }
+
+    pub(super) fn cut(&self, cut: bool) {
+        self.state.cut.store(cut, Ordering::SeqCst);
+    }
+
+    /// The first datagram that went through: the Initial of a handshake.
+    pub(super) fn first(&self) -> Vec<u8> {
+        self.state.first.lock().clone().unwrap()
+    }
+}
+
+impl State {
+    fn passes(&self) -> bool {
+        let lucky = self.dice.lock().random::<f64>() >= self.loss;
+        lucky && !self.cut.load(Ordering::SeqCst)
+    }
+}
+
+/// One socket towards the target for each sender, as a NAT would have it.
+async fn relay(socket: UdpSocket, state: Arc<State>) {
+    let socket = Arc::new(socket);
+    let mut ways: HashMap<SocketAddr, Arc<UdpSocket>> = HashMap::new();
+    let mut back = JoinSet::new();
+    let mut buffer = vec![0; 65_536];
+    while let Ok((size, from)) = socket.recv_from(&mut buffer).await {
+        state.first.lock().get_or_insert_with(|| buffer[..size].to_vec());
+        if !ways.contains_key(&from) {
+            let way = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+            back.spawn(answer(
+                Arc::clone(&way),
+                Arc::clone(&socket),
+                from,
+                Arc::clone(&state),
+            ));
+            ways.insert(from, way);
+        }
+        if state.passes() {
+            let target = *state.target.lock();
+            let _ = ways[&from].send_to(&buffer[..size], target).await;
+        }
+    }
+}
+
+async fn answer(way: Arc<UdpSocket>, socket: Arc<UdpSocket>, to: SocketAddr, state: Arc<State>) {
+    let mut buffer = vec![0; 65_536];
+    loop {
+        if let Ok((size, _)) = way.recv_from(&mut buffer).await
+            && state.passes()
+        {
+            let _ = socket.send_to(&buffer[..size], to).await;
+        }
+    }
+}

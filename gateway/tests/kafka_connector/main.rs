@@ -1,0 +1,7 @@
+//! The Kafka connector against a real broker.
+
+mod broker;
+mod cluster;
+mod sink;
+mod source;
+mod tap;
