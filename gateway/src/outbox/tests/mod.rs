@@ -2,7 +2,7 @@
 
 mod conformance;
 
-use super::{EngineKind, Error, Extent, Fatal, Lane, Options, Outbox};
+use super::{EngineKind, Error, Fatal, Lane, Options, Outbox};
 use bytes::Bytes;
 use culvert_proto::{Interval, Sequence};
 use std::path::Path;
