@@ -63,11 +63,13 @@ impl Flusher {
                 shared.enter(Phase::Closed);
             }
             Err(why) => {
-                // Nothing is tidied up: what is on disk is for the next process to judge.
-                std::mem::forget(self.engine);
-                shared.enter(Phase::Stopped(why.clone()));
                 tracing::error!(code = "CULVERT-O009", reason = %why, "outbox cannot go on, the process ends");
                 (self.fatal.0)(&why);
+                // Only where that did not end the process. Nothing is tidied up: what is on disk is for the next
+                // process to judge.
+                std::mem::forget(self.engine);
+                drop((self.home, self.lock));
+                shared.enter(Phase::Stopped(why));
             }
         }
     }

@@ -29,8 +29,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A new segment is begun at this size. Small enough that a few of them are far below the 64 MB that the outbox may
-/// take beyond what it holds; large enough that the syncs of a rotation do not count (by eye).
-const SEGMENT_BYTES: u64 = 16 << 20;
+/// take beyond what it holds; large enough that the syncs of a rotation do not count (by eye). Tests rotate often.
+const SEGMENT_BYTES: u64 = if cfg!(test) { 4 << 10 } else { 16 << 20 };
 
 /// Segments that a reader keeps open. By eye: a few lanes at different places.
 const OPEN_FILES_MAX: usize = 32;

@@ -1,6 +1,8 @@
 //! Tests of the room.
 
 mod conformance;
+mod power;
+mod simdisk;
 
 use super::{EngineKind, Error, Fatal, Lane, Options, Outbox};
 use bytes::Bytes;
