@@ -149,9 +149,9 @@ async fn a_lane_cut_inside_a_frame_is_no_end() {
         let (_, mut receiver) = soon("a lane", there.accept_lane()).await.unwrap();
         sender.send(frame(1, 1000).slice(..500)).await.unwrap();
         if finish {
-            sender.finish()
+            sender.finish();
         } else {
-            drop(sender)
+            drop(sender);
         }
         assert_eq!(soon("the cut", receiver.recv()).await, Err(Fault::LaneCut));
     }
