@@ -6,6 +6,7 @@ use super::bench::{Bench, Gateway, converse, peer, until, with_peers};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose as Purpose, Issuer, KeyPair, SanType};
 use std::path::{Path, PathBuf};
 use time::{Duration as Days, OffsetDateTime};
+use tokio::sync::mpsc;
 
 /// A certificate as nobody should have it: signed by the authority at `directory`, with everything else to choose.
 struct Odd {

@@ -3,7 +3,8 @@
 use super::super::*;
 use super::bench::{Bench, Gateway, converse, frame, lane, peer, soon, until, with_peers};
 use super::relay::Relay;
-use quinn::Connection;
+use culvert_proto::message::Message;
+use quinn::{Connection, Endpoint};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokio::net::UdpSocket;

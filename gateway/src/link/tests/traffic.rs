@@ -3,6 +3,9 @@
 use super::super::*;
 use super::bench::{Bench, Gateway, converse, frame, lane, numbered, peer, soon, until, with_peers};
 use culvert_proto::limits::FRAME_BYTES_MAX;
+use std::future::Future;
+use std::time::Duration;
+use tokio::sync::watch;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_and_frames_travel_both_ways_in_order() {
