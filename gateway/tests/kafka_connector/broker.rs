@@ -24,28 +24,27 @@ pub(crate) fn broker() -> String {
 
 impl Broker {
     pub(crate) fn start() -> Broker {
+        let port = free_port();
+        Broker::start_at(port, port)
+    }
+
+    /// A broker that tells its clients to come to another port.
+    pub(crate) fn start_behind(advertised: u16) -> Broker {
+        Broker::start_at(free_port(), advertised)
+    }
+
+    fn start_at(port: u16, advertised: u16) -> Broker {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let (port, controller) = (free_port(), free_port());
-        fs::write(
-            directory.path().join("server.properties"),
-            properties(directory.path(), port, controller),
-        )
-        .expect("server.properties");
-        let mut broker = Broker {
-            directory,
-            port,
-            child: None,
-        };
-        broker.run_tool(&[
-            "kafka.tools.StorageTool",
-            "format",
-            "-t",
-            "5L6g3nShT-eMCtK--X86sw",
-            "-c",
-            "server.properties",
-        ]);
+        let properties = properties(directory.path(), port, advertised, free_port());
+        fs::write(directory.path().join("server.properties"), properties).expect("server.properties");
+        let mut broker = Broker { directory, port, child: None };
+        broker.run_tool(&["kafka.tools.StorageTool", "format", "-t", "5L6g3nShT-eMCtK--X86sw", "-c", "server.properties"]);
         broker.restart();
         broker
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     pub(crate) fn address(&self) -> String {
@@ -77,18 +76,12 @@ impl Broker {
     }
 
     fn wait_until_ready(&self) {
-        let probe: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", self.address())
-            .create()
-            .expect("a client");
+        let probe: BaseConsumer =
+            ClientConfig::new().set("bootstrap.servers", self.address()).create().expect("a client");
         let deadline = Instant::now() + Duration::from_secs(90);
         while probe.fetch_metadata(None, Duration::from_secs(1)).is_err() {
             let log = self.directory.path().join("server.log");
-            assert!(
-                Instant::now() < deadline,
-                "Kafka did not start: {}",
-                fs::read_to_string(log).unwrap_or_default()
-            );
+            assert!(Instant::now() < deadline, "Kafka did not start: {}", fs::read_to_string(log).unwrap_or_default());
         }
     }
 
@@ -99,11 +92,7 @@ impl Broker {
             .current_dir(self.directory.path())
             .output()
             .expect("java, which Kafka needs, is installed");
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 }
 
@@ -115,16 +104,9 @@ impl Drop for Broker {
 
 fn java_arguments() -> Vec<String> {
     let class_path = format!("{}/*", libraries().display());
-    [
-        "-Xmx512m",
-        "-XX:+UseSerialGC",
-        "-XX:TieredStopAtLevel=1",
-        "-Xshare:auto",
-        "-cp",
-        &class_path,
-    ]
-    .map(str::to_owned)
-    .into()
+    ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-cp", &class_path]
+        .map(str::to_owned)
+        .into()
 }
 
 fn libraries() -> PathBuf {
@@ -140,13 +122,13 @@ fn free_port() -> u16 {
     listener.local_addr().expect("an address").port()
 }
 
-fn properties(directory: &Path, port: u16, controller: u16) -> String {
+fn properties(directory: &Path, port: u16, advertised: u16, controller: u16) -> String {
     format!(
         "process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{advertised}
 listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
