@@ -290,14 +290,11 @@ impl Origin {
         self.reading == Reading::Here && self.halted.is_none()
     }
 
-    /// What lies before `to` was appended to the outbox; `guard` names the last record of it ([`Guard::NONE`] where it
-    /// held none).
+    /// What lies before `to` was appended to the outbox; `guard` names the last place of it.
     pub fn appended(&mut self, to: Sequence, guard: Guard) {
         if let Some(held) = &mut self.held {
             held.tail = held.tail.max(to);
-            if guard != Guard::NONE {
-                held.guard_tail = Some(guard);
-            }
+            held.guard_tail = Some(guard);
         }
     }
 
@@ -306,6 +303,8 @@ impl Origin {
         if let Some(held) = &mut self.held {
             held.durable = held.durable.max(to.min(held.tail));
         }
+        // What the sinks had before it was on disk can be freed now.
+        self.trim();
     }
 
     // ----- the routes ------------------------------------------------------------------------------------------

@@ -106,6 +106,8 @@ impl Queue {
         if let Some(held) = &mut self.held {
             held.durable = held.durable.max(to.min(held.tail));
         }
+        // What the sink had before it was on disk can be freed now.
+        self.trim();
     }
 
     /// The sink's position came by on its way to the origin (B2).
@@ -118,10 +120,18 @@ impl Queue {
             self.actions.push(Action::Want(at));
         } else if at > held.tail {
             self.restart(at);
-        } else if at > held.base {
-            let below = at.min(held.durable);
-            held.base = held.base.max(below);
+        } else {
+            self.trim();
+        }
+    }
+
+    fn trim(&mut self) {
+        let (Some(held), Some(applied)) = (&mut self.held, self.applied) else { return };
+        let below = applied.min(held.durable);
+        if held.base < below {
+            held.base = below;
             self.actions.push(Action::Trim(below));
+            self.send_from_base();
         }
     }
 
@@ -184,5 +194,13 @@ impl Queue {
         });
         self.actions.push(Action::Restart(at));
         self.actions.push(Action::Want(at));
+        self.send_from_base();
+    }
+
+    /// What lies below the base is not sent any more: whoever waits for it is told by the gap that follows.
+    fn send_from_base(&mut self) {
+        if let (Some(held), Some(cursor)) = (self.held, &mut self.cursor) {
+            *cursor = held.base.max(*cursor);
+        }
     }
 }

@@ -12,13 +12,26 @@ pub struct Frame {
     pub interval: Interval,
     pub guard_from: Guard,
     pub records: Vec<Rec>,
+    /// Leader epoch of all its places.
+    pub epoch: i32,
 }
 
 impl Frame {
-    /// Identity of the last record before `at`.
+    /// Identity of the place before `at`. Of a hole inside, nothing is known: compaction may have taken a record of
+    /// an earlier epoch there. At the end the source's own position rested.
     pub fn guard_before(&self, at: Sequence) -> Guard {
-        let before = self.records.iter().rev().find(|record| record.at < at);
-        before.map_or(self.guard_from, Rec::guard)
+        if at == self.interval.from {
+            return self.guard_from;
+        }
+        let record = self.records.iter().find(|record| record.at.next() == at);
+        match record {
+            Some(record) => record.guard(),
+            None if at == self.interval.to => Guard {
+                epoch: self.epoch,
+                crc: 0,
+            },
+            None => Guard::NONE,
+        }
     }
 }
 

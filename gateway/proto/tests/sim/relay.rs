@@ -151,9 +151,7 @@ impl World {
             return false;
         }
         for (stream, to) in relay.disk.flush_ends() {
-            if let Some(queue) = relay.queues.get_mut(&stream) {
-                queue.durable(to);
-            }
+            self.with_queue(b, stream, |queue| queue.durable(to));
         }
         true
     }

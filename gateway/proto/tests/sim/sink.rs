@@ -9,7 +9,7 @@ use super::world::World;
 use culvert_proto::digest::Digest;
 use culvert_proto::receiver::{Admission, Answer, Question, Receiver, Verdict};
 use culvert_proto::traps::{Trap, planted};
-use culvert_proto::{Guard, Position, StreamId};
+use culvert_proto::{Position, StreamId};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
@@ -293,7 +293,7 @@ impl World {
         let gateway = &mut self.c[c];
         let mut digest = Digest::EMPTY;
         records.iter().for_each(|record| digest.add(content_of(record.key)));
-        let guard = records.last().map_or(Guard::NONE, Rec::guard);
+        let guard = frame.guard_before(frame.interval.to);
         let named = records.into_iter().map(|record| (stream, record)).collect();
         match self.stores[gateway.route].write(gateway.replica, gateway.epoch, named) {
             Ok(()) => gateway.receiver.wrote(id, frame.interval.to, guard, &digest),
