@@ -570,8 +570,9 @@ impl Origin {
             }
         }
         if self.reading == Reading::Elsewhere {
-            // Not ours to read: nothing we hold is of use to anyone once the sink is beyond it.
-            if let Some(held) = self.held.filter(|held| held.tail < needed) {
+            // Not ours to read: nothing we hold is of use to anyone once all sinks are beyond it.
+            let applied = self.applied_by_all();
+            if let Some(held) = self.held.filter(|held| Some(held.tail) < applied) {
                 self.held = Some(Held {
                     base: held.tail,
                     ..held
@@ -602,7 +603,7 @@ impl Origin {
     }
 
     fn retry_place(&mut self) {
-        self.halted = None;
+        self.halted.take_if(|why| *why == Halted::Source);
         if let Some(place) = self.tail_place() {
             self.place(place);
         }
@@ -617,7 +618,7 @@ impl Origin {
 
     fn restart(&mut self, at: Sequence, guard: Option<Guard>) {
         self.held = Some(Held::empty_at(at, guard));
-        self.halted = None;
+        self.halted.take_if(|why| *why == Halted::Source);
         self.actions.push(Action::Restart(at));
         self.send_from_base();
         self.place(Place::At {

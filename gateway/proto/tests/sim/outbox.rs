@@ -70,7 +70,6 @@ pub enum Op {
     Append(usize, Rc<Frame>),
     Trim(usize, Sequence),
     Restart(usize, Sequence, Option<Guard>, u64),
-    Drop(usize),
     Start(usize, Sequence),
     Known(usize, usize),
 }
@@ -111,9 +110,6 @@ impl Image {
                     life: *life,
                 };
                 self.lanes.insert(*stream, lane);
-            }
-            Op::Drop(stream) => {
-                self.lanes.remove(stream);
             }
             Op::Start(stream, at) => {
                 self.start.insert(*stream, *at);

@@ -117,7 +117,6 @@ impl World {
                     self.b[b].disk.restart(stream, at, None);
                     self.relay_offers(b, stream);
                 }
-                Action::Drop => self.b[b].disk.write(Op::Drop(stream)),
             }
         }
     }

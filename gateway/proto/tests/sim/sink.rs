@@ -22,6 +22,8 @@ pub struct SinkGateway {
     /// The producer epoch that the last taking gave.
     epoch: u64,
     pub uppers: BTreeSet<u64>,
+    /// Sessions through which it registered anew since it took the shard.
+    told: BTreeSet<u64>,
     /// Records and positions that a naive sink stores after the data.
     apart: Vec<(usize, Position)>,
 }
@@ -49,6 +51,7 @@ impl SinkGateway {
             phase: Phase::Idle,
             epoch: 0,
             uppers: BTreeSet::new(),
+            told: BTreeSet::new(),
             apart: Vec::new(),
         }
     }
@@ -112,6 +115,7 @@ impl World {
         self.note(format_args!("C{c} has taken the shard: {:?}", short(&positions)));
         let gateway = &mut self.c[c];
         gateway.phase = Phase::Idle;
+        gateway.told.clear();
         gateway.receiver.taken(writer, named);
         let answers = gateway.receiver.answer_after_taking();
         self.sink_answers(c, answers);
@@ -285,7 +289,14 @@ impl World {
                     self.send_up(session, Message::Want { stream, at });
                 }
             }
-            Verdict::Known | Verdict::Unbegun | Verdict::NotNow => {}
+            // Its origin believes that we hold something: it must ask again. (The sink was restored from a backup
+            // that is older than the stream.)
+            Verdict::Unbegun => {
+                if let Some(session) = session.filter(|session| self.c[c].told.insert(*session)) {
+                    self.send_up(session, Message::Register);
+                }
+            }
+            Verdict::Known | Verdict::NotNow => {}
         }
     }
 
