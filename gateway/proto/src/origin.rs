@@ -290,14 +290,11 @@ impl Origin {
         self.reading == Reading::Here && self.halted.is_none()
     }
 
-    /// What lies before `to` was appended to the outbox; `guard` names the last record of it ([`Guard::NONE`] where it
-    /// held none).
+    /// What lies before `to` was appended to the outbox; `guard` names the last place of it.
     pub fn appended(&mut self, to: Sequence, guard: Guard) {
         if let Some(held) = &mut self.held {
             held.tail = held.tail.max(to);
-            if guard != Guard::NONE {
-                held.guard_tail = Some(guard);
-            }
+            held.guard_tail = Some(guard);
         }
     }
 
@@ -306,6 +303,8 @@ impl Origin {
         if let Some(held) = &mut self.held {
             held.durable = held.durable.max(to.min(held.tail));
         }
+        // What the sinks had before it was on disk can be freed now.
+        self.trim();
     }
 
     // ----- the routes ------------------------------------------------------------------------------------------
@@ -571,8 +570,9 @@ impl Origin {
             }
         }
         if self.reading == Reading::Elsewhere {
-            // Not ours to read: nothing we hold is of use to anyone once the sink is beyond it.
-            if let Some(held) = self.held.filter(|held| held.tail < needed) {
+            // Not ours to read: nothing we hold is of use to anyone once all sinks are beyond it.
+            let applied = self.applied_by_all();
+            if let Some(held) = self.held.filter(|held| Some(held.tail) < applied) {
                 self.held = Some(Held {
                     base: held.tail,
                     ..held
@@ -603,7 +603,7 @@ impl Origin {
     }
 
     fn retry_place(&mut self) {
-        self.halted = None;
+        self.halted.take_if(|why| *why == Halted::Source);
         if let Some(place) = self.tail_place() {
             self.place(place);
         }
@@ -618,7 +618,7 @@ impl Origin {
 
     fn restart(&mut self, at: Sequence, guard: Option<Guard>) {
         self.held = Some(Held::empty_at(at, guard));
-        self.halted = None;
+        self.halted.take_if(|why| *why == Halted::Source);
         self.actions.push(Action::Restart(at));
         self.send_from_base();
         self.place(Place::At {

@@ -38,16 +38,20 @@ impl Position {
     }
 }
 
-/// Identity of the record before a place, so that "the same number" can be told from "the same record".
+/// Identity of what lies directly before a place, so that "the same number" can be told from "the same record".
+///
+/// It speaks of the one place before, never of a record further back: between the two, compaction may have taken a
+/// record that another gateway still saw, and a control record may have been written under a later leader epoch. With
+/// the last record's identity in their stead, both would look like a changed history.
 ///
 /// Kafka: the leader epoch (KIP-101, KIP-320) and the CRC32C of the record, each of which catches truncations the
 /// other misses (EXACTLY-ONCE 2.9, "epoch only", "topic id only").
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Guard {
-    /// Leader epoch under which the last applied record was written; -1 where the source has none.
+    /// Leader epoch under which the place before was written; -1 where the source has none, or where it is not known.
     pub epoch: i32,
-    /// CRC32C of the last applied source record as [`crate::record::RecordRef::crc32c`] takes it; 0 where no
-    /// record was applied yet. For a run: the chain hash.
+    /// CRC32C of the source record in the place before, as [`crate::record::RecordRef::crc32c`] takes it; 0 where that
+    /// place holds no record, or where it is not known. For a run: the chain hash.
     pub crc: u32,
 }
 

@@ -49,8 +49,6 @@ pub enum Action {
     Trim(Sequence),
     /// Forget what is held; the queue goes on, empty, at this place.
     Restart(Sequence),
-    /// Forget what is held and where it was: the queue accepts any place (B1).
-    Drop,
 }
 
 impl Queue {
@@ -65,14 +63,14 @@ impl Queue {
         core::mem::take(&mut self.actions)
     }
 
-    /// The previous hop offers what it holds, at the start of a session: say where to begin.
-    pub fn offered(&mut self, held: Interval) {
-        let at = match (self.held, self.applied) {
-            (Some(held), _) => held.tail,
-            (None, Some(applied)) => applied,
-            (None, None) => held.from,
-        };
-        self.actions.push(Action::Want(at));
+    /// The previous hop offers what it holds: say where to begin.
+    ///
+    /// What lies before it was freed, so the sink has it: a queue that ends there is of no use any more.
+    pub fn offered(&mut self, offer: Interval) {
+        match self.held {
+            Some(held) if offer.from <= held.tail => self.actions.push(Action::Want(held.tail)),
+            _ => self.restart(self.applied.map_or(offer.from, |at| at.max(offer.from))),
+        }
     }
 
     /// A frame of `interval` came from the previous hop (B1).
@@ -106,38 +104,39 @@ impl Queue {
         if let Some(held) = &mut self.held {
             held.durable = held.durable.max(to.min(held.tail));
         }
+        // What the sink had before it was on disk can be freed now.
+        self.trim();
     }
 
     /// The sink's position came by on its way to the origin (B2).
     pub fn position(&mut self, at: Sequence) {
         self.applied = Some(at);
-        let Some(held) = &mut self.held else { return };
-        if at < held.base {
-            self.held = None;
-            self.actions.push(Action::Drop);
-            self.actions.push(Action::Want(at));
-        } else if at > held.tail {
+        let Some(held) = self.held else { return };
+        if at < held.base || held.tail < at {
             self.restart(at);
-        } else if at > held.base {
-            let below = at.min(held.durable);
-            held.base = held.base.max(below);
+        } else {
+            self.trim();
+        }
+    }
+
+    fn trim(&mut self) {
+        let (Some(held), Some(applied)) = (&mut self.held, self.applied) else { return };
+        let below = applied.min(held.durable);
+        if held.base < below {
+            held.base = below;
             self.actions.push(Action::Trim(below));
+            self.send_from_base();
         }
     }
 
     /// The next hop asks to be sent to from `at`.
     pub fn want(&mut self, at: Sequence) {
         self.cursor = Some(at);
+        // What is asked for is less than is held, or more: go on there, and nowhere else. Frames under way from
+        // another place must not be taken for the beginning.
         match self.held {
-            Some(held) if at < held.base => {
-                self.held = None;
-                self.actions.push(Action::Drop);
-                self.actions.push(Action::Want(at));
-            }
-            // The next hop holds more than we do: go on behind it.
-            Some(held) if at > held.tail => self.restart(at),
-            Some(_) => {}
-            None => self.actions.push(Action::Want(at)),
+            Some(held) if held.base <= at && at <= held.tail => {}
+            _ => self.restart(at),
         }
     }
 
@@ -184,5 +183,13 @@ impl Queue {
         });
         self.actions.push(Action::Restart(at));
         self.actions.push(Action::Want(at));
+        self.send_from_base();
+    }
+
+    /// What lies below the base is not sent any more: whoever waits for it is told by the gap that follows.
+    fn send_from_base(&mut self) {
+        if let (Some(held), Some(cursor)) = (self.held, &mut self.cursor) {
+            *cursor = held.base.max(*cursor);
+        }
     }
 }

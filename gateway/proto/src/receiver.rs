@@ -178,16 +178,14 @@ impl Receiver {
         }
     }
 
-    /// Records of `id` up to `to` were written into the open write: `digest` is theirs, `guard` names the last of
-    /// them ([`Guard::NONE`] where the piece held none).
+    /// Records of `id` up to `to` were written into the open write: `digest` is theirs, `guard` names what lies before
+    /// `to`.
     pub fn wrote(&mut self, id: &StreamId, to: Sequence, guard: Guard, digest: &Digest) {
         if let Some(stream) = self.streams.get_mut(id) {
             let written = &mut stream.written;
             written.at = written.at.max(to);
             written.digest = written.digest.then(digest);
-            if guard != Guard::NONE {
-                written.guard = guard;
-            }
+            written.guard = guard;
         }
     }
 

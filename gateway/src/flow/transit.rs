@@ -883,7 +883,6 @@ impl RelayQueue {
                 queue::Action::Trim(below) => self.lane.trim(below)?,
                 queue::Action::Restart(at) => self.lane.restart(at)?,
                 // Where it goes on is said by the next frame.
-                queue::Action::Drop => self.lane.restart(Sequence::ZERO)?,
             }
         }
         Ok(result)

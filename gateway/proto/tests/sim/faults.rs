@@ -2,7 +2,7 @@
 
 use super::net::Node;
 use super::outbox::Outbox;
-use super::source::RecordKey;
+use super::source::{Entry, RecordKey};
 use super::world::World;
 
 impl World {
@@ -134,6 +134,10 @@ impl World {
         let stream = partition.stream;
         let branch = partition.log.clone();
         partition.log.truncate(keep);
+        let gone = |entry: &Entry| self.oracle.is_compacted(entry.key);
+        while partition.log.len() > kept_min && partition.log.last().is_some_and(gone) {
+            partition.log.pop();
+        }
         partition.epoch += 1;
         let end = partition.end();
         self.note(format_args!("partition {p} is truncated to {end}"));

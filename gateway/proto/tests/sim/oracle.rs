@@ -35,6 +35,8 @@ pub struct Oracle {
     positions: BTreeMap<(usize, usize), Position>,
     /// Streams that a sink's gateway halted as forked.
     forked: BTreeSet<usize>,
+    /// By stream: what the group was last told.
+    committed: BTreeMap<usize, Sequence>,
     /// Routes whose sink was restored.
     restored: BTreeMap<usize, u32>,
 }
@@ -243,11 +245,9 @@ impl World {
     }
 
     pub fn check_commit(&mut self, a: usize, stream: usize, at: Sequence) {
-        let partition = &self.partitions[self.histories[stream].partition];
-        let restored = !self.oracle.restored.is_empty();
-        if at.0 < partition.log_start && !restored && !self.histories[stream].passed {
-            let start = partition.log_start;
-            self.violated("A6", format!("the group's offset goes back to {at}, the log starts at {start}"));
+        let before = self.oracle.committed.insert(stream, at);
+        if let Some(before) = before.filter(|before| at < *before && self.oracle.restored.is_empty()) {
+            self.violated("A6", format!("the group's offset of stream {stream} goes back from {before} to {at}"));
         }
         for route in 0..self.routes.len() {
             let held = self.held_by_sink(route, stream);
@@ -306,7 +306,10 @@ impl World {
             let end = Sequence(partition.end());
             let delivered = (0..self.routes.len()).all(|route| self.held_by_sink(route, stream) == Some(end));
             let owner = &self.a[partition.owner];
-            let freed = owner.streams.get(&stream).and_then(Origin::held).is_some_and(|held| held.base == held.tail);
+            let Some(origin) = owner.streams.get(&stream) else {
+                return false;
+            };
+            let freed = origin.reads() && origin.held().is_some_and(|held| held.base == held.tail);
             delivered && freed && self.group.committed.get(&stream) == Some(&end)
         })
     }

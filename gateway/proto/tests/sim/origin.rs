@@ -224,19 +224,27 @@ impl World {
         if from == partition.end() || lane.frames.len() >= self.topology.outbox_frames_max {
             return false;
         }
-        let mut to = from;
+        // The position rests behind what is there, never behind what compaction took.
+        let (mut to, mut ahead) = (from, from);
         let mut records = Vec::new();
         let mut last_epoch = None;
-        while let Some(entry) = partition.entry(to) {
+        while let Some(entry) = partition.entry(ahead) {
+            ahead += 1;
+            if self.oracle.is_compacted(entry.key) {
+                continue;
+            }
             if last_epoch.is_some_and(|epoch| epoch != entry.epoch) || to - from >= count as u64 {
                 break;
             }
             last_epoch = Some(entry.epoch);
-            if entry.key != 0 && !self.oracle.is_compacted(entry.key) {
-                let (at, epoch, key) = (Sequence(to), entry.epoch, entry.key);
+            if entry.key != 0 {
+                let (at, epoch, key) = (Sequence(ahead - 1), entry.epoch, entry.key);
                 records.push(Rec { at, epoch, key });
             }
-            to += 1;
+            to = ahead;
+        }
+        if to == from {
+            return false;
         }
         reader.place = Some((to, last_epoch.unwrap_or(epoch)));
         if !origin.reads() {
@@ -264,8 +272,9 @@ impl World {
             interval: Interval::new(tail.max(begins), end),
             guard_from: lane.guard_tail().unwrap_or(Guard::NONE),
             records,
+            epoch: last_epoch.unwrap_or(epoch),
         };
-        let guard = frame.records.last().map_or(Guard::NONE, Rec::guard);
+        let guard = frame.guard_before(end);
         self.note(format_args!(
             "A{a} takes {} of stream {stream} in, {} records",
             frame.interval,
@@ -320,9 +329,7 @@ impl World {
         }
         let durable = disk.flush_ends();
         for (stream, to) in durable {
-            if let Some(origin) = self.a[a].streams.get_mut(&stream) {
-                origin.durable(to);
-            }
+            self.with_origin(a, stream, |origin| origin.durable(to));
         }
         self.note(format_args!("A{a}'s outbox is on disk"));
         while let Some((operations, stream, action)) = self.a[a].waiting.pop_front() {

@@ -12,13 +12,26 @@ pub struct Frame {
     pub interval: Interval,
     pub guard_from: Guard,
     pub records: Vec<Rec>,
+    /// Leader epoch of all its places.
+    pub epoch: i32,
 }
 
 impl Frame {
-    /// Identity of the last record before `at`.
+    /// Identity of the place before `at`. Of a hole inside, nothing is known: compaction may have taken a record of
+    /// an earlier epoch there. At the end the source's own position rested.
     pub fn guard_before(&self, at: Sequence) -> Guard {
-        let before = self.records.iter().rev().find(|record| record.at < at);
-        before.map_or(self.guard_from, Rec::guard)
+        if at == self.interval.from {
+            return self.guard_from;
+        }
+        let record = self.records.iter().find(|record| record.at.next() == at);
+        match record {
+            Some(record) => record.guard(),
+            None if at == self.interval.to => Guard {
+                epoch: self.epoch,
+                crc: 0,
+            },
+            None => Guard::NONE,
+        }
     }
 }
 
@@ -57,7 +70,6 @@ pub enum Op {
     Append(usize, Rc<Frame>),
     Trim(usize, Sequence),
     Restart(usize, Sequence, Option<Guard>, u64),
-    Drop(usize),
     Start(usize, Sequence),
     Known(usize, usize),
 }
@@ -98,9 +110,6 @@ impl Image {
                     life: *life,
                 };
                 self.lanes.insert(*stream, lane);
-            }
-            Op::Drop(stream) => {
-                self.lanes.remove(stream);
             }
             Op::Start(stream, at) => {
                 self.start.insert(*stream, *at);

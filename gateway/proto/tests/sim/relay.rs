@@ -117,7 +117,6 @@ impl World {
                     self.b[b].disk.restart(stream, at, None);
                     self.relay_offers(b, stream);
                 }
-                Action::Drop => self.b[b].disk.write(Op::Drop(stream)),
             }
         }
     }
@@ -151,9 +150,7 @@ impl World {
             return false;
         }
         for (stream, to) in relay.disk.flush_ends() {
-            if let Some(queue) = relay.queues.get_mut(&stream) {
-                queue.durable(to);
-            }
+            self.with_queue(b, stream, |queue| queue.durable(to));
         }
         true
     }

@@ -9,7 +9,7 @@ use super::world::World;
 use culvert_proto::digest::Digest;
 use culvert_proto::receiver::{Admission, Answer, Question, Receiver, Verdict};
 use culvert_proto::traps::{Trap, planted};
-use culvert_proto::{Guard, Position, StreamId};
+use culvert_proto::{Position, StreamId};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
@@ -22,6 +22,8 @@ pub struct SinkGateway {
     /// The producer epoch that the last taking gave.
     epoch: u64,
     pub uppers: BTreeSet<u64>,
+    /// Sessions through which it registered anew since it took the shard.
+    told: BTreeSet<u64>,
     /// Records and positions that a naive sink stores after the data.
     apart: Vec<(usize, Position)>,
 }
@@ -49,6 +51,7 @@ impl SinkGateway {
             phase: Phase::Idle,
             epoch: 0,
             uppers: BTreeSet::new(),
+            told: BTreeSet::new(),
             apart: Vec::new(),
         }
     }
@@ -112,6 +115,7 @@ impl World {
         self.note(format_args!("C{c} has taken the shard: {:?}", short(&positions)));
         let gateway = &mut self.c[c];
         gateway.phase = Phase::Idle;
+        gateway.told.clear();
         gateway.receiver.taken(writer, named);
         let answers = gateway.receiver.answer_after_taking();
         self.sink_answers(c, answers);
@@ -285,7 +289,14 @@ impl World {
                     self.send_up(session, Message::Want { stream, at });
                 }
             }
-            Verdict::Known | Verdict::Unbegun | Verdict::NotNow => {}
+            // Its origin believes that we hold something: it must ask again. (The sink was restored from a backup
+            // that is older than the stream.)
+            Verdict::Unbegun => {
+                if let Some(session) = session.filter(|session| self.c[c].told.insert(*session)) {
+                    self.send_up(session, Message::Register);
+                }
+            }
+            Verdict::Known | Verdict::NotNow => {}
         }
     }
 
@@ -293,7 +304,7 @@ impl World {
         let gateway = &mut self.c[c];
         let mut digest = Digest::EMPTY;
         records.iter().for_each(|record| digest.add(content_of(record.key)));
-        let guard = records.last().map_or(Guard::NONE, Rec::guard);
+        let guard = frame.guard_before(frame.interval.to);
         let named = records.into_iter().map(|record| (stream, record)).collect();
         match self.stores[gateway.route].write(gateway.replica, gateway.epoch, named) {
             Ok(()) => gateway.receiver.wrote(id, frame.interval.to, guard, &digest),
