@@ -17,8 +17,10 @@ mod check;
 mod cluster;
 mod completions;
 mod config;
+mod demo;
 pub mod exit;
 mod generate;
+mod parent;
 mod pki;
 mod prove;
 mod run;
@@ -47,6 +49,7 @@ Examples:
   culvert run                          start the gateway
   culvert status                       what each connector and stream is doing
   culvert prove --wait 30s             prove that nothing was lost, doubled or put out of order
+  culvert demo                         see all of that on this host, with nothing else installed
 
 Exit codes: 0 done; 1 failed; 2 wrong configuration or arguments; 3 something needed is not there;
 128 + n ended by signal n.";
@@ -67,6 +70,9 @@ struct Global {
     #[arg(long, value_name = "WHEN", global = true, value_enum, default_value_t, hide_possible_values = true,
           help_heading = HEADING)]
     color: Color,
+    /// For programs that this one starts as a part of itself: end with process N
+    #[arg(long, value_name = "N", global = true, hide = true)]
+    parent: Option<u32>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -84,6 +90,8 @@ enum Verb {
     Prove(prove::Args),
     Generate(Box<generate::Args>),
     Verify(Box<verify::Args>),
+    /// Three gateways on this host, a cut link, a kill of each, and a proof
+    Demo(Box<demo::Args>),
     /// Make and show certificates
     Pki(pki::Args),
     /// Print completions for a shell
@@ -136,7 +144,9 @@ pub fn main() -> ExitCode {
         environment,
         config: cli.global.config,
     };
-    let exit = dispatch(cli.verb, &session).unwrap_or_else(|error| {
+    let tied = cli.global.parent.map_or(Ok(()), parent::end_with);
+    let ran = tied.and_then(|()| dispatch(cli.verb, &session));
+    let exit = ran.unwrap_or_else(|error| {
         let exit = Exit::of(&error);
         if exit != Exit::CLOSED_PIPE {
             session.terminal.error(&error);
@@ -150,6 +160,7 @@ fn dispatch(verb: Verb, session: &Session) -> anyhow::Result<Exit> {
     match verb {
         Verb::Run(args) => run::run(&args, session),
         Verb::Check => check::run(session),
+        Verb::Demo(args) => demo::run(&args, session),
         Verb::Pki(args) => pki::run(&args, session),
         Verb::Config(verb) => config::run(&verb, session),
         Verb::Status(args) => status::run(&args, session),
