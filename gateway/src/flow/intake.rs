@@ -196,10 +196,15 @@ impl OriginStream {
         Ok(())
     }
 
-    /// There is a way to the sink of `route`.
+    /// There is a way to the sink of `route`; a new session with the next hop begins without wishes.
     pub(super) fn linked(&self, route: &RouteId, outlet: &Outlet) {
-        self.outlets.lock().insert(route.clone(), outlet.clone());
-        self.act(|machine| machine.linked(route));
+        let before = self.outlets.lock().insert(route.clone(), outlet.clone());
+        self.act(|machine| {
+            if before.is_some_and(|before| !before.is(outlet)) {
+                machine.unlinked(route);
+            }
+            machine.linked(route);
+        });
     }
 
     /// The way to the sink of `route` is cut, if it was over this session.
