@@ -257,10 +257,18 @@ impl Origin {
         self.reading = Reading::Here;
         self.refused = None;
         self.halted.take_if(|why| *why == Halted::Source);
-        if self.held.is_none_or(|held| held.tail != at) {
-            self.held = Some(Held::empty_at(at, guard));
-            self.actions.push(Action::Restart(at));
-            self.send_from_base();
+        match &mut self.held {
+            Some(held) if held.tail == at => {
+                held.guard_tail = guard.or(held.guard_tail);
+                if held.base == at {
+                    held.guard_base = held.guard_tail;
+                }
+            }
+            _ => {
+                self.held = Some(Held::empty_at(at, guard));
+                self.actions.push(Action::Restart(at));
+                self.send_from_base();
+            }
         }
         if self.start.is_none() {
             let start = self.begun_at().unwrap_or(at);
@@ -417,11 +425,14 @@ impl Origin {
         }
     }
 
-    /// Where `route` must be sent from next, if there is anything on disk to send there.
+    /// Where `route` must be sent from next, if there is anything on disk to send there, and it is known to follow
+    /// what lies before it. Where reading began provisionally at a bare number, nothing is sent before the sink has
+    /// said where it stands: its gateway could not tell our history from another one.
     #[must_use]
     pub fn next_to_send(&self, route: &RouteId) -> Option<Sequence> {
         let (held, cursor) = (self.held?, self.routes.get(route)?.cursor?);
-        let sendable = held.base <= cursor && cursor < held.durable && self.reading != Reading::Elsewhere;
+        let on_disk = held.base <= cursor && cursor < held.durable;
+        let sendable = on_disk && held.guard_base.is_some() && self.reading != Reading::Elsewhere;
         sendable.then_some(cursor)
     }
 
@@ -536,29 +547,27 @@ impl Origin {
         self.commit();
     }
 
-    /// The outbox must reach the lowest place any route may ask for; else it is restarted there and the source read
-    /// again.
+    /// The outbox must reach the lowest place that a sink needs, and follow what it holds there; else it is restarted
+    /// there and the source read again.
     fn reach_what_is_needed(&mut self) {
-        let Some((needed, route)) = self
+        let lowest = self
             .routes
             .values()
-            .filter_map(|route| Some((route.applied()?, route)))
-            .min_by_key(|(at, _)| *at)
-        else {
-            return;
-        };
-        // The sink's guard belongs to its position; a relay's wish comes without one.
-        let guard = route
-            .position
-            .as_ref()
-            .filter(|position| position.at == needed)
-            .map(|p| p.guard);
-        let guard = guard.filter(|guard| *guard != Guard::NONE);
-        if let Some(held) = self.held {
-            let unproven = held.guard_base.is_none() && guard.is_some() && route.is_fresh();
-            if held.interval().reaches(needed) && !unproven {
+            .filter_map(|route| Some((route.position.as_ref()?, route.is_fresh())))
+            .min_by_key(|(position, _)| position.at);
+        let Some((position, fresh)) = lowest else { return };
+        let (needed, guard) = (position.at, position.guard);
+        if let Some(held) = &mut self.held {
+            let unproven = held.guard_base.is_none() && fresh;
+            if held.interval().reaches(needed) && !(unproven && guard != Guard::NONE) {
+                if unproven {
+                    // The sink holds nothing that we would have to follow.
+                    held.guard_base = Some(Guard::NONE);
+                }
                 return;
             }
+        }
+        if let Some(held) = self.held {
             if !self.replayable {
                 if self.halted.is_none() && !held.interval().reaches(needed) {
                     self.halt(Halted::Gone {
@@ -581,7 +590,7 @@ impl Origin {
             }
             return;
         }
-        self.restart(needed, guard);
+        self.restart(needed, (fresh || guard != Guard::NONE).then_some(guard));
     }
 
     fn asks_first(&mut self) -> bool {
@@ -658,7 +667,9 @@ impl Origin {
 
     /// What lies below the base is not sent any more: whoever waits for it is told by the gap that follows.
     fn send_from_base(&mut self) {
-        let Some(base) = self.held.map(|held| held.base) else { return };
+        let Some(base) = self.held.map(|held| held.base) else {
+            return;
+        };
         for route in self.routes.values_mut() {
             route.cursor = route.cursor.map(|cursor| cursor.max(base));
         }

@@ -120,7 +120,9 @@ impl Queue {
     }
 
     fn trim(&mut self) {
-        let (Some(held), Some(applied)) = (&mut self.held, self.applied) else { return };
+        let (Some(held), Some(applied)) = (&mut self.held, self.applied) else {
+            return;
+        };
         let below = applied.min(held.durable);
         if held.base < below {
             held.base = below;

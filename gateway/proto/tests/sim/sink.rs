@@ -273,12 +273,17 @@ impl World {
     fn sink_gets(&mut self, c: usize, session: Option<u64>, stream: usize, frame: &Rc<Frame>) {
         let id = self.histories[stream].id.clone();
         let verdict = self.c[c].receiver.frame(&id, frame.interval);
-        self.note(format_args!("C{c} gets {} of stream {stream}: {verdict:?}", frame.interval));
+        self.note(format_args!(
+            "C{c} gets {} of stream {stream}: {verdict:?}",
+            frame.interval
+        ));
         match verdict {
             Verdict::Apply(from) => {
-                let seam = frame.guard_before(from);
+                let seam = frame.seam(from);
                 if let Admission::Forked { .. } = self.c[c].receiver.admit(&id, seam) {
-                    self.note(format_args!("C{c} halts stream {stream}: {from} does not follow {seam:?} there"));
+                    self.note(format_args!(
+                        "C{c} halts stream {stream}: {from} does not follow {seam:?} there"
+                    ));
                     return self.check_forked(stream);
                 }
                 let records: Vec<Rec> = frame.records.iter().copied().filter(|r| r.at >= from).collect();
@@ -303,8 +308,10 @@ impl World {
     fn sink_writes(&mut self, c: usize, stream: usize, id: &StreamId, frame: &Frame, records: Vec<Rec>) {
         let gateway = &mut self.c[c];
         let mut digest = Digest::EMPTY;
-        records.iter().for_each(|record| digest.add(content_of(record.key)));
-        let guard = frame.guard_before(frame.interval.to);
+        records
+            .iter()
+            .for_each(|record| digest.add(content_of(record.key)));
+        let guard = frame.guard_end();
         let named = records.into_iter().map(|record| (stream, record)).collect();
         match self.stores[gateway.route].write(gateway.replica, gateway.epoch, named) {
             Ok(()) => gateway.receiver.wrote(id, frame.interval.to, guard, &digest),
@@ -367,5 +374,8 @@ impl World {
 }
 
 fn short(positions: &[(usize, Position)]) -> Vec<(usize, u64)> {
-    positions.iter().map(|(stream, position)| (*stream, position.at.0)).collect()
+    positions
+        .iter()
+        .map(|(stream, position)| (*stream, position.at.0))
+        .collect()
 }
