@@ -12,9 +12,10 @@
 //!   group remembers, provisionally: such a start is read again once the position is known.
 //! - A6: the group's offset moves only on fresh knowledge, and back only after a fresh lower position.
 
-use crate::position::{Guard, Position};
+use crate::position::{Guard, Position, Seam};
 use crate::sequence::{Interval, Sequence};
 use crate::stream::RouteId;
+use crate::traps::{Trap, planted};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
@@ -174,6 +175,13 @@ pub enum Halted {
         /// What is held.
         held: Interval,
     },
+    /// The record before the sink's position is not the one that we hold there: the source's history changed.
+    Forked {
+        /// The route whose sink holds another record.
+        route: RouteId,
+        /// Its position, and the end of what we hold.
+        at: Sequence,
+    },
     /// The source refused the place: its history changed or the place is gone. The reason is the source's.
     Source,
 }
@@ -271,9 +279,7 @@ impl Origin {
             }
         }
         if self.start.is_none() {
-            let start = self.begun_at().unwrap_or(at);
-            self.start = Some(start);
-            self.actions.push(Action::RememberStart(start));
+            self.remember_start(self.begun_at().unwrap_or(at));
         }
         self.begin_waiting_routes();
     }
@@ -312,7 +318,9 @@ impl Origin {
             held.durable = held.durable.max(to.min(held.tail));
         }
         // What the sinks had before it was on disk can be freed now.
-        self.trim();
+        if !self.finds_fork() {
+            self.trim();
+        }
     }
 
     // ----- the routes ------------------------------------------------------------------------------------------
@@ -507,11 +515,19 @@ impl Origin {
             return self.halt(Halted::PositionLost { route: route.clone() });
         }
         present.beginning = true;
+        if let (None, Some(start)) = (self.start, self.begun_at()) {
+            self.remember_start(start);
+        }
         if self.start.is_some() {
             self.begin_waiting_routes();
         } else if self.reading == Reading::Waiting && self.routes.values().all(|r| r.beginning) {
             self.place(Place::Beginning);
         }
+    }
+
+    fn remember_start(&mut self, start: Sequence) {
+        self.start = Some(start);
+        self.actions.push(Action::RememberStart(start));
     }
 
     /// Where the stream began, as the sinks remember it.
@@ -543,6 +559,9 @@ impl Origin {
     /// Brings what is held, freed and committed in line with what the routes need.
     fn settle(&mut self) {
         self.reach_what_is_needed();
+        if self.finds_fork() {
+            return;
+        }
         self.trim();
         self.commit();
     }
@@ -591,6 +610,25 @@ impl Origin {
             return;
         }
         self.restart(needed, (fresh || guard != Guard::NONE).then_some(guard));
+    }
+
+    /// A sink that stands right where we end must hold our last record (S6). Where there is more to send, its own
+    /// gateway compares; here nobody else would.
+    fn finds_fork(&mut self) -> bool {
+        let Some((tail, Some(guard))) = self.held.map(|held| (held.tail, held.guard_tail)) else {
+            return false;
+        };
+        let fork = self.routes.iter().find_map(|(route, present)| {
+            let position = present.position.as_ref().filter(|position| position.at == tail)?;
+            (!Seam::from(guard).fits(position.guard)).then(|| route.clone())
+        });
+        let Some(route) = fork.filter(|_| !planted(Trap::GuardUnchecked)) else {
+            return false;
+        };
+        if self.reading != Reading::Elsewhere && self.halted.is_none() {
+            self.halt(Halted::Forked { route, at: tail });
+        }
+        true
     }
 
     fn asks_first(&mut self) -> bool {

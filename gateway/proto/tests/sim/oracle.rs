@@ -351,6 +351,7 @@ impl World {
                 "source refuses the place",
                 history.truncated || history.passed || !history.alive,
             ),
+            Halted::Forked { .. } => ("history forked at the origin", history.truncated),
             Halted::PositionLost { .. } => ("sink lost its position", !self.oracle.restored.is_empty()),
             Halted::Gone { .. } => ("outbox lost records", false),
         };
@@ -401,16 +402,21 @@ impl World {
         let halted = owner.streams.get(&stream).and_then(Origin::halted);
         let reason = match halted {
             Some(Halted::Source) if history.truncated => "history truncated",
+            Some(Halted::Forked { .. }) if history.truncated => "history truncated, origin halted",
             Some(Halted::Source) if history.passed => "retention passed",
             Some(Halted::PositionLost { .. }) if !self.oracle.restored.is_empty() => "position lost",
-            _ if history.truncated && self.forked_somewhere(stream) => "history truncated, sink halted",
+            _ if history.truncated && self.oracle.forked.contains(&stream) => "history truncated, sink halted",
+            // Nothing is left that could tell: the next record that the source gets will.
+            _ if history.truncated && self.is_ahead(stream) => "history truncated, sink ahead of it",
             _ => return None,
         };
         Some(reason)
     }
 
-    fn forked_somewhere(&self, stream: usize) -> bool {
-        self.oracle.forked.contains(&stream)
+    fn is_ahead(&self, stream: usize) -> bool {
+        let end = self.partitions[self.histories[stream].partition].end();
+        let held = (0..self.routes.len()).filter_map(|route| self.held_by_sink(route, stream));
+        held.max().is_some_and(|held| held.0 > end)
     }
 
     /// L1 and S6 once more, now that all has settled: every record that the source has is in every sink.
