@@ -233,6 +233,12 @@ impl World {
         self.stores[route].restore(backup);
         self.note(format_args!("sink {route} is restored from a backup"));
         self.oracle_sees_restore(route);
+        // Whoever was connected to it is not any more.
+        for c in [2 * route, 2 * route + 1] {
+            if self.c[c].up {
+                self.sink_lost(c, "the sink was restarted");
+            }
+        }
         true
     }
 

@@ -116,9 +116,14 @@ impl World {
         let gateway = &mut self.c[c];
         gateway.phase = Phase::Idle;
         gateway.told.clear();
+        let known: Vec<StreamId> = gateway.receiver.streams().map(|(id, _)| id.clone()).collect();
         gateway.receiver.taken(writer, named);
         let answers = gateway.receiver.answer_after_taking();
         self.sink_answers(c, answers);
+        // A stream that it held and holds no more cannot be told as a position: its origin must ask.
+        if known.iter().any(|id| self.c[c].receiver.position(id).is_none()) {
+            self.sink_says(c, &Message::Register);
+        }
         // What was sent to the writer before us is lost, and its origins believe him: tell them all.
         for (stream, position) in positions {
             self.sink_tells(c, stream, position.clone());
@@ -126,7 +131,7 @@ impl World {
         }
     }
 
-    fn sink_lost(&mut self, c: usize, why: &str) {
+    pub fn sink_lost(&mut self, c: usize, why: &str) {
         self.note(format_args!("C{c} gives its writer up: {why}"));
         self.c[c].receiver.lost();
         self.c[c].phase = Phase::Idle;
