@@ -269,7 +269,7 @@ impl Origin {
             Some(held) if held.tail == at => {
                 held.guard_tail = guard.or(held.guard_tail);
                 if held.base == at {
-                    held.guard_base = held.guard_tail;
+                    held.guard_base = held.guard_tail.or(held.guard_base);
                 }
             }
             _ => {

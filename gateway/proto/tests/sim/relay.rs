@@ -196,9 +196,7 @@ impl World {
             );
         };
         self.note(format_args!("B{b} sends {} of stream {stream}", frame.interval));
-        if let Some(queue) = self.b[b].queues.get_mut(&stream) {
-            queue.sent(frame.interval);
-        }
+        self.with_queue(b, stream, |queue| queue.sent(frame.interval));
         self.send_down(lower, Message::Frame { stream, frame });
         true
     }
