@@ -13,9 +13,9 @@ use crate::flow::intake::{self, MakeSource, Task};
 use crate::flow::prove::OpenReader;
 use crate::flow::{Place, Reader, Source, SourceFault, transit};
 use crate::link::{self, Links, PeerConfig};
-use crate::outbox::{self, EngineKind, Outbox};
 use crate::observe::health::Health;
 use crate::observe::stop::Stop;
+use crate::outbox::{self, EngineKind, Outbox};
 use crate::{identity, observe};
 use culvert_proto::batch::Codec;
 use culvert_proto::message::{Start, TopicFilter};
@@ -32,6 +32,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 mod answer;
+mod sample;
 
 /// Lanes one peer may have open: a thousand topics of a few partitions.
 const LANES_MAX: u32 = 4096;
@@ -85,6 +86,7 @@ pub struct Gateway {
     links: Option<link::Handle>,
     health: Health,
     started: Instant,
+    rates: sample::Rates,
 }
 
 /// Runs a gateway until it is asked to stop, then ends it in good order.
@@ -106,6 +108,7 @@ pub async fn run(config: Config, stop: Stop) -> Result<(), Error> {
     let gateway = Arc::new(gateway);
     tokio::spawn(control.run(gateway.clone(), rooms.clone()));
     tokio::spawn(observe::systemd::watchdog(health, rooms.clone()));
+    tokio::spawn(sample::run(gateway.clone(), rooms.clone()));
     serving.ready();
     observe::systemd::ready(&format!("site {}", gateway.config.site));
     tracing::info!(gateway = %gateway.config.gateway, site = %gateway.config.site, "gateway runs");
@@ -141,7 +144,10 @@ async fn run_tunnel(tunnel: Option<Tunnel>, end: CancellationToken) -> Result<()
 }
 
 fn joined<T>(doing: &str, outcome: Result<T, JoinError>) -> Result<T, Error> {
-    outcome.map_err(|error| Error::Io { doing: doing.to_owned(), source: error.into() })
+    outcome.map_err(|error| Error::Io {
+        doing: doing.to_owned(),
+        source: error.into(),
+    })
 }
 
 impl Gateway {
@@ -149,14 +155,27 @@ impl Gateway {
     async fn open(config: Config, health: Health) -> Result<Gateway, Error> {
         prepare_state(&config.state).map_err(io_error(format!("make {}", config.state.display())))?;
         let options = outbox_options(&config);
-        let opened = tokio::task::spawn_blocking(move || Outbox::open(options)).await;
+        let opened = tokio::task::spawn_blocking(move || Outbox::open(&options)).await;
         let outbox = joined("open the outbox", opened)??;
         let site = config.site.as_str().into();
         let exchange = Arc::new(Exchange::new(site, outbox, grants(&config), Handle::current()));
         transit::remembered_routes(&exchange)?;
         let started = Instant::now();
-        let gateway = Gateway { config, exchange, tasks: BTreeMap::new(), links: None, health, started };
-        for connector in gateway.config.connectors.iter().filter(|connector| !connector.checked.class().is_source()) {
+        let gateway = Gateway {
+            config,
+            exchange,
+            tasks: BTreeMap::new(),
+            links: None,
+            health,
+            started,
+            rates: sample::Rates::default(),
+        };
+        for connector in gateway
+            .config
+            .connectors
+            .iter()
+            .filter(|connector| !connector.checked.class().is_source())
+        {
             gateway.start_sink(connector)?;
         }
         transit::remembered_queues(&gateway.exchange)?;
@@ -167,7 +186,9 @@ impl Gateway {
     // ----- the tunnel --------------------------------------------------------------------------------------------
 
     fn open_tunnel(&mut self) -> Result<Option<Tunnel>, Error> {
-        let Some(identity) = &self.config.identity else { return Ok(None) };
+        let Some(identity) = &self.config.identity else {
+            return Ok(None);
+        };
         let secret_path = self.config.state.join("identity").join("secret");
         let options = link::Options {
             listen: Some(self.config.tunnel.listen),
@@ -187,7 +208,11 @@ impl Gateway {
         };
         let (links, events) = Links::new(options)?;
         self.links = Some(links.handle());
-        Ok(Some(Tunnel { links, events, exchange: self.exchange.clone() }))
+        Ok(Some(Tunnel {
+            links,
+            events,
+            exchange: self.exchange.clone(),
+        }))
     }
 
     /// Reads certificates anew; live links go on.
@@ -203,12 +228,22 @@ impl Gateway {
     // ----- sinks -------------------------------------------------------------------------------------------------
 
     fn start_sink(&self, connector: &Connector) -> Result<(), Error> {
-        let refuse = |reason: String| Error::Connector { name: connector.name.clone(), reason };
+        let refuse = |reason: String| Error::Connector {
+            name: connector.name.clone(),
+            reason,
+        };
         let (filter, shards, make) = self.sink_of(connector).map_err(refuse)?;
         let Some(from) = &connector.from else {
-            return Err(refuse("culvert.from is missing: name the site whose topics it reads".into()));
+            return Err(refuse(
+                "culvert.from is missing: name the site whose topics it reads".into(),
+            ));
         };
-        let upstream: Arc<str> = connector.via.as_ref().unwrap_or(from).as_str().into();
+        if connector.via.len() > 1 {
+            return Err(refuse(
+                "culvert.via names several relays: this version goes through one".into(),
+            ));
+        }
+        let upstream: Arc<str> = connector.via.last().unwrap_or(from).as_str().into();
         let route = Route {
             id: RouteId::new(&self.config.site, &connector.name),
             origin: from.as_str().into(),
@@ -218,11 +253,16 @@ impl Gateway {
                 definition::Start::Latest => Start::Latest,
             },
             incarnation: 0,
-            role: Role::Sink { upstream: upstream.clone() },
+            role: Role::Sink {
+                upstream: upstream.clone(),
+            },
             downstream: None,
         };
         self.exchange.put_route(route.clone());
-        let options = delivery::Options { shards, commit_interval: COMMIT_INTERVAL };
+        let options = delivery::Options {
+            shards,
+            commit_interval: COMMIT_INTERVAL,
+        };
         let delivery = Delivery::start(&self.exchange, &route, &upstream, &options, &make)
             .map_err(io_error(format!("start connector {}", connector.name)))?;
         self.exchange.put_delivery(delivery);
@@ -233,11 +273,11 @@ impl Gateway {
     fn sink_of(&self, connector: &Connector) -> Result<(TopicFilter, usize, Arc<MakeSink>), String> {
         match &connector.checked {
             Checked::KafkaSink(config) => {
-                let (filter, shards) = (config.filter(), usize::from(connector.tasks_max));
+                let (filter, shards) = (filter_of(&config.topics), usize::from(connector.tasks_max));
                 let config = config.clone();
                 let make = move |shard: usize| {
                     let shard = u32::try_from(shard).unwrap_or(u32::MAX);
-                    Ok(Box::new(kafka::KafkaSink::new(config.clone(), shard)?) as Box<_>)
+                    Ok(Box::new(kafka::KafkaSink::new(config.clone(), shard)) as Box<_>)
                 };
                 Ok((filter, shards, Arc::new(make)))
             }
@@ -253,8 +293,13 @@ impl Gateway {
     // ----- sources -----------------------------------------------------------------------------------------------
 
     fn start_sources(&mut self) -> Result<(), Error> {
-        let sources: Vec<Connector> =
-            self.config.connectors.iter().filter(|connector| connector.checked.class().is_source()).cloned().collect();
+        let sources: Vec<Connector> = self
+            .config
+            .connectors
+            .iter()
+            .filter(|connector| connector.checked.class().is_source())
+            .cloned()
+            .collect();
         self.exchange.proofs.set_sources(reader_of(&sources));
         for connector in sources {
             let beginning = match connector.start {
@@ -277,15 +322,18 @@ impl Gateway {
     fn source_of(&self, connector: &Connector, task: u32) -> Box<MakeSource> {
         let site: Arc<str> = self.config.site.as_str().into();
         match connector.checked.clone() {
-            Checked::KafkaSource(config) => {
-                Box::new(move || Ok(Box::new(kafka::KafkaSource::new(config.clone(), task)?) as Box<dyn Source>))
-            }
-            Checked::GeneratorSource(config) => {
-                Box::new(move || Ok(Box::new(generator::GeneratorSource::new(&config, &site)) as Box<dyn Source>))
-            }
+            Checked::KafkaSource(config) => Box::new(move || {
+                Ok(Box::new(kafka::KafkaSource::new(config.clone(), task)?) as Box<dyn Source>)
+            }),
+            Checked::GeneratorSource(config) => Box::new(move || {
+                Ok(Box::new(generator::GeneratorSource::new(&config, site.clone())) as Box<dyn Source>)
+            }),
             other => Box::new(move || {
                 let reason = format!("{} is no source", other.class().name());
-                Err(SourceFault::Stop { code: "CULVERT-G002", reason })
+                Err(SourceFault::Stop {
+                    code: "CULVERT-G002",
+                    reason,
+                })
             }),
         }
     }
@@ -293,16 +341,26 @@ impl Gateway {
     // ----- the end -----------------------------------------------------------------------------------------------
 
     /// Sources hand over what they read, sinks finish their commit, links say goodbye, the outbox is flushed.
-    async fn drain(self: &Arc<Gateway>, links_end: CancellationToken, running: JoinHandle<Result<(), Error>>) {
+    async fn drain(
+        self: &Arc<Gateway>,
+        links_end: CancellationToken,
+        running: JoinHandle<Result<(), Error>>,
+    ) {
         let gateway = self.clone();
         let connectors = tokio::task::spawn_blocking(move || {
             gateway.tasks.values().flatten().for_each(Task::stop);
-            gateway.exchange.deliveries().iter().for_each(|delivery| delivery.stop());
+            gateway
+                .exchange
+                .deliveries()
+                .iter()
+                .for_each(|delivery| delivery.stop());
         });
         let _ = connectors.await;
         links_end.cancel();
         let _ = running.await;
-        self.exchange.outbox.clone().close().await;
+        if let Err(error) = self.exchange.outbox.clone().close().await {
+            tracing::error!(%error, "outbox not closed in good order; the next start checks it");
+        }
     }
 }
 
@@ -315,7 +373,11 @@ struct Tunnel {
 
 impl Tunnel {
     async fn run(self, end: CancellationToken) -> Result<(), Error> {
-        let Tunnel { links, mut events, exchange } = self;
+        let Tunnel {
+            links,
+            mut events,
+            exchange,
+        } = self;
         let served = tokio::spawn(async move {
             while let Some(event) = events.recv().await {
                 if let link::Event::Up(link) = event {
@@ -324,9 +386,7 @@ impl Tunnel {
                 }
             }
         });
-        let outcome = links
-            .run(end.cancelled_owned())
-            .await;
+        let outcome = links.run(end.cancelled_owned()).await;
         served.abort();
         Ok(outcome?)
     }
@@ -341,20 +401,40 @@ fn reader_of(sources: &[Connector]) -> Arc<OpenReader> {
     Arc::new(move |topic: &str| {
         let source = sources.iter().find(|connector| reads_topic(connector, topic));
         match source.map(|connector| &connector.checked) {
-            Some(Checked::KafkaSource(config)) => Ok(Box::new(kafka::KafkaReader::of_source(config)?) as Box<dyn Reader>),
-            Some(Checked::GeneratorSource(config)) => Ok(Box::new(generator::GeneratorReader::new(config))),
+            Some(Checked::KafkaSource(config)) => {
+                Ok(Box::new(kafka::KafkaReader::of_source(config)?) as Box<dyn Reader>)
+            }
+            Some(Checked::GeneratorSource(config)) => {
+                Ok(Box::new(generator::GeneratorReader::new(config.clone())))
+            }
             _ => {
                 let reason = format!("no source of this gateway reads topic {topic}");
-                Err(SourceFault::Stop { code: "CULVERT-F032", reason })
+                Err(SourceFault::Stop {
+                    code: "CULVERT-F032",
+                    reason,
+                })
             }
         }
     })
 }
 
+fn filter_of(topics: &kafka::config::Topics) -> TopicFilter {
+    match topics {
+        kafka::config::Topics::Named(names) => TopicFilter {
+            names: names.iter().map(|name| name.as_str().into()).collect(),
+            pattern: None,
+        },
+        kafka::config::Topics::Matching(pattern) => TopicFilter {
+            names: Vec::new(),
+            pattern: Some(pattern.as_str().to_owned()),
+        },
+    }
+}
+
 /// Whether a source connector brings in records of `topic`.
 fn reads_topic(connector: &Connector, topic: &str) -> bool {
     match &connector.checked {
-        Checked::KafkaSource(config) => config.reads(topic),
+        Checked::KafkaSource(config) => config.topics.include(topic),
         Checked::GeneratorSource(config) => &*config.topic == topic,
         Checked::KafkaSink(_) | Checked::SqliteSink(_) => false,
     }
@@ -373,14 +453,29 @@ fn grants(config: &Config) -> Grants {
         from: relay.from.as_str().into(),
         to: relay.to.as_str().into(),
     });
-    Grants { read: read.collect(), relay: relay.collect() }
+    Grants {
+        read: read.collect(),
+        relay: relay.collect(),
+    }
 }
 
 fn peers(config: &Config) -> Result<Vec<PeerConfig>, identity::Error> {
     let peer = |peer: &config::Peer| {
-        let gateways = peer.gateways.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
-        let addresses = peer.addresses.iter().map(|address| address.as_str().to_owned()).collect();
-        Ok(PeerConfig { site: peer.site.as_str().into(), gateways: Arc::new(gateways), addresses })
+        let gateways = peer
+            .gateways
+            .iter()
+            .map(|name| name.parse())
+            .collect::<Result<_, _>>()?;
+        let addresses = peer
+            .addresses
+            .iter()
+            .map(|address| address.as_str().to_owned())
+            .collect();
+        Ok(PeerConfig {
+            site: peer.site.as_str().into(),
+            gateways: Arc::new(gateways),
+            addresses,
+        })
     };
     config.peers.iter().map(peer).collect()
 }
@@ -406,7 +501,9 @@ fn prepare_state(state: &Path) -> io::Result<()> {
 /// The secret by which peers of a former life of this gateway are told that it is over: made once, then kept.
 fn kept_secret(path: &PathBuf) -> io::Result<[u8; 32]> {
     match std::fs::read(path) {
-        Ok(bytes) => bytes.try_into().map_err(|_| io::Error::other("it does not hold 32 bytes; remove it to make it anew")),
+        Ok(bytes) => bytes
+            .try_into()
+            .map_err(|_| io::Error::other("it does not hold 32 bytes; remove it to make it anew")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let mut secret = [0; 32];
             rand::rng().fill_bytes(&mut secret);
@@ -418,7 +515,11 @@ fn kept_secret(path: &PathBuf) -> io::Result<[u8; 32]> {
 }
 
 fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }

@@ -6,6 +6,7 @@
 use anyhow::Context;
 use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size};
 use std::cmp::Reverse;
+use std::collections::hash_map::Entry;
 use std::collections::{BinaryHeap, HashMap};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -277,15 +278,18 @@ fn carry_in(front: &Arc<UdpSocket>, server: SocketAddr, shared: &Arc<Shared>) {
         let Ok((length, client)) = front.recv_from(&mut buffer) else {
             continue;
         };
-        if !backs.contains_key(&client) {
-            let Ok(back) = socket().map(Arc::new) else {
-                continue;
-            };
-            backs.insert(client, Arc::clone(&back));
-            let (front, shared) = (Arc::clone(front), Arc::clone(shared));
-            returns.push(thread::spawn(move || carry_back(&back, &front, client, &shared)));
-        }
-        shared.carry(Direction::ToServer, &buffer[..length], &backs[&client], server);
+        let back = match backs.entry(client) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let Ok(back) = socket().map(Arc::new) else {
+                    continue;
+                };
+                let (own, front, shared) = (Arc::clone(&back), Arc::clone(front), Arc::clone(shared));
+                returns.push(thread::spawn(move || carry_back(&own, &front, client, &shared)));
+                new.insert(back)
+            }
+        };
+        shared.carry(Direction::ToServer, &buffer[..length], back, server);
     }
     for back in returns {
         let _ = back.join();

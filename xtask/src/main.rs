@@ -1,2 +1,49 @@
-//! x
-fn main() {}
+//! The one door to work on Culvert: what CI runs is what a person runs.
+
+#![allow(clippy::print_stdout, reason = "a command line")]
+#![allow(clippy::print_stderr, reason = "a command line")]
+
+mod check;
+mod prepare;
+mod steps;
+mod summary;
+mod test;
+mod tidy;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about, max_term_width = 110)]
+struct Door {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Fetch what tests need (Kafka's jars or image) and name what this host lacks.
+    Prepare(prepare::Arguments),
+    /// Run every test there is and say what could not run here.
+    Test(test::Arguments),
+    /// Formatting, lints, licences and advisories, tidy: what a change must pass beside the tests.
+    Check(check::Arguments),
+    /// The rules that the compiler cannot check: arrows between rooms, error pages, links, paths.
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Door::parse().verb {
+        Verb::Prepare(arguments) => prepare::run(&arguments),
+        Verb::Test(arguments) => return test::run(&arguments),
+        Verb::Check(arguments) => check::run(&arguments),
+        Verb::Tidy => tidy::run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            eprintln!("error: {fault:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

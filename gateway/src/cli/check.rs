@@ -1,5 +1,6 @@
 //! `culvert check`: every mistake at once.
 
+use super::words::count;
 use super::{Exit, Format, Session};
 use crate::config::{Config, Mistake};
 use serde::Serialize;
@@ -46,8 +47,4 @@ fn summary(config: &Config) -> String {
         count(config.relays.len(), "relay"),
         count(config.connectors.len(), "connector"),
     )
-}
-
-fn count(n: usize, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }

@@ -3,6 +3,7 @@
 use super::terminal::Tone;
 use super::{Exit, Format, Session};
 use crate::config::{Effective, reference_page};
+use crate::observe::metrics;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -16,12 +17,15 @@ pub(super) enum Verb {
     Show,
     /// Print the reference of all keys as Markdown
     Reference,
+    /// Print the reference of all metrics as Markdown
+    Metrics,
 }
 
 pub(super) fn run(verb: &Verb, session: &Session) -> anyhow::Result<Exit> {
     match verb {
         Verb::Show => show(session)?,
         Verb::Reference => session.terminal.answer(reference_page::page().trim_end())?,
+        Verb::Metrics => session.terminal.answer(metrics::page().trim_end())?,
     }
     Ok(Exit::Ok)
 }

@@ -1,6 +1,7 @@
 //! How the program ends: the one place that decides exit codes.
 
 use crate::config::Mistakes;
+use crate::observe::control;
 use std::io::ErrorKind;
 use std::process::ExitCode;
 
@@ -38,6 +39,9 @@ impl Exit {
                 } else {
                     Exit::Invalid
                 };
+            }
+            if let Some(control::AskError::NoGateway { .. }) = cause.downcast_ref() {
+                return Exit::Absent;
             }
             if let Some(io) = cause.downcast_ref::<std::io::Error>() {
                 match io.kind() {

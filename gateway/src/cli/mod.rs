@@ -12,12 +12,21 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+mod asking;
 mod check;
+mod cluster;
 mod completions;
 mod config;
 pub mod exit;
+mod generate;
 mod pki;
+mod prove;
+mod run;
+mod status;
+mod table;
 mod terminal;
+mod verify;
+mod words;
 
 pub use exit::Exit;
 pub use terminal::{Color, Format, Terminal};
@@ -42,27 +51,39 @@ Examples:
 Exit codes: 0 done; 1 failed; 2 wrong configuration or arguments; 3 something needed is not there;
 128 + n ended by signal n.";
 
+const HEADING: &str = "Options of every verb";
+
 /// What every verb understands.
 #[derive(Debug, Args)]
 struct Global {
     /// The configuration file [default: ./culvert.toml, then /etc/culvert/culvert.toml]
-    #[arg(long, value_name = "PATH", global = true)]
+    #[arg(long, value_name = "PATH", global = true, help_heading = HEADING)]
     config: Option<PathBuf>,
-    /// How the answer looks on standard output
-    #[arg(long, value_name = "FORMAT", global = true, value_enum, default_value_t)]
+    /// How the answer looks: text or json
+    #[arg(long, value_name = "FORMAT", global = true, value_enum, default_value_t, hide_possible_values = true,
+          help_heading = HEADING)]
     output: Format,
-    /// When to use colour
-    #[arg(long, value_name = "WHEN", global = true, value_enum, default_value_t)]
+    /// When to use colour: auto, always or never
+    #[arg(long, value_name = "WHEN", global = true, value_enum, default_value_t, hide_possible_values = true,
+          help_heading = HEADING)]
     color: Color,
 }
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Run the gateway
+    Run(run::Args),
     /// Find every mistake in the configuration, without starting anything
     Check,
     /// Show the configuration in force
     #[command(subcommand)]
     Config(config::Verb),
+    /// Show what a running gateway is doing
+    Status(status::Args),
+    /// Prove that nothing was lost, doubled or put out of order
+    Prove(prove::Args),
+    Generate(Box<generate::Args>),
+    Verify(Box<verify::Args>),
     /// Make and show certificates
     Pki(pki::Args),
     /// Print completions for a shell
@@ -115,7 +136,7 @@ pub fn main() -> ExitCode {
         environment,
         config: cli.global.config,
     };
-    let exit = run(cli.verb, &session).unwrap_or_else(|error| {
+    let exit = dispatch(cli.verb, &session).unwrap_or_else(|error| {
         let exit = Exit::of(&error);
         if exit != Exit::CLOSED_PIPE {
             session.terminal.error(&error);
@@ -125,11 +146,16 @@ pub fn main() -> ExitCode {
     exit.into()
 }
 
-fn run(verb: Verb, session: &Session) -> anyhow::Result<Exit> {
+fn dispatch(verb: Verb, session: &Session) -> anyhow::Result<Exit> {
     match verb {
+        Verb::Run(args) => run::run(&args, session),
         Verb::Check => check::run(session),
-        Verb::Config(verb) => config::run(&verb, session),
         Verb::Pki(args) => pki::run(&args, session),
+        Verb::Config(verb) => config::run(&verb, session),
+        Verb::Status(args) => status::run(&args, session),
+        Verb::Prove(args) => prove::run(&args, session),
+        Verb::Generate(args) => generate::run(&args, session),
+        Verb::Verify(args) => verify::run(&args, session),
         Verb::Completions(args) => completions::run(&args, session, Cli::command()),
     }
 }

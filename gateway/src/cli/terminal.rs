@@ -111,11 +111,12 @@ impl Terminal {
         let _ = writeln!(std::io::stderr().lock(), "{text}");
     }
 
-    /// Says what went wrong. The causes follow on one line; a hint in an error stands behind its blank line.
+    /// Says what went wrong: the causes on one line, then the hints that stand in them behind a blank line.
     pub fn error(&self, error: &anyhow::Error) {
         self.note(format_args!(
-            "{} {error:#}",
-            paint("error:", Tone::Bad, self.color_err)
+            "{} {}",
+            paint("error:", Tone::Bad, self.color_err),
+            spell(error)
         ));
     }
 
@@ -124,6 +125,20 @@ impl Terminal {
     pub fn paint(&self, text: &str, tone: Tone) -> String {
         paint(text, tone, self.color_out)
     }
+}
+
+fn spell(error: &anyhow::Error) -> String {
+    let (mut causes, mut hints) = (Vec::new(), Vec::new());
+    for cause in error.chain() {
+        let text = cause.to_string();
+        let (cause, hint) = text.split_once("\n\n").unwrap_or((&text, ""));
+        // Some errors repeat their source in their own text.
+        if !causes.iter().any(|said: &String| said.contains(cause)) {
+            causes.push(cause.to_owned());
+        }
+        hints.extend((!hint.is_empty()).then(|| format!("\n\n{hint}")));
+    }
+    causes.join(": ") + &hints.concat()
 }
 
 fn paint(text: &str, tone: Tone, color: bool) -> String {
@@ -136,4 +151,21 @@ fn paint(text: &str, tone: Tone, color: bool) -> String {
         Tone::Dim => "2",
     };
     format!("\x1b[{code}m{text}\x1b[0m")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_come_before_hints() {
+        let inner = std::io::Error::other("no route");
+        let error = anyhow::Error::new(inner)
+            .context("reach gw1 [CULVERT-X001]\n\nIs it on?")
+            .context("ask");
+        assert_eq!(
+            spell(&error),
+            "ask: reach gw1 [CULVERT-X001]: no route\n\nIs it on?"
+        );
+    }
 }

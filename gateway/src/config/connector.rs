@@ -15,6 +15,7 @@ use super::reference::Resolver;
 use super::secret::Settings;
 use crate::connector as room;
 use crate::connector::generator::GeneratorConfig;
+use crate::connector::kafka;
 use crate::connector::sqlite::SqliteConfig;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -61,9 +62,9 @@ pub enum Start {
 #[derive(Clone, Debug)]
 pub enum Checked {
     /// `io.culvert.kafka.KafkaSource`.
-    KafkaSource(Settings),
+    KafkaSource(kafka::config::SourceConfig),
     /// `io.culvert.kafka.KafkaSink`.
-    KafkaSink(Settings),
+    KafkaSink(kafka::config::SinkConfig),
     /// `io.culvert.generator.GeneratorSource`.
     GeneratorSource(GeneratorConfig),
     /// `io.culvert.sqlite.SqliteSink`.
@@ -72,11 +73,26 @@ pub enum Checked {
 
 impl Checked {
     /// Hands the settings to the room of their class.
-    fn of(class: Class, name: &str, settings: &Settings) -> Result<Checked, Vec<room::Mistake>> {
+    fn of(
+        class: Class,
+        name: &str,
+        settings: &Settings,
+        around: &Surroundings<'_>,
+    ) -> Result<Checked, Vec<room::Mistake>> {
         let map = own_settings(settings);
+        let cluster = around.kafka.expose();
+        let context = kafka::config::Context {
+            connector: name,
+            gateway: around.gateway,
+            site: around.site,
+            cluster: &cluster,
+            known: &["name", "connector.class"],
+        };
         Ok(match class {
-            Class::KafkaSource => Checked::KafkaSource(settings.clone()),
-            Class::KafkaSink => Checked::KafkaSink(settings.clone()),
+            Class::KafkaSource => {
+                Checked::KafkaSource(kafka::config::SourceConfig::from_map(&map, &context)?)
+            }
+            Class::KafkaSink => Checked::KafkaSink(kafka::config::SinkConfig::from_map(&map, &context)?),
             Class::GeneratorSource => Checked::GeneratorSource(GeneratorConfig::from_map(name, &map)?),
             Class::SqliteSink => Checked::SqliteSink(SqliteConfig::from_map(name, &map)?),
         })
@@ -309,6 +325,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) resolver: Resolver<'a>,
     pub(super) kafka: &'a Settings,
     pub(super) sites: &'a [&'a str],
+    pub(super) gateway: &'a str,
+    pub(super) site: &'a str,
 }
 
 /// Every definition in the directory, ordered by name. A directory that nobody named need not exist.
@@ -565,7 +583,7 @@ impl<'a> Definition<'a> {
         if class.is_kafka() {
             self.settings.default_to("kafka.", around.kafka);
         }
-        let checked = match Checked::of(class, &self.name, &self.settings) {
+        let checked = match Checked::of(class, &self.name, &self.settings, around) {
             Ok(checked) => checked,
             Err(mistakes) => {
                 mistakes
@@ -623,9 +641,16 @@ impl<'a> Definition<'a> {
         };
         let class = Class::parse(text);
         if class.is_none() {
-            let last = text.rsplit('.').next().unwrap_or(text);
-            let near = nearest(text, Class::ALL.map(Class::name))
-                .filter(|near| nearest(last, near.rsplit('.').next()).is_some());
+            // By the last word: the packages of unrelated classes look alike.
+            let last = |name: &'static str| name.rsplit('.').next().unwrap_or(name);
+            let near = nearest(
+                text.rsplit('.').next().unwrap_or(text),
+                Class::ALL.map(|class| last(class.name())),
+            );
+            let near = Class::ALL
+                .map(Class::name)
+                .into_iter()
+                .find(|name| Some(last(name)) == near);
             let hint = near.map_or_else(classes, |near| format!("did you mean {near}?"));
             let problem = format!("this version has no class {:?}", brief(text));
             found.add(
@@ -746,7 +771,7 @@ impl<'a> Definition<'a> {
                 self.place(key),
                 key,
                 problem,
-                super::not_a_peer(neighbour, around.sites),
+                super::not_a_peer(around.sites),
             );
         }
     }

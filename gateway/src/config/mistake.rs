@@ -106,12 +106,31 @@ pub struct Mistake {
 /// Two lines: place, key, problem and code; then what would be valid.
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.place)?;
+        write!(f, "{}: ", escape(&self.place.to_string()))?;
         if !self.key.is_empty() {
-            write!(f, "{}: ", self.key)?;
+            write!(f, "{}: ", escape(&self.key))?;
         }
-        write!(f, "{} [{}]\n    {}", self.problem, self.code, self.hint)
+        write!(
+            f,
+            "{} [{}]\n    {}",
+            escape(&self.problem),
+            self.code,
+            escape(&self.hint)
+        )
     }
+}
+
+/// A mistake quotes what somebody wrote, who must not move our terminal or forge our lines.
+fn escape(text: &str) -> String {
+    text.chars()
+        .fold(String::with_capacity(text.len()), |mut out, c| {
+            if c.is_control() {
+                out.extend(c.escape_default());
+            } else {
+                out.push(c);
+            }
+            out
+        })
 }
 
 /// Every mistake of a configuration, in the order of their places. Never empty.

@@ -29,9 +29,11 @@ pub mod reference_page;
 mod secret;
 mod units;
 
+#[cfg(test)]
+mod tests;
+
 pub use connector::Connector;
 pub use environment::Environment;
-pub(crate) use mistake::nearest;
 pub use mistake::{Mistake, Mistakes, Place};
 pub use names::{Endpoint, TopicPattern};
 pub use read::Effective;
@@ -43,7 +45,7 @@ use raw::{Literal, Raw};
 use read::Reader;
 
 /// The file, where `--config` does not name one: the first of these that exists.
-pub const PLACES: [&str; 2] = ["./culvert.toml", "/etc/culvert/culvert.toml"];
+pub const PLACES: [&str; 2] = ["culvert.toml", "/etc/culvert/culvert.toml"];
 
 /// The longest file that is read, `culvert.toml` or a connector's.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -274,7 +276,7 @@ fn check(file: &Path, raw: &Raw, environment: &Environment, found: &mut Found) -
     let state = reader.path("state").map(|path| base.join(path));
     let outbox = outbox(&mut reader);
     let peers = peers(&mut reader);
-    let identity = identity(&mut reader, base, !peers.is_empty());
+    let identity = identity(&mut reader, base, !raw.list("peer").is_empty());
     let tunnel = tunnel(&mut reader);
     let grants = grants(&mut reader);
     let relays = relays(&mut reader);
@@ -298,6 +300,8 @@ fn check(file: &Path, raw: &Raw, environment: &Environment, found: &mut Found) -
             resolver: reference::Resolver { environment, base },
             kafka: &kafka,
             sites: &sites,
+            gateway: gateway.as_deref().unwrap_or_default(),
+            site: site.as_deref().unwrap_or_default(),
         },
         found,
     );
@@ -506,7 +510,7 @@ fn belongs_together(
     let known = |reader: &mut Reader<'_>, key: String, site: &str| {
         // A peer that could not be read would make every mention of it a second mistake.
         if peers_are_whole && !sites.contains(&site) {
-            let hint = not_a_peer(site, &sites);
+            let hint = not_a_peer(&sites);
             let place = reader.place(&key);
             reader.found.add(
                 CONTRADICTION,
@@ -519,7 +523,10 @@ fn belongs_together(
     };
     if grants.len() == reader.raw.list("grant").len() {
         for (n, grant) in grants.iter().enumerate() {
-            known(reader, format!("grant[{n}].to"), &grant.to);
+            // A reader behind a relay has no link with us.
+            if grant.via.is_empty() {
+                known(reader, format!("grant[{n}].to"), &grant.to);
+            }
             grant
                 .via
                 .iter()
@@ -604,11 +611,10 @@ fn texts(raw: &Raw, key: &str) -> Vec<String> {
 }
 
 /// The way out for a site that is none of the peers'.
-fn not_a_peer(site: &str, sites: &[&str]) -> String {
-    match (nearest(site, sites.iter().copied()), sites) {
-        (Some(near), _) => format!("did you mean \"{near}\"?"),
-        (None, []) => "there is no [[peer]] yet: add the one it should be".into(),
-        (None, _) => format!("the peers' sites are: {}", sites.join(", ")),
+fn not_a_peer(sites: &[&str]) -> String {
+    match sites {
+        [] => "there is no [[peer]] yet: add the one it should be".into(),
+        _ => format!("the peers' sites are: {}", sites.join(", ")),
     }
 }
 

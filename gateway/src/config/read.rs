@@ -239,7 +239,7 @@ fn some<T>(list: Vec<T>) -> Result<Vec<T>, Wrong> {
     }
 }
 
-fn within<T: PartialOrd>(value: T, min: T, max: T, wrong: impl FnOnce() -> Wrong) -> Result<T, Wrong> {
+fn within<T: PartialOrd + Copy>(value: T, min: T, max: T, wrong: impl FnOnce() -> Wrong) -> Result<T, Wrong> {
     if min <= value && value <= max {
         Ok(value)
     } else {
@@ -270,10 +270,12 @@ fn name(item: &Item, kind: Kind) -> Result<String, Wrong> {
 
 fn path(item: &Item) -> Result<PathBuf, Wrong> {
     match &item.literal {
-        Literal::Text(text) if !text.is_empty() && !text.contains('\0') => Ok(PathBuf::from(text)),
+        Literal::Text(text) if !text.is_empty() && !text.contains(char::is_control) => {
+            Ok(PathBuf::from(text))
+        }
         _ => Err((
             format!("{} is not a path", shown(item)),
-            "valid: a path in quotes".into(),
+            "valid: a path in quotes, without control characters".into(),
         )),
     }
 }

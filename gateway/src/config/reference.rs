@@ -130,7 +130,7 @@ fn property(text: &str, wanted: &str) -> Option<String> {
             continue;
         }
         let mut logical = line.to_owned();
-        while logical.len() - logical.trim_end_matches('\\').len() & 1 == 1 {
+        while ends_in_escape(&logical) {
             logical.pop();
             logical.push_str(lines.next().unwrap_or(""));
         }
@@ -140,6 +140,11 @@ fn property(text: &str, wanted: &str) -> Option<String> {
         }
     }
     found
+}
+
+/// An odd number of backslashes: the last one is not itself escaped.
+fn ends_in_escape(line: &str) -> bool {
+    (line.len() - line.trim_end_matches('\\').len()) % 2 == 1
 }
 
 fn pair(line: &str) -> (String, String) {

@@ -12,6 +12,7 @@ use super::exchange::{Exchange, Outlet, Route};
 use super::transit::Window;
 use super::{Sink, SinkFault};
 use crate::codec::compression::Codecs;
+use crate::observe::metrics;
 use culvert_proto::digest::{self, Digest};
 use culvert_proto::frame::Frame;
 use culvert_proto::message::{Fault, Message};
@@ -461,8 +462,6 @@ impl Shard {
             );
         }
         outcome?;
-        metrics::counter!("culvert_delivered_records_total", "route" => self.route.0.to_string())
-            .increment(digest.count);
         self.receiver
             .wrote(stream, frame.interval().to, frame.guard_end(), &digest);
         Ok(())
@@ -480,14 +479,21 @@ impl Shard {
             sink.commit(&positions)?;
         }
         self.committed_at = Instant::now();
-        metrics::histogram!("culvert_commit_seconds", "route" => self.route.0.to_string())
+        metrics::COMMIT_SECONDS
+            .with(&[&self.route.0])
             .record(self.committed_at.duration_since(started).as_secs_f64());
         let (moved, answers) = self.receiver.committed();
         let mut status = self.status.lock();
         status.commits += 1;
+        let mut delivered = 0;
         for (stream, position) in &moved {
-            status.positions.insert(stream.clone(), position.clone());
+            let before = status.positions.insert(stream.clone(), position.clone());
+            delivered += position.digest.count
+                - before.map_or(0, |before| before.digest.count.min(position.digest.count));
         }
+        metrics::DELIVERED_RECORDS
+            .with(&[&self.route.0])
+            .increment(delivered);
         drop(status);
         for (stream, position) in moved {
             let begun = position.at == position.start;

@@ -132,7 +132,14 @@ impl Outlet {
     #[must_use]
     pub fn new(link: Link) -> (Outlet, mpsc::Receiver<Message>) {
         let (posts, waiting) = mpsc::channel(POSTS_MAX);
-        (Outlet { link, since: Instant::now(), posts }, waiting)
+        (
+            Outlet {
+                link,
+                since: Instant::now(),
+                posts,
+            },
+            waiting,
+        )
     }
 
     /// Queues a message. Never waits: threads call it too. A message for a link that ended is dropped; the next

@@ -12,6 +12,7 @@ use super::exchange::{Exchange, Outlet, Role, Route};
 use super::transit::Error;
 use super::{Halt, Intake, Place, Slot, Source, SourceFault};
 use crate::codec::compression::Codecs;
+use crate::observe::metrics;
 use crate::outbox::{self, Extent, Lane};
 use culvert_proto::batch::Codec;
 use culvert_proto::frame::{Frame, FrameBuilder, Push};
@@ -80,8 +81,8 @@ impl OriginStream {
         let mut machine = Origin::new(id.is_replayable(), rand::random());
         let start = exchange
             .outbox
-            .get(&start_key(&spelled))?
-            .and_then(|bytes| bytes.try_into().ok());
+            .get(&start_key(&spelled))
+            .and_then(|bytes| <[u8; 8]>::try_from(&*bytes).ok());
         machine.restored(
             start.map(|bytes| Sequence(u64::from_be_bytes(bytes))),
             survivors(&lane)?,
@@ -189,7 +190,7 @@ impl OriginStream {
     pub(super) fn register(&self, exchange: &Exchange, route: &Route) -> Result<(), outbox::Error> {
         let known = exchange
             .outbox
-            .get(&known_key(&self.spelled, &route.id))?
+            .get(&known_key(&self.spelled, &route.id))
             .is_some();
         self.act(|machine| machine.register(route.id.clone(), route.incarnation, known));
         Ok(())
@@ -743,7 +744,8 @@ impl Reading {
         match self.finish(codec) {
             Ok(None) => {}
             Ok(Some(frame)) => {
-                metrics::counter!("culvert_taken_in_records_total", "topic" => self.stream.id.topic.to_string())
+                metrics::TAKEN_IN_RECORDS
+                    .with(&[&self.stream.id.topic])
                     .increment(frame.count() as u64);
                 self.waiting.push_back(frame);
                 self.append_waiting();

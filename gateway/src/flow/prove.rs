@@ -163,7 +163,7 @@ fn digests(
     post: &mut dyn FnMut(Vec<Block>, bool),
 ) -> Result<(), SourceFault> {
     let mut blocks = Vec::new();
-    let mut open = Digest::EMPTY;
+    let (mut open, mut end) = (Digest::EMPTY, interval.from);
     reader.read(
         topic,
         partition,
@@ -171,6 +171,7 @@ fn digests(
         Some(interval.to),
         &mut |sequence, record| {
             open.add(digest::content(record));
+            end = sequence.next();
             if open.count >= u64::from(block_records.max(1)) {
                 blocks.push(Block {
                     to: sequence.next(),
@@ -185,7 +186,7 @@ fn digests(
     )?;
     if open.count > 0 {
         blocks.push(Block {
-            to: interval.to,
+            to: end,
             digest: open,
         });
     }

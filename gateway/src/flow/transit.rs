@@ -15,6 +15,7 @@ use super::delivery::Delivery;
 use super::exchange::{Exchange, Outlet, Role, Route, Topics};
 use super::intake::OriginStream;
 use crate::link::{LaneReceiver, Link};
+use crate::observe::metrics;
 use crate::outbox::{self, Extent, Lane, Outbox};
 use bytes::Bytes;
 use culvert_proto::frame::Frame;
@@ -379,7 +380,7 @@ const ROUTE_KEYS: &[u8] = b"route/";
 /// # Errors
 /// When the outbox cannot be read or holds what is no registration.
 pub fn remembered_routes(exchange: &Exchange) -> Result<(), Error> {
-    for (_, value) in exchange.outbox.scan(ROUTE_KEYS)? {
+    for (_, value) in exchange.outbox.scan(ROUTE_KEYS) {
         let Some(Message::Register {
             route,
             origin,
@@ -672,7 +673,7 @@ impl Sending {
                     break;
                 }
                 spent += frame.len() as u64;
-                metrics::counter!("culvert_link_sent_bytes_total").increment(frame.len() as u64);
+                metrics::LINK_SENT_BYTES.with(&[]).increment(frame.len() as u64);
                 lane.send(frame).await?;
                 self.supply.sent(interval);
             }
@@ -738,7 +739,9 @@ async fn receive_lane(
         send_from(exchange, &downstream, Supply::Relay(queue.clone()));
     }
     while let Some(bytes) = lane.recv().await? {
-        metrics::counter!("culvert_link_received_bytes_total").increment(bytes.len() as u64);
+        metrics::LINK_RECEIVED_BYTES
+            .with(&[])
+            .increment(bytes.len() as u64);
         let frame = Frame::decode(bytes)?;
         if !frame.is_of(&header.stream) {
             return Err(Error::Overstepped(format!(

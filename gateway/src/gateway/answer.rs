@@ -1,8 +1,8 @@
 //! What the control socket is answered: `status` out of the tables, `prove` by comparing both ends.
 
 use super::Gateway;
-use crate::config::connector::Checked;
 use crate::config::Connector;
+use crate::config::connector::Checked;
 use crate::connector::kafka;
 use crate::connector::sqlite::SqliteReader;
 use crate::flow::delivery::{self, Trouble};
@@ -12,8 +12,8 @@ use crate::flow::prove::{BLOCK_RECORDS, compare};
 use crate::flow::{Reader, SourceFault};
 use crate::observe::control::{Answering, Handler, Progress, Prove};
 use crate::observe::report::{
-    ConnectorStatus, Fault, Guarantee, Held, OutboxStatus, PeerStatus, ProofReport, Role, State, StatusReport, StreamProof,
-    StreamStatus, Tally,
+    ConnectorStatus, Fault, Guarantee, Held, OutboxStatus, PeerStatus, ProofReport, Role, State,
+    StatusReport, StreamProof, StreamStatus, Tally,
 };
 use culvert_proto::digest::{self, Digest};
 use culvert_proto::message::{self, Block, Message};
@@ -60,19 +60,33 @@ impl Gateway {
                 disk_bytes: stats.disk_bytes,
             },
             peers: self.peer_statuses(),
-            connectors: self.config.connectors.iter().map(|connector| self.connector_status(connector)).collect(),
+            connectors: self
+                .config
+                .connectors
+                .iter()
+                .map(|connector| self.connector_status(connector))
+                .collect(),
         }
     }
 
     fn peer_statuses(&self) -> Vec<PeerStatus> {
-        let unreached = self.links.as_ref().map(crate::link::Handle::unreached).unwrap_or_default();
+        let unreached = self
+            .links
+            .as_ref()
+            .map(crate::link::Handle::unreached)
+            .unwrap_or_default();
         let live = self.exchange.all_outlets();
         let status = |site: &str, gateway: &str| {
-            let outlet = live.iter().find(|outlet| outlet.link.peer().gateway.as_str() == gateway);
-            let fault = unreached.get(site).filter(|_| outlet.is_none()).map(|reason| Fault {
-                code: reason.code().unwrap_or("CULVERT-L006").into(),
-                message: reason.to_string(),
-            });
+            let outlet = live
+                .iter()
+                .find(|outlet| outlet.link.peer().gateway.as_str() == gateway);
+            let fault = unreached
+                .get(site)
+                .filter(|_| outlet.is_none())
+                .map(|reason| Fault {
+                    code: reason.code().unwrap_or("CULVERT-L006").into(),
+                    message: reason.to_string(),
+                });
             PeerStatus {
                 site: site.into(),
                 gateway: gateway.into(),
@@ -83,27 +97,44 @@ impl Gateway {
             }
         };
         let peers = self.config.peers.iter();
-        peers.flat_map(|peer| peer.gateways.iter().map(|gateway| status(&peer.site, gateway))).collect()
+        peers
+            .flat_map(|peer| peer.gateways.iter().map(|gateway| status(&peer.site, gateway)))
+            .collect()
     }
 
     fn connector_status(&self, connector: &Connector) -> ConnectorStatus {
         let class = connector.checked.class();
         let (role, streams, trouble) = if class.is_source() {
-            let tasks = self.tasks.get(&connector.name).map(Vec::as_slice).unwrap_or_default();
+            let tasks = self
+                .tasks
+                .get(&connector.name)
+                .map(Vec::as_slice)
+                .unwrap_or_default();
             let trouble = tasks.iter().find_map(|task| task.status().trouble);
             (Role::Source, self.source_streams(connector), trouble)
         } else {
-            let status = self.delivery_of(connector).map(|delivery| delivery.status()).unwrap_or_default();
+            let status = self
+                .delivery_of(connector)
+                .map(|delivery| delivery.status())
+                .unwrap_or_default();
             let trouble = status.trouble.values().next().cloned();
             let trouble = trouble.or(status.refused.clone().map(Trouble::Failed));
             (Role::Sink, self.sink_streams(connector, &status), trouble)
         };
-        let worst = streams.iter().map(|stream| stream.state).max().unwrap_or(State::Running);
+        let worst = streams
+            .iter()
+            .map(|stream| stream.state)
+            .max()
+            .unwrap_or(State::Running);
         let (state, fault) = match trouble {
             None => (worst, None),
-            Some(Trouble::Retrying(reason)) => {
-                (State::Waiting.max(worst), Some(Fault { code: "CULVERT-F040".into(), message: reason }))
-            }
+            Some(Trouble::Retrying(reason)) => (
+                State::Waiting.max(worst),
+                Some(Fault {
+                    code: "CULVERT-F040".into(),
+                    message: reason,
+                }),
+            ),
             Some(Trouble::Failed(fault)) => (State::Halted, Some(shown(&fault))),
         };
         ConnectorStatus {
@@ -119,20 +150,30 @@ impl Gateway {
     }
 
     fn delivery_of(&self, connector: &Connector) -> Option<Arc<delivery::Delivery>> {
-        self.exchange.delivery(&RouteId::new(&self.config.site, &connector.name))
+        self.exchange
+            .delivery(&RouteId::new(&self.config.site, &connector.name))
     }
 
     fn source_streams(&self, connector: &Connector) -> Vec<StreamStatus> {
         let reads = |stream: &&Arc<OriginStream>| super::reads_topic(connector, &stream.id.topic);
         let routes = self.exchange.routes();
-        let mut streams: Vec<Arc<OriginStream>> = self.exchange.streams().iter().filter(reads).cloned().collect();
+        let mut streams: Vec<Arc<OriginStream>> =
+            self.exchange.streams().iter().filter(reads).cloned().collect();
         streams.sort_by(|a, b| a.id.cmp(&b.id));
         streams
             .iter()
             .map(|stream| {
-                let mine = routes.iter().filter(|r| r.role == RouteRole::Origin && r.topics.matches(&stream.id.topic));
-                let applied = mine.clone().map(|route| stream.applied(&route.id)).min().flatten();
-                let fault = mine.clone().find_map(|route| self.exchange.halt_of(&stream.id, &route.id));
+                let mine = routes
+                    .iter()
+                    .filter(|r| r.role == RouteRole::Origin && r.topics.matches(&stream.id.topic));
+                let applied = mine
+                    .clone()
+                    .map(|route| stream.applied(&route.id))
+                    .min()
+                    .flatten();
+                let fault = mine
+                    .clone()
+                    .find_map(|route| self.exchange.halt_of(&stream.id, &route.id));
                 let fault = fault.or_else(|| self.exchange.halt_of(&stream.id, &RouteId::new("", "")));
                 let held = stream.held();
                 let state = match (&fault, stream.is_read_here()) {
@@ -140,7 +181,17 @@ impl Gateway {
                     (None, true) => State::Running,
                     (None, false) => State::Waiting,
                 };
-                stream_status(&stream.id, held.map(|held| held.interval()), applied, state, fault)
+                let status = stream_status(
+                    &stream.id,
+                    held.map(|held| held.interval()),
+                    applied,
+                    state,
+                    fault,
+                );
+                StreamStatus {
+                    records_per_second: self.rates.of(&stream.id, true),
+                    ..status
+                }
             })
             .collect()
     }
@@ -149,8 +200,16 @@ impl Gateway {
         let route = RouteId::new(&self.config.site, &connector.name);
         let one = |(stream, position): (&StreamId, &Position)| {
             let fault = self.exchange.halt_of(stream, &route);
-            let state = if fault.is_some() { State::Halted } else { State::Running };
-            stream_status(stream, None, Some(position.at), state, fault)
+            let state = if fault.is_some() {
+                State::Halted
+            } else {
+                State::Running
+            };
+            let status = stream_status(stream, None, Some(position.at), state, fault);
+            StreamStatus {
+                records_per_second: self.rates.of(stream, false),
+                ..status
+            }
         };
         status.positions.iter().map(one).collect()
     }
@@ -171,28 +230,51 @@ fn stream_status(
         held_from: held.map(|held| held.from.0),
         tail: tail.map(|tail| tail.0),
         applied: applied.map(|applied| applied.0),
-        backlog_records: tail.map_or(0, |tail| tail.since(applied.unwrap_or_default().max(held.unwrap_or_default().from))),
+        backlog_records: tail.map_or(0, |tail| {
+            tail.since(applied.unwrap_or_default().max(held.unwrap_or_default().from))
+        }),
+        backlog_bytes: 0,
+        records_per_second: 0.0,
         fault: fault.as_ref().map(shown),
     }
 }
 
 fn shown(fault: &message::Fault) -> Fault {
-    Fault { code: fault.code.to_string(), message: fault.reason.clone() }
+    Fault {
+        code: fault.code.to_string(),
+        message: fault.reason.clone(),
+    }
 }
 
 // ----- prove -----------------------------------------------------------------------------------------------------
 
 impl Gateway {
-    async fn prove_all(&self, prove: &Prove, progress: &watch::Sender<Progress>) -> Result<ProofReport, Fault> {
+    async fn prove_all(
+        &self,
+        prove: &Prove,
+        progress: &watch::Sender<Progress>,
+    ) -> Result<ProofReport, Fault> {
         let deadline = Instant::now() + Duration::from_millis(prove.wait_ms);
         let mut streams = Vec::new();
-        for connector in self.config.connectors.iter().filter(|connector| !connector.checked.class().is_source()) {
-            if prove.connector.as_ref().is_some_and(|wanted| wanted != &connector.name) {
+        for connector in self
+            .config
+            .connectors
+            .iter()
+            .filter(|connector| !connector.checked.class().is_source())
+        {
+            if prove
+                .connector
+                .as_ref()
+                .is_some_and(|wanted| wanted != &connector.name)
+            {
                 continue;
             }
             streams.extend(self.prove_connector(connector, deadline, progress).await?);
         }
-        Ok(ProofReport { gateway: self.config.gateway.clone(), streams })
+        Ok(ProofReport {
+            gateway: self.config.gateway.clone(),
+            streams,
+        })
     }
 
     async fn prove_connector(
@@ -201,16 +283,28 @@ impl Gateway {
         deadline: Instant,
         progress: &watch::Sender<Progress>,
     ) -> Result<Vec<StreamProof>, Fault> {
-        let Some(delivery) = self.delivery_of(connector) else { return Ok(Vec::new()) };
+        let Some(delivery) = self.delivery_of(connector) else {
+            return Ok(Vec::new());
+        };
         let mut proofs = Vec::new();
         for stream in delivery.status().positions.into_keys() {
             progress.send_modify(|progress| progress.what = stream.to_string());
-            let ahead = self.wait_for_arrival(connector, &delivery, &stream, deadline, progress).await;
-            let Some(position) = delivery.status().positions.get(&stream).cloned() else { continue };
-            let mut proof = self.prove_stream(connector, &delivery.route, &stream, &position, progress).await;
+            let ahead = self
+                .wait_for_arrival(connector, &delivery, &stream, deadline, progress)
+                .await;
+            let Some(position) = delivery.status().positions.get(&stream).cloned() else {
+                continue;
+            };
+            let mut proof = self
+                .prove_stream(connector, &delivery.route, &stream, &position, progress)
+                .await;
             match ahead {
                 Ok(Some(to)) if to > position.at => {
-                    proof.held.push(Held { place: "not arrived yet".into(), from: position.at.0, to: to.0 });
+                    proof.held.push(Held {
+                        place: "not arrived yet".into(),
+                        from: position.at.0,
+                        to: to.0,
+                    });
                 }
                 Ok(_) => {}
                 Err(fault) => proof.fault = proof.fault.or(Some(fault)),
@@ -218,14 +312,14 @@ impl Gateway {
             proofs.push(proof);
         }
         if let Checked::KafkaSink(config) = &connector.checked
-            && config.spreads()
+            && config.partitioner == kafka::config::Partitioner::Key
         {
             return Ok(vec![summed(&delivery.route, proofs)]);
         }
         Ok(proofs)
     }
 
-    /// Waits until the sink holds all that the origin has; answers where the origin ends if it does not.
+    /// Waits until the sink holds all that the origin has now; answers where the origin ends if it does not.
     async fn wait_for_arrival(
         &self,
         connector: &Connector,
@@ -234,17 +328,17 @@ impl Gateway {
         deadline: Instant,
         progress: &watch::Sender<Progress>,
     ) -> Result<Option<Sequence>, Fault> {
-        loop {
-            let at = delivery.status().positions.get(stream).map_or(Sequence::ZERO, |position| position.at);
-            let beyond = Interval::new(at, Sequence(u64::MAX));
-            let blocks = self.origin_blocks(connector, &delivery.route, stream, beyond, u32::MAX).await?;
-            let end = blocks.iter().filter(|block| block.digest.count > 0).map(|block| block.to).max();
-            if end.is_none() || Instant::now() >= deadline {
-                return Ok(end);
-            }
-            progress.send_modify(|progress| progress.done = at.0);
+        let arrived = || delivery.status().positions.get(stream).map_or(Sequence::ZERO, |position| position.at);
+        let beyond = Interval::new(arrived(), Sequence(u64::MAX));
+        let blocks = self.origin_blocks(connector, &delivery.route, stream, beyond, u32::MAX).await?;
+        let Some(end) = blocks.iter().filter(|block| block.digest.count > 0).map(|block| block.to).max() else {
+            return Ok(None);
+        };
+        while arrived() < end && Instant::now() < deadline {
+            progress.send_modify(|progress| (progress.done, progress.total) = (arrived().0, end.0));
             tokio::time::sleep(LOOK_EVERY).await;
         }
+        Ok((arrived() < end).then_some(end))
     }
 
     /// Compares what the origin has of `[start, at)` with what the sink holds of the stream.
@@ -271,7 +365,10 @@ impl Gateway {
             fault: None,
         };
         let interval = Interval::new(position.start, position.at);
-        let origin = match self.origin_blocks(connector, route, stream, interval, BLOCK_RECORDS).await {
+        let origin = match self
+            .origin_blocks(connector, route, stream, interval, BLOCK_RECORDS)
+            .await
+        {
             Ok(blocks) => blocks,
             Err(fault) => {
                 proof.fault = Some(fault);
@@ -279,20 +376,26 @@ impl Gateway {
             }
         };
         progress.send_modify(|progress| progress.done += position.digest.count);
-        let sink = match self.sink_records(connector, stream, position, BLOCK_RECORDS, 0).await {
+        let sink = match self
+            .sink_records(connector, stream, position, BLOCK_RECORDS, 0)
+            .await
+        {
             Ok(blocks) => blocks,
             Err(fault) => {
                 proof.fault = Some(fault);
                 return proof;
             }
         };
-        let whole = |blocks: &mut dyn Iterator<Item = &Digest>| blocks.fold(Digest::EMPTY, |sum, next| sum.then(next));
+        let whole = |blocks: &mut dyn Iterator<Item = &Digest>| {
+            blocks.fold(Digest::EMPTY, |sum, next| sum.then(next))
+        };
         let origin_whole = whole(&mut origin.iter().map(|block| &block.digest));
         let sink_whole = whole(&mut sink.iter());
         proof.origin = Some(Tally::from(&origin_whole));
         proof.sink = Some(Tally::from(&sink_whole));
         if origin_whole != sink_whole {
-            self.tell_apart(connector, route, stream, position, &origin, &sink, &mut proof).await;
+            self.tell_apart(connector, route, stream, position, &origin, &sink, &mut proof)
+                .await;
         }
         proof
     }
@@ -309,7 +412,11 @@ impl Gateway {
         sink: &[Digest],
         proof: &mut StreamProof,
     ) {
-        let same = origin.iter().zip(sink).take_while(|(block, digest)| block.digest == **digest).count();
+        let same = origin
+            .iter()
+            .zip(sink)
+            .take_while(|(block, digest)| block.digest == **digest)
+            .count();
         let from = same.checked_sub(1).map_or(position.start, |last| origin[last].to);
         let skipped = same as u64 * u64::from(BLOCK_RECORDS);
         let rest = Interval::new(from, position.at);
@@ -317,7 +424,8 @@ impl Gateway {
         let there = self.sink_records(connector, stream, position, 1, skipped).await;
         match (here, there) {
             (Ok(here), Ok(there)) => {
-                let here: Vec<(Sequence, u128)> = here.iter().map(|block| (block.to, block.digest.order)).collect();
+                let here: Vec<(Sequence, u128)> =
+                    here.iter().map(|block| (block.to, block.digest.order)).collect();
                 let there: Vec<u128> = there.iter().map(|digest| digest.order).collect();
                 let found = compare(&here, &there);
                 proof.missing = found.missing;
@@ -325,8 +433,14 @@ impl Gateway {
                 proof.out_of_order = Some(found.out_of_order);
                 if found.foreign > 0 {
                     let first = found.first.unwrap_or_default();
-                    let message = format!("{} records of the sink never were at the origin, the first near {first}", found.foreign);
-                    proof.fault = Some(Fault { code: "CULVERT-F033".into(), message });
+                    let message = format!(
+                        "{} records of the sink never were at the origin, the first near {first}",
+                        found.foreign
+                    );
+                    proof.fault = Some(Fault {
+                        code: "CULVERT-F033".into(),
+                        message,
+                    });
                 }
             }
             (Err(fault), _) | (_, Err(fault)) => proof.fault = Some(fault),
@@ -342,16 +456,26 @@ impl Gateway {
         interval: Interval,
         block_records: u32,
     ) -> Result<Vec<Block>, Fault> {
-        let site = connector.via.as_ref().or(connector.from.as_ref()).map_or("", String::as_str);
+        let site = connector
+            .via
+            .last()
+            .or(connector.from.as_ref())
+            .map_or("", String::as_str);
         let proofs = &self.exchange.proofs;
         let (nonce, mut parts) = proofs.ask(&self.exchange, site, route, stream, interval, block_records);
         let mut blocks = Vec::new();
         let outcome = loop {
             let part = match tokio::time::timeout(ANSWER_WAIT, parts.recv()).await {
-                Ok(Some(Message::DigestAnswer { blocks, done, fault, .. })) => (blocks, done, fault),
+                Ok(Some(Message::DigestAnswer {
+                    blocks, done, fault, ..
+                })) => (blocks, done, fault),
                 _ => {
-                    let message = format!("the origin of {stream} does not answer: is the link up? (culvert status)");
-                    break Err(Fault { code: "CULVERT-F034".into(), message });
+                    let message =
+                        format!("the origin of {stream} does not answer: is the link up? (culvert status)");
+                    break Err(Fault {
+                        code: "CULVERT-F034".into(),
+                        message,
+                    });
                 }
             };
             blocks.extend(part.0);
@@ -363,7 +487,10 @@ impl Gateway {
             }
             if blocks.len() as u64 > WINDOW_RECORDS {
                 let message = format!("the ends of {stream} differ over more than {WINDOW_RECORDS} records");
-                break Err(Fault { code: "CULVERT-F035".into(), message });
+                break Err(Fault {
+                    code: "CULVERT-F035".into(),
+                    message,
+                });
             }
         };
         proofs.done(nonce);
@@ -384,8 +511,13 @@ impl Gateway {
             let mut held = Holdings::open(&checked, &stream, &position)?;
             held.digests(block_records, skipped)
         });
-        let outcome = reading.await.unwrap_or_else(|error| Err(SourceFault::Retry(error.to_string())));
-        outcome.map_err(|fault| Fault { code: "CULVERT-F036".into(), message: format!("read the sink: {fault}") })
+        let outcome = reading
+            .await
+            .unwrap_or_else(|error| Err(SourceFault::Retry(error.to_string())));
+        outcome.map_err(|fault| Fault {
+            code: "CULVERT-F036".into(),
+            message: format!("read the sink: {fault}"),
+        })
     }
 }
 
@@ -421,7 +553,10 @@ impl Holdings {
             }),
             other => {
                 let reason = format!("{} is no sink", other.class().name());
-                Err(SourceFault::Stop { code: "CULVERT-G002", reason })
+                Err(SourceFault::Stop {
+                    code: "CULVERT-G002",
+                    reason,
+                })
             }
         }
     }
@@ -451,10 +586,16 @@ impl Holdings {
     }
 
     fn each(&mut self, mut each: impl FnMut(u128)) -> Result<(), SourceFault> {
-        self.reader.read(&self.topic, self.partition, self.from, self.to, &mut |_, record| {
-            each(digest::content(record));
-            ControlFlow::Continue(())
-        })
+        self.reader.read(
+            &self.topic,
+            self.partition,
+            self.from,
+            self.to,
+            &mut |_, record| {
+                each(digest::content(record));
+                ControlFlow::Continue(())
+            },
+        )
     }
 }
 

@@ -93,7 +93,7 @@ fn each_mistake_has_its_code() {
 }
 
 #[test]
-fn validity_is_checked_at_both_ends() {
+fn validity_and_purpose_are_checked() {
     let bench = bench();
     let options = options(&bench);
     let own = describe(&options.certificate, &certificates(&options.certificate).unwrap()).unwrap();

@@ -1,8 +1,10 @@
 //! Being reached: what an unknown sender of datagrams may cost, and the way from a datagram to a session.
 
 use super::endpoint::server_config;
+use super::local::Local;
+use super::room::News;
 use super::session::establish;
-use super::{Link, Local, News, Reason};
+use super::{Link, Reason};
 use crate::identity::Side;
 use quinn::Incoming;
 use std::sync::Arc;

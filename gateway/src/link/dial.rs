@@ -1,8 +1,10 @@
 //! Reaching a peer: one dialler for each configured peer that has an address.
 
 use super::endpoint::client_config;
+use super::local::Local;
+use super::room::News;
 use super::session::establish;
-use super::{Link, Local, News, PeerConfig, Reason};
+use super::{Link, PeerConfig, Reason};
 use crate::identity::Side;
 use rand::RngExt;
 use std::net::SocketAddr;

@@ -163,7 +163,7 @@ impl Reason {
                 closed_by_peer(close.error_code, &String::from_utf8_lossy(&close.reason))
             }
             ConnectionError::ConnectionClosed(close) => Reason::Refused {
-                reason: close.to_string(),
+                reason: alert(u64::from(close.error_code)).map_or_else(|| close.to_string(), str::to_owned),
             },
             ConnectionError::Reset => Reason::Restarted,
             ConnectionError::TimedOut => Reason::Silent,
@@ -173,6 +173,21 @@ impl Reason {
             other => Reason::protocol(other.to_string()),
         }
     }
+}
+
+/// The TLS alerts by which a gateway refuses a certificate, in words. In QUIC, alert `a` is error `0x100 + a`
+/// (RFC 9001, section 4.8; numbers: RFC 8446, section 6).
+fn alert(error: u64) -> Option<&'static str> {
+    Some(match error.checked_sub(0x100)? {
+        42 | 43 | 46 => "it does not accept our certificate for this use",
+        44 => "it holds our certificate for revoked",
+        45 => "by its clock our certificate has expired or has not begun",
+        48 => "it does not trust the authority of our certificate",
+        49 => "it does not list this gateway as a peer, or expects another one here",
+        116 => "it wants a certificate and got none",
+        120 => "it speaks another protocol",
+        _ => return None,
+    })
 }
 
 fn closed_by_peer(number: VarInt, reason: &str) -> Reason {
@@ -238,5 +253,12 @@ mod tests {
             Reason::Closed { .. }
         ));
         assert!(matches!(closed_by_peer(VarInt::MAX, ""), Reason::Refused { .. }));
+    }
+
+    #[test]
+    fn alerts_of_certificates_are_put_in_words() {
+        assert!(alert(0x100 + 48).unwrap().contains("authority"));
+        assert_eq!(alert(0x100 + 80), None);
+        assert_eq!(alert(3), None);
     }
 }

@@ -1,8 +1,9 @@
 //! One live authenticated session with a peer: the hello that makes it, its control messages and its lanes.
 
 use super::lane::{LaneReceiver, LaneSender};
+use super::local::Local;
 use super::pieces::{Pieces, Stop, budget};
-use super::{Fault, Local, Peer, Reason};
+use super::{Fault, Peer, Reason};
 use crate::identity::{Name, Side};
 use bytes::{Buf, Bytes};
 use culvert_proto::limits::{FRAME_BYTES_MAX, MESSAGE_BYTES_MAX};

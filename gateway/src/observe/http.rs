@@ -209,7 +209,7 @@ mod tests {
         let running = tokio::spawn(server.run(stop.clone()));
 
         metrics::with_local_recorder(&recorder, || {
-            super::super::metrics::TAKEN_IN_RECORDS.with(&["c"]).increment(7)
+            super::super::metrics::TAKEN_IN_RECORDS.with(&["c"]).increment(7);
         });
         assert!(
             get(address, "/metrics")

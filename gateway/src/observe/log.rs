@@ -272,9 +272,9 @@ fn escape(text: &str) -> String {
     text.chars()
         .fold(String::with_capacity(text.len()), |mut out, c| {
             if c.is_control() {
-                out.extend(c.escape_default())
+                out.extend(c.escape_default());
             } else {
-                out.push(c)
+                out.push(c);
             }
             out
         })
@@ -379,7 +379,7 @@ mod tests {
     #[test]
     fn a_json_line_is_an_object() {
         let lines = lines(LogFormat::Json, || {
-            tracing::warn!(peer = "gw2", rtt = 0.5, "peer is \"slow\"\n")
+            tracing::warn!(peer = "gw2", rtt = 0.5, "peer is \"slow\"\n");
         });
         let object: Value = serde_json::from_str(&lines[0]).expect("JSON");
         assert_eq!(object["level"], "WARN");
@@ -406,11 +406,11 @@ mod tests {
     #[test]
     fn warnings_that_repeat_are_counted_instead() {
         let lines = lines(LogFormat::Text, || {
-            (0..100).for_each(|n| tracing::warn!(n, "again"))
+            (0..100).for_each(|n| tracing::warn!(n, "again"));
         });
         assert_eq!(lines.len(), REPEATS_MAX as usize);
         let lines = self::lines(LogFormat::Text, || {
-            (0..100).for_each(|n| tracing::info!(n, "again"))
+            (0..100).for_each(|n| tracing::info!(n, "again"));
         });
         assert_eq!(lines.len(), 100, "information is asked for by its level");
     }

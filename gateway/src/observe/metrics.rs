@@ -45,7 +45,6 @@ pub struct Counter(Metric);
 
 impl Counter {
     /// The counter for these label values, in the order of the declaration.
-    #[must_use]
     pub fn with(&self, labels: &[&str]) -> metrics::Counter {
         metrics::with_recorder(|recorder| recorder.register_counter(&self.0.key(labels), &METADATA))
     }
@@ -57,7 +56,6 @@ pub struct Gauge(Metric);
 
 impl Gauge {
     /// The gauge for these label values, in the order of the declaration.
-    #[must_use]
     pub fn with(&self, labels: &[&str]) -> metrics::Gauge {
         metrics::with_recorder(|recorder| recorder.register_gauge(&self.0.key(labels), &METADATA))
     }
@@ -69,7 +67,6 @@ pub struct Histogram(Metric);
 
 impl Histogram {
     /// The histogram for these label values, in the order of the declaration.
-    #[must_use]
     pub fn with(&self, labels: &[&str]) -> metrics::Histogram {
         metrics::with_recorder(|recorder| recorder.register_histogram(&self.0.key(labels), &METADATA))
     }

@@ -314,7 +314,7 @@ pub(crate) mod tests {
                 p.sink = Some(Tally {
                     set: "c".into(),
                     ..sink(p)
-                })
+                });
             },
             Verdict::Broken,
         );
@@ -323,7 +323,7 @@ pub(crate) mod tests {
                 p.sink = Some(Tally {
                     order: "c".into(),
                     ..sink(p)
-                })
+                });
             },
             Verdict::Broken,
         );
@@ -334,7 +334,7 @@ pub(crate) mod tests {
                     place: "origin outbox".into(),
                     from: 5,
                     to: 9,
-                }]
+                }];
             },
             Verdict::OnTheWay,
         );
@@ -343,7 +343,7 @@ pub(crate) mod tests {
                 p.fault = Some(Fault {
                     code: "CULVERT-F001".into(),
                     message: "away".into(),
-                })
+                });
             },
             Verdict::NotProven,
         );

@@ -2,9 +2,9 @@
 
 use super::change::{Catalog, Change, Held, LaneId, Life};
 use super::error::Error;
+use super::recover::Lanes;
 use bytes::Bytes;
 use culvert_proto::Sequence;
-use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// Where an engine keeps a frame. Engines that find frames by name leave it at zero.
@@ -39,6 +39,9 @@ pub(super) trait Engine: Send {
     /// Gives back space, one bounded step, between two commits. Says whether there is more to do at once.
     fn upkeep(&mut self, index: &Arc<dyn Index>) -> Result<Upkeep, Fault>;
 
+    /// The answer to [`Upkeep::Switch`]: the MANIFEST names the new generation, or could not be written.
+    fn switched(&mut self, done: bool);
+
     /// What readers read from.
     fn shelf(&self) -> Arc<dyn Shelf>;
 
@@ -58,6 +61,9 @@ pub(super) enum Upkeep {
     More,
     /// A thread of its own is at it; look again soon.
     Later,
+    /// The store of this generation is complete and durable; it takes over once the MANIFEST names it, and
+    /// [`Engine::switched`] says so.
+    Switch(u64),
 }
 
 /// Why a commit did not happen.
@@ -97,5 +103,5 @@ pub(super) trait Index: Send + Sync {
 pub(super) struct Recovered {
     pub(super) engine: Box<dyn Engine>,
     pub(super) catalog: Catalog,
-    pub(super) held: BTreeMap<LaneId, VecDeque<Held>>,
+    pub(super) held: Lanes,
 }

@@ -4,6 +4,7 @@
 //! load it pauses between flushes for four times what the last one took, so that a slow disk gets fewer and larger
 //! ones, and never longer than `flush_every`.
 
+use super::disk::is_full;
 use super::engine::{Engine, Fault, Index, Upkeep};
 use super::home::Home;
 use super::options::Fatal;
@@ -62,11 +63,13 @@ impl Flusher {
                 shared.enter(Phase::Closed);
             }
             Err(why) => {
-                // Nothing is tidied up: what is on disk is for the next process to judge.
-                std::mem::forget(self.engine);
-                shared.enter(Phase::Stopped(why.clone()));
                 tracing::error!(code = "CULVERT-O009", reason = %why, "outbox cannot go on, the process ends");
                 (self.fatal.0)(&why);
+                // Only where that did not end the process. Nothing is tidied up: what is on disk is for the next
+                // process to judge.
+                std::mem::forget(self.engine);
+                drop((self.home, self.lock));
+                shared.enter(Phase::Stopped(why));
             }
         }
     }
@@ -220,6 +223,10 @@ impl Flusher {
             Upkeep::Done => now + TICK,
             Upkeep::More => now,
             Upkeep::Later => now + UPKEEP_TICK,
+            Upkeep::Switch(generation) => {
+                self.switch(generation)?;
+                now
+            }
         };
         let disk_bytes = self.engine.disk_bytes();
         self.shared.state.lock().disk_bytes = disk_bytes;
@@ -231,6 +238,26 @@ impl Flusher {
             self.home.renew_reserve();
         }
         Ok(())
+    }
+}
+
+impl Flusher {
+    /// Names the new generation in the MANIFEST, the one moment at which it takes over.
+    fn switch(&mut self, generation: u64) -> Result<(), String> {
+        let commits = self.engine.commits();
+        match self.home.switch(generation) {
+            Ok(()) => {
+                self.engine.switched(true);
+                self.home
+                    .acknowledge(commits)
+                    .map_err(|error| format!("write outbox mark: {error}"))
+            }
+            Err(error) if is_full(&error) => {
+                self.engine.switched(false);
+                Ok(())
+            }
+            Err(error) => Err(format!("write outbox manifest: {error}")),
+        }
     }
 }
 

@@ -27,15 +27,19 @@ mod home;
 mod lane;
 mod log;
 mod options;
+mod recover;
+mod sled;
 mod state;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 pub use error::{Error, Full};
 pub use lane::{Extent, Lane};
 pub use options::{EngineKind, Fatal, Options};
 pub use stats::{FLUSH_SECONDS_BOUNDS, Flushes, Stats};
+pub use verify::verify_main;
 
 use bytes::Bytes;
 use disk::{Disk, RealDisk};
@@ -97,7 +101,7 @@ impl Outbox {
         let mut home = Home::open(disk, options.engine, options.reserve_bytes)?;
         let recovered = match options.engine {
             EngineKind::Log => log::open(&home)?,
-            EngineKind::Sled => log::open(&home)?,
+            EngineKind::Sled => sled::open(&home, options.verifier.as_deref())?,
         };
         let engine = recovered.engine;
         home.establish()?;

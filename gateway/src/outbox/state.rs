@@ -10,6 +10,7 @@ use super::engine::{FrameRef, Index, Place, Shelf};
 use super::entry::HEADER_BYTES;
 use super::error::{Error, Full};
 use super::options::Options;
+use super::recover::Lanes;
 use super::stats::{Flushes, Stats};
 use super::{Extent, SETTINGS_BYTES_MAX};
 use bytes::Bytes;
@@ -117,12 +118,7 @@ pub(super) struct Batch {
 }
 
 impl Shared {
-    pub(super) fn new(
-        catalog: Catalog,
-        held: BTreeMap<LaneId, VecDeque<Held>>,
-        shelf: Arc<dyn Shelf>,
-        options: &Options,
-    ) -> Shared {
+    pub(super) fn new(catalog: Catalog, held: Lanes, shelf: Arc<dyn Shelf>, options: &Options) -> Shared {
         let Options {
             quota_bytes,
             cache_bytes,
@@ -211,12 +207,7 @@ pub(super) struct Planned {
 }
 
 impl State {
-    fn new(
-        catalog: Catalog,
-        mut held: BTreeMap<LaneId, VecDeque<Held>>,
-        quota_bytes: u64,
-        cache_bytes: usize,
-    ) -> State {
+    fn new(catalog: Catalog, mut held: Lanes, quota_bytes: u64, cache_bytes: usize) -> State {
         let mut state = State {
             phase: Phase::Open,
             lanes: BTreeMap::new(),

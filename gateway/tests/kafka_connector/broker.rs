@@ -24,14 +24,27 @@ pub(crate) fn broker() -> String {
 
 impl Broker {
     pub(crate) fn start() -> Broker {
+        let port = free_port();
+        Broker::start_at(port, port)
+    }
+
+    /// A broker that tells its clients to come to another port.
+    pub(crate) fn start_behind(advertised: u16) -> Broker {
+        Broker::start_at(free_port(), advertised)
+    }
+
+    fn start_at(port: u16, advertised: u16) -> Broker {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let (port, controller) = (free_port(), free_port());
-        fs::write(directory.path().join("server.properties"), properties(directory.path(), port, controller))
-            .expect("server.properties");
+        let properties = properties(directory.path(), port, advertised, free_port());
+        fs::write(directory.path().join("server.properties"), properties).expect("server.properties");
         let mut broker = Broker { directory, port, child: None };
         broker.run_tool(&["kafka.tools.StorageTool", "format", "-t", "5L6g3nShT-eMCtK--X86sw", "-c", "server.properties"]);
         broker.restart();
         broker
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     pub(crate) fn address(&self) -> String {
@@ -109,13 +122,13 @@ fn free_port() -> u16 {
     listener.local_addr().expect("an address").port()
 }
 
-fn properties(directory: &Path, port: u16, controller: u16) -> String {
+fn properties(directory: &Path, port: u16, advertised: u16, controller: u16) -> String {
     format!(
         "process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{advertised}
 listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT

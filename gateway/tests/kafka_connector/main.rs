@@ -2,6 +2,8 @@
 
 mod broker;
 mod cluster;
+mod faults;
+mod proxy;
 mod sink;
 mod source;
 mod tap;

@@ -1,5 +1,6 @@
 //! Apache Kafka for tests: one KRaft node, started in about three seconds.
 
+pub mod class_archive;
 mod properties;
 mod runtime;
 
@@ -25,6 +26,8 @@ pub struct BrokerOptions {
     pub heap_mb: u32,
     /// Lets the JVM compile hot code fully. Off starts faster; benches turn it on.
     pub full_jit: bool,
+    /// More arguments of the JVM.
+    pub jvm: Vec<String>,
     /// More lines of `server.properties`; they win over the lab's own.
     pub properties: Vec<(String, String)>,
 }
@@ -46,6 +49,7 @@ impl Default for BrokerOptions {
             proxied: false,
             heap_mb: 512,
             full_jit: false,
+            jvm: Vec::new(),
             properties: Vec::new(),
         }
     }
@@ -60,6 +64,9 @@ pub struct Broker {
     lives: Mutex<u32>,
     scratch: Scratch,
 }
+
+/// Kafka's main class.
+const SERVER: &str = "kafka.Kafka";
 
 /// How long a start may take: 3 s alone, several times that beside a build.
 const START: Duration = Duration::from_secs(90);
@@ -159,7 +166,7 @@ impl Broker {
             *lives
         };
         let log = self.scratch.path().join(format!("broker-{life}.log"));
-        let node = Node::start(&self.jvm("kafka.Kafka", &[self.properties_file()]), &log)?;
+        let node = Node::start(&self.jvm(SERVER, &[self.properties_file()]), &log)?;
         node.wait_ready(START, || {
             std::fs::read_to_string(&log).is_ok_and(|said| said.contains(READY))
         })?;
@@ -236,6 +243,9 @@ impl Broker {
             "-Dlog4j2.configurationFile={}",
             self.scratch.path().join("log4j2.yaml").display()
         ));
+        if class == SERVER {
+            all.extend_from_slice(&self.options.jvm);
+        }
         all.push(class.to_owned());
         all.extend_from_slice(arguments);
         all

@@ -86,7 +86,7 @@ fn chosen() -> anyhow::Result<&'static Runtime> {
 /// One running JVM.
 pub(super) enum Node {
     Process(Process),
-    Contained(Contained),
+    Contained(Box<Contained>),
 }
 
 impl Node {
@@ -98,7 +98,7 @@ impl Node {
                 &java(libs, arguments),
                 log,
             )?)),
-            Runtime::Container => Ok(Node::Contained(Contained::start(arguments, log)?)),
+            Runtime::Container => Ok(Node::Contained(Box::new(Contained::start(arguments, log)?))),
         }
     }
 
@@ -174,7 +174,11 @@ fn java(libs: &Path, arguments: &[String]) -> Command {
     jars.sort();
     let class_path: Vec<String> = jars.iter().map(|jar| jar.display().to_string()).collect();
     let mut command = Command::new("java");
-    command.arg("-Xshare:auto");
+    let archive = super::class_archive::file(libs);
+    // Not while it is being made: one JVM cannot both use and write one.
+    if archive.exists() {
+        command.arg(format!("-XX:SharedArchiveFile={}", archive.display()));
+    }
     command.arg("-cp").arg(class_path.join(":")).args(arguments);
     command
 }

@@ -53,7 +53,7 @@ impl GeneratorSource {
     #[must_use]
     pub fn new(config: &GeneratorConfig, site: Arc<str>) -> GeneratorSource {
         let lineage = lineage(&config.name, &config.recipe);
-        let stream = |partition| Stream {
+        let stream = move |partition| Stream {
             id: StreamId {
                 site: site.clone(),
                 topic: config.topic.clone(),
@@ -210,10 +210,11 @@ impl Reader for GeneratorReader {
         each: &mut dyn FnMut(Sequence, &RecordRef<'_>) -> ControlFlow<()>,
     ) -> Result<(), SourceFault> {
         if topic != &*self.config.topic || partition >= self.config.partitions.get() {
-            let name = &self.config.name;
-            return Err(SourceFault::Retry(format!(
-                "generator {name} does not make {topic}/{partition}"
-            )));
+            let reason = format!("generator {} does not make {topic}/{partition}", self.config.name);
+            return Err(SourceFault::Stop {
+                code: PLACE_GONE,
+                reason,
+            });
         }
         let to = to.map_or(u64::MAX, |to| to.0).min(end(self.config.count));
         for index in from.0..to {

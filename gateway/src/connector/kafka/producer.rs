@@ -38,7 +38,9 @@ pub enum Error {
         cause: String,
     },
     /// The topic has another number of partitions than was asked for.
-    #[error("topic {topic} has {found} partitions, not {wanted}; leave --partitions out, or name another topic")]
+    #[error(
+        "topic {topic} has {found} partitions, not {wanted}; leave --partitions out, or name another topic"
+    )]
     Partitions {
         /// The topic.
         topic: String,
@@ -95,12 +97,21 @@ impl Producer {
     pub fn open(settings: &Settings, topic: &str) -> Result<Producer, Error> {
         let mut config = ClientConfig::new();
         // 64 MiB on the way at most; 5 ms of linger fill a batch at any rate worth batching.
-        config.set("queue.buffering.max.kbytes", "65536").set("linger.ms", "5").set("compression.type", "lz4");
+        config
+            .set("queue.buffering.max.kbytes", "65536")
+            .set("linger.ms", "5")
+            .set("compression.type", "lz4");
         config.extend(settings.clone());
-        config.set("enable.idempotence", "true").set("allow.auto.create.topics", "false");
+        config
+            .set("enable.idempotence", "true")
+            .set("allow.auto.create.topics", "false");
         let producer =
             BaseProducer::from_config_and_context(&config, Deliveries::default()).map_err(Error::Settings)?;
-        Ok(Producer { producer, topic: topic.to_owned(), sent: 0 })
+        Ok(Producer {
+            producer,
+            topic: topic.to_owned(),
+            sent: 0,
+        })
     }
 
     /// How many partitions the topic has; made with `wanted` (or one) where it is not there.
@@ -117,7 +128,11 @@ impl Producer {
             }
         };
         match wanted {
-            Some(wanted) if wanted != found => Err(Error::Partitions { topic: topic.clone(), found, wanted }),
+            Some(wanted) if wanted != found => Err(Error::Partitions {
+                topic: topic.clone(),
+                found,
+                wanted,
+            }),
             _ => Ok(found),
         }
     }
@@ -131,7 +146,11 @@ impl Producer {
             }
             if Instant::now() >= deadline {
                 let cause = "it was made, and does not appear".to_owned();
-                return Err(Error::Topic { doing: "make", topic: self.topic.clone(), cause });
+                return Err(Error::Topic {
+                    doing: "make",
+                    topic: self.topic.clone(),
+                    cause,
+                });
             }
             self.producer.poll(Duration::from_millis(50));
         }
@@ -151,7 +170,7 @@ impl Producer {
         message.headers = headers;
         // Acknowledgements are taken in batches: a call into librdkafka for each record costs a fifth of the rate.
         self.sent += 1;
-        if self.sent % 1_000 == 0 {
+        if self.sent.is_multiple_of(1_000) {
             self.acknowledged()?;
         }
         loop {
@@ -172,7 +191,9 @@ impl Producer {
     /// # Errors
     /// When one was not.
     pub fn flush(&mut self) -> Result<BTreeMap<u32, u64>, Error> {
-        self.producer.flush(FLUSH_TIMEOUT).map_err(|cause| self.fault("write to", cause.to_string()))?;
+        self.producer
+            .flush(FLUSH_TIMEOUT)
+            .map_err(|cause| self.fault("write to", cause.to_string()))?;
         self.acknowledged()?;
         Ok(self.producer.context().partitions.lock().clone())
     }
@@ -186,7 +207,11 @@ impl Producer {
     }
 
     fn fault(&self, doing: &'static str, cause: String) -> Error {
-        Error::Topic { doing, topic: self.topic.clone(), cause }
+        Error::Topic {
+            doing,
+            topic: self.topic.clone(),
+            cause,
+        }
     }
 }
 
@@ -195,7 +220,9 @@ fn owned_headers(record: &RecordRef<'_>) -> Option<OwnedHeaders> {
         return None;
     }
     let headers = OwnedHeaders::new_with_capacity(record.headers.len());
-    Some(record.headers.iter().fold(headers, |headers, (key, value)| headers.insert(Header { key, value })))
+    Some(record.headers.iter().fold(headers, |headers, (key, value)| {
+        headers.insert(Header { key, value })
+    }))
 }
 
 /// How many partitions `topic` has, if it is there.
@@ -203,29 +230,46 @@ fn partitions<C: rdkafka::ClientContext>(
     client: &rdkafka::client::Client<C>,
     topic: &str,
 ) -> Result<Option<u32>, Error> {
-    let fault = |cause: String| Error::Topic { doing: "ask about", topic: topic.to_owned(), cause };
-    let found = client.fetch_metadata(Some(topic), ASK_TIMEOUT).map_err(|cause| fault(cause.to_string()))?;
-    let Some(found) = found.topics().iter().find(|found| found.name() == topic) else { return Ok(None) };
+    let fault = |cause: String| Error::Topic {
+        doing: "ask about",
+        topic: topic.to_owned(),
+        cause,
+    };
+    let found = client
+        .fetch_metadata(Some(topic), ASK_TIMEOUT)
+        .map_err(|cause| fault(cause.to_string()))?;
+    let Some(found) = found.topics().iter().find(|found| found.name() == topic) else {
+        return Ok(None);
+    };
     match found.error().map(RDKafkaErrorCode::from) {
-        None => Ok(Some(u32::try_from(found.partitions().len()).unwrap_or(u32::MAX)).filter(|count| *count > 0)),
+        None => {
+            Ok(Some(u32::try_from(found.partitions().len()).unwrap_or(u32::MAX)).filter(|count| *count > 0))
+        }
         Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => Ok(None),
         Some(code) => Err(fault(code.to_string())),
     }
 }
 
 fn create(settings: &Settings, topic: &str, partitions: u32) -> Result<(), Error> {
-    let fault = |cause: String| Error::Topic { doing: "make", topic: topic.to_owned(), cause };
+    let fault = |cause: String| Error::Topic {
+        doing: "make",
+        topic: topic.to_owned(),
+        cause,
+    };
     let mut config = ClientConfig::new();
     config.extend(settings.clone());
     let admin = AdminClient::<DefaultClientContext>::from_config(&config).map_err(Error::Settings)?;
     // -1: the broker's own default (KIP-464).
     let partitions = i32::try_from(partitions).unwrap_or(i32::MAX);
     let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(-1));
-    let options = AdminOptions::new().request_timeout(Some(ASK_TIMEOUT)).operation_timeout(Some(ASK_TIMEOUT));
+    let options = AdminOptions::new()
+        .request_timeout(Some(ASK_TIMEOUT))
+        .operation_timeout(Some(ASK_TIMEOUT));
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let runtime = runtime.map_err(|cause| fault(cause.to_string()))?;
-    let results =
-        runtime.block_on(admin.create_topics([&new], &options)).map_err(|cause| fault(cause.to_string()))?;
+    let results = runtime
+        .block_on(admin.create_topics([&new], &options))
+        .map_err(|cause| fault(cause.to_string()))?;
     match results.into_iter().next() {
         None | Some(Ok(_)) | Some(Err((_, Code::TopicAlreadyExists))) => Ok(()),
         Some(Err((_, code))) => Err(fault(code.to_string())),
@@ -248,7 +292,10 @@ impl TopicReader {
     /// When librdkafka refuses a setting.
     pub fn open(settings: &Settings) -> Result<TopicReader, Error> {
         let mut config = ClientConfig::new();
-        config.set("queued.max.messages.kbytes", "16384").set("fetch.queue.backoff.ms", "5");
+        config
+            .set("queued.max.messages.kbytes", "16384")
+            .set("fetch.queue.backoff.ms", "5")
+            .set("fetch.wait.max.ms", "50");
         config.extend(settings.clone());
         // The group is never joined; librdkafka asks for a name.
         config
@@ -259,7 +306,10 @@ impl TopicReader {
             .set("auto.offset.reset", "earliest")
             .set("allow.auto.create.topics", "false");
         let consumer = config.create().map_err(Error::Settings)?;
-        Ok(TopicReader { consumer, headers: HeadersBuf::new() })
+        Ok(TopicReader {
+            consumer,
+            headers: HeadersBuf::new(),
+        })
     }
 
     /// How many partitions the topic has.
@@ -321,7 +371,10 @@ impl TopicReader {
 
 /// librdkafka connects anew by itself; what counts is whether records come.
 fn heals(code: Code) -> bool {
-    matches!(code, Code::BrokerTransportFailure | Code::AllBrokersDown | Code::Resolve | Code::NotLeaderForPartition)
+    matches!(
+        code,
+        Code::BrokerTransportFailure | Code::AllBrokersDown | Code::Resolve | Code::NotLeaderForPartition
+    )
 }
 
 impl Reader for TopicReader {
@@ -346,7 +399,10 @@ impl Reader for TopicReader {
 pub(crate) fn imitation(
     topic: &str,
     partitions: i32,
-) -> (rdkafka::mocking::MockCluster<'static, rdkafka::producer::DefaultProducerContext>, Settings) {
+) -> (
+    rdkafka::mocking::MockCluster<'static, rdkafka::producer::DefaultProducerContext>,
+    Settings,
+) {
     let cluster = rdkafka::mocking::MockCluster::new(1).unwrap();
     cluster.create_topic(topic, partitions, 1).unwrap();
     let settings = Settings::from([("bootstrap.servers".into(), cluster.bootstrap_servers())]);
@@ -365,17 +421,37 @@ mod tests {
         assert_eq!(producer.ensure_topic(&settings, None).unwrap(), 2);
         assert!(matches!(
             producer.ensure_topic(&settings, Some(3)),
-            Err(Error::Partitions { found: 2, wanted: 3, .. })
+            Err(Error::Partitions {
+                found: 2,
+                wanted: 3,
+                ..
+            })
         ));
         let mut headers = HeadersBuf::new();
         headers.push("a", Some(b"1"));
         headers.push("b", None);
         let sent = [
-            RecordRef { timestamp: 5, key: Some(b"k"), value: Some(b"v"), headers: headers.as_headers() },
-            RecordRef { timestamp: 6, key: Some(b""), value: None, headers: Headers::NONE },
-            RecordRef { timestamp: 7, key: None, value: Some(b""), headers: Headers::NONE },
+            RecordRef {
+                timestamp: 5,
+                key: Some(b"k"),
+                value: Some(b"v"),
+                headers: headers.as_headers(),
+            },
+            RecordRef {
+                timestamp: 6,
+                key: Some(b""),
+                value: None,
+                headers: Headers::NONE,
+            },
+            RecordRef {
+                timestamp: 7,
+                key: None,
+                value: Some(b""),
+                headers: Headers::NONE,
+            },
         ];
-        sent.iter().for_each(|record| producer.send(Some(1), record).unwrap());
+        sent.iter()
+            .for_each(|record| producer.send(Some(1), record).unwrap());
         assert_eq!(producer.flush().unwrap(), BTreeMap::from([(1, 3)]));
         let mut reader = TopicReader::open(&settings).unwrap();
         assert_eq!(reader.partitions("orders").unwrap(), 2);

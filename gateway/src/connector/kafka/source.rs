@@ -98,7 +98,9 @@ impl Source for KafkaSource {
     fn commit(&mut self, applied: &[(Slot, Sequence)]) -> Result<(), SourceFault> {
         let mut offsets = TopicPartitionList::new();
         for (slot, sequence) in applied {
-            let Some(stream) = self.streams.by_slot(*slot) else { continue };
+            let Some(stream) = self.streams.by_slot(*slot) else {
+                continue;
+            };
             let offset = Offset::Offset(i64::try_from(sequence.0).unwrap_or(i64::MAX));
             // Refuses only special offsets, which a sequence cannot be.
             let _ = offsets.add_partition_offset(&stream.topic, stream.partition, offset);
@@ -120,7 +122,9 @@ impl Source for KafkaSource {
         }
         let deadline = Instant::now() + ASK_TIMEOUT;
         while !self.consumer.closed() && Instant::now() < deadline {
-            if let Some(Event::News(News::Revoked(partitions))) = self.consumer.next(Duration::from_millis(50)) {
+            if let Some(Event::News(News::Revoked(partitions))) =
+                self.consumer.next(Duration::from_millis(50))
+            {
                 let _ = self.consumer.incremental_unassign(&beginnings(&partitions));
             }
         }
@@ -149,9 +153,15 @@ impl KafkaSource {
         let wanted: BTreeSet<String> = match &self.config.topics {
             Topics::Named(names) => names.iter().cloned().collect(),
             Topics::Matching(_) => {
-                let all = self.consumer.fetch_metadata(None, ASK_TIMEOUT).map_err(|error| away(&error))?;
+                let all = self
+                    .consumer
+                    .fetch_metadata(None, ASK_TIMEOUT)
+                    .map_err(|error| away(&error))?;
                 let names = all.topics().iter().map(rdkafka::metadata::MetadataTopic::name);
-                names.filter(|name| self.config.topics.include(name)).map(str::to_owned).collect()
+                names
+                    .filter(|name| self.config.topics.include(name))
+                    .map(str::to_owned)
+                    .collect()
             }
         };
         if wanted.is_empty() || wanted == self.subscribed {
@@ -201,14 +211,21 @@ impl KafkaSource {
                         site: self.config.site.as_str().into(),
                         topic: topic.as_str().into(),
                         partition: u32::try_from(partition).unwrap_or(0),
-                        lineage: Lineage::Replayable { cluster: cluster.clone(), topic: description.id },
+                        lineage: Lineage::Replayable {
+                            cluster: cluster.clone(),
+                            topic: description.id,
+                        },
                     };
                     let committed = committed.get(&(topic, partition)).copied();
                     self.streams.assign(stream, committed, intake);
                 }
                 Some(Err(Code::UnknownTopicOrPartition | Code::UnknownTopic)) | None => {
                     // Deleted since; the group will take it away.
-                    tracing::debug!(connector = self.config.connector, topic, "assigned topic does not exist");
+                    tracing::debug!(
+                        connector = self.config.connector,
+                        topic,
+                        "assigned topic does not exist"
+                    );
                 }
                 Some(Err(code)) => {
                     let fault = fault(*code, &format!("describe topic {topic}: {code}"));
@@ -232,14 +249,20 @@ impl KafkaSource {
             .filter(|stream| stream.due().is_some())
             .map(|stream| (stream.topic.clone(), stream.partition))
             .collect();
-        let names: Vec<(&str, i32)> = due.iter().map(|(topic, partition)| (&**topic, *partition)).collect();
+        let names: Vec<(&str, i32)> = due
+            .iter()
+            .map(|(topic, partition)| (&**topic, *partition))
+            .collect();
         let ask = |edge| native::list_offsets(&self.consumer, &names, edge, ASK_TIMEOUT);
         let starts = ask(Edge::Start).map_err(|code| fault(code, &format!("list first offsets: {code}")))?;
-        let ends = ask(Edge::CommittedEnd).map_err(|code| fault(code, &format!("list last offsets: {code}")))?;
+        let ends =
+            ask(Edge::CommittedEnd).map_err(|code| fault(code, &format!("list last offsets: {code}")))?;
         let mut places = Vec::new();
         let mut refused = None;
         for ((&(topic, partition), start), end) in names.iter().zip(starts).zip(ends) {
-            let Some(stream) = self.streams.find(topic, partition) else { continue };
+            let Some(stream) = self.streams.find(topic, partition) else {
+                continue;
+            };
             let Some(seek) = stream.due() else { continue };
             match (start, end) {
                 (Ok(start), Ok(end)) => match streams::resolve(seek, unsigned(start), unsigned(end)) {
@@ -288,13 +311,17 @@ impl KafkaSource {
             return Ok(());
         }
         let list = beginnings(partitions);
-        self.consumer.incremental_unassign(&list).map_err(|error| away(&error))?;
+        self.consumer
+            .incremental_unassign(&list)
+            .map_err(|error| away(&error))?;
         self.take_up(&list)
     }
 
     /// Takes partitions up without reading them.
     fn take_up(&self, partitions: &TopicPartitionList) -> Result<(), SourceFault> {
-        self.consumer.incremental_assign(partitions).map_err(|error| away(&error))?;
+        self.consumer
+            .incremental_assign(partitions)
+            .map_err(|error| away(&error))?;
         self.consumer.pause(partitions).map_err(|error| away(&error))
     }
 
@@ -336,10 +363,16 @@ impl KafkaSource {
             News::Revoked(partitions) => {
                 self.revoke(&partitions, intake);
                 let list = beginnings(&partitions);
-                self.consumer.incremental_unassign(&list).map_err(|error| away(&error))?;
+                self.consumer
+                    .incremental_unassign(&list)
+                    .map_err(|error| away(&error))?;
             }
             News::Failed(failure) => return self.failed(&failure, intake),
-            News::Log { facility, text, level } => {
+            News::Log {
+                facility,
+                text,
+                level,
+            } => {
                 self.ids_in_doubt |= tells_of_another_topic(&facility, &text);
                 if level <= 4 {
                     tracing::debug!(connector = self.config.connector, facility, text, "librdkafka");
@@ -362,11 +395,18 @@ impl KafkaSource {
     }
 
     fn failed(&mut self, failure: &Failure, intake: &mut dyn Intake) -> Result<(), SourceFault> {
-        let Failure { code, text, fatal, place } = failure;
+        let Failure {
+            code,
+            text,
+            fatal,
+            place,
+        } = failure;
         if *fatal || *code == Code::FencedInstanceId {
             return Err(stopped(*code, text));
         }
-        let stream = place.as_ref().and_then(|place| self.streams.find(&place.topic, place.partition));
+        let stream = place
+            .as_ref()
+            .and_then(|place| self.streams.find(&place.topic, place.partition));
         match (code, stream) {
             (Code::AutoOffsetReset | Code::LogTruncation | Code::OffsetOutOfRange, Some(stream)) => {
                 stream.lost(text, intake);
@@ -376,14 +416,24 @@ impl KafkaSource {
                 tracing::debug!(connector = self.config.connector, %code, text, "topic unknown");
             }
             (code, Some(stream)) if matches!(remedy(*code), Remedy::Operator(_)) => {
-                let Remedy::Operator(page) = remedy(*code) else { return Ok(()) };
-                stream.halt(Halt { code: page, reason: text.clone() }, intake);
+                let Remedy::Operator(page) = remedy(*code) else {
+                    return Ok(());
+                };
+                stream.halt(
+                    Halt {
+                        code: page,
+                        reason: text.clone(),
+                    },
+                    intake,
+                );
             }
             (code, None) if matches!(remedy(*code), Remedy::Operator(_)) => return Err(fault(*code, text)),
             (Code::AllBrokersDown | Code::Authentication | Code::SSL | Code::Resolve, None) => {
                 return Err(SourceFault::Retry(text.clone()));
             }
-            _ => tracing::debug!(connector = self.config.connector, %code, text, "librdkafka reported an error"),
+            _ => {
+                tracing::debug!(connector = self.config.connector, %code, text, "librdkafka reported an error")
+            }
         }
         Ok(())
     }
@@ -391,7 +441,11 @@ impl KafkaSource {
     /// A halted stream is not fetched any more.
     fn quiet_halted(&mut self) -> Result<(), SourceFault> {
         let mut halted = Vec::new();
-        for stream in self.streams.iter_mut().filter(|stream| stream.state == State::Halted && !stream.quiet) {
+        for stream in self
+            .streams
+            .iter_mut()
+            .filter(|stream| stream.state == State::Halted && !stream.quiet)
+        {
             stream.quiet = true;
             halted.push((stream.topic.to_string(), stream.partition));
         }
@@ -402,11 +456,15 @@ impl KafkaSource {
         if partitions.is_empty() {
             return Ok(());
         }
-        self.consumer.pause(&beginnings(partitions)).map_err(|error| away(&error))
+        self.consumer
+            .pause(&beginnings(partitions))
+            .map_err(|error| away(&error))
     }
 
     fn apply_fetching(&mut self, slot: Slot) -> Result<(), SourceFault> {
-        let Some(stream) = self.streams.by_slot(slot) else { return Ok(()) };
+        let Some(stream) = self.streams.by_slot(slot) else {
+            return Ok(());
+        };
         let mut list = TopicPartitionList::new();
         list.add_partition(&stream.topic, stream.partition);
         let applied = match stream.state {
@@ -422,7 +480,9 @@ impl KafkaSource {
             return Ok(cluster.clone());
         }
         let cluster = self.consumer.client().fetch_cluster_id(ASK_TIMEOUT);
-        let cluster: Arc<str> = cluster.ok_or_else(|| SourceFault::Retry("no broker answers".to_owned()))?.into();
+        let cluster: Arc<str> = cluster
+            .ok_or_else(|| SourceFault::Retry("no broker answers".to_owned()))?
+            .into();
         self.cluster = Some(cluster.clone());
         Ok(cluster)
     }
@@ -440,19 +500,28 @@ impl KafkaSource {
     /// What the group has committed for the partitions that have no name yet.
     fn committed(&self) -> Result<BTreeMap<(String, i32), Sequence>, SourceFault> {
         let asked = beginnings(&self.unnamed);
-        let found = self.consumer.committed_offsets(asked, ASK_TIMEOUT).map_err(|error| away(&error))?;
-        let committed = found.elements().into_iter().filter_map(|element| match element.offset() {
-            Offset::Offset(offset) => {
-                Some(((element.topic().to_owned(), element.partition()), Sequence(unsigned(offset))))
-            }
-            _ => None,
-        });
+        let found = self
+            .consumer
+            .committed_offsets(asked, ASK_TIMEOUT)
+            .map_err(|error| away(&error))?;
+        let committed = found
+            .elements()
+            .into_iter()
+            .filter_map(|element| match element.offset() {
+                Offset::Offset(offset) => Some((
+                    (element.topic().to_owned(), element.partition()),
+                    Sequence(unsigned(offset)),
+                )),
+                _ => None,
+            });
         Ok(committed.collect())
     }
 }
 
 fn hand_over(message: &Message<'_>, streams: &mut Streams, headers: &mut Headers, intake: &mut dyn Intake) {
-    let Some(stream) = streams.find(message.topic(), message.partition()) else { return };
+    let Some(stream) = streams.find(message.topic(), message.partition()) else {
+        return;
+    };
     if message.headers(headers).is_err() {
         stream.halt(unreadable_header(message.offset()), intake);
         return;
@@ -464,7 +533,14 @@ fn hand_over(message: &Message<'_>, streams: &mut Streams, headers: &mut Headers
         headers: headers.as_headers(),
     };
     let (offset, epoch) = (unsigned(message.offset()), message.leader_epoch());
-    stream.arrived(&Arrived { offset, epoch, record }, intake);
+    stream.arrived(
+        &Arrived {
+            offset,
+            epoch,
+            record,
+        },
+        intake,
+    );
 }
 
 /// librdkafka's line about a topic that has another id now; not the one about the first id it hears of.
@@ -507,18 +583,31 @@ fn denied(stream: &mut Stream, code: Code, intake: &mut dyn Intake) -> Option<So
 
 pub(super) fn fault(code: Code, reason: &str) -> SourceFault {
     match remedy(code) {
-        Remedy::Operator(page) => SourceFault::Stop { code: page, reason: reason.to_owned() },
+        Remedy::Operator(page) => SourceFault::Stop {
+            code: page,
+            reason: reason.to_owned(),
+        },
         Remedy::Wait | Remedy::Fenced => SourceFault::Retry(reason.to_owned()),
     }
 }
 
 fn stopped(code: Code, text: &str) -> SourceFault {
-    let page = if code == Code::FencedInstanceId { "CULVERT-K001" } else { "CULVERT-K008" };
-    SourceFault::Stop { code: page, reason: text.to_owned() }
+    let page = if code == Code::FencedInstanceId {
+        "CULVERT-K001"
+    } else {
+        "CULVERT-K008"
+    };
+    SourceFault::Stop {
+        code: page,
+        reason: text.to_owned(),
+    }
 }
 
 pub(super) fn settings_refused(error: &KafkaError) -> SourceFault {
-    SourceFault::Stop { code: "CULVERT-K008", reason: error.to_string() }
+    SourceFault::Stop {
+        code: "CULVERT-K008",
+        reason: error.to_string(),
+    }
 }
 
 pub(super) fn away(error: &KafkaError) -> SourceFault {

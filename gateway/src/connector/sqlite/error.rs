@@ -105,6 +105,12 @@ pub enum Error {
         /// The mode it has instead.
         mode: String,
     },
+    /// A reader found a database without anything of ours in it.
+    #[error("database {} holds no records of Culvert: no sink has written to it", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
     /// A batch that cannot be stored whole.
     #[error("{stream}: {why}; nothing of the batch was stored")]
     Batch {
@@ -150,6 +156,7 @@ impl Error {
             Error::Occupied { .. } => "CULVERT-S007",
             Error::Journal { .. } => "CULVERT-S008",
             Error::Batch { .. } => "CULVERT-S009",
+            Error::Empty { .. } => "CULVERT-S010",
         })
     }
 }

@@ -26,7 +26,7 @@ mod reader;
 mod schema;
 mod sink;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use config::{SqliteConfig, TablePattern};
 pub use error::Error;

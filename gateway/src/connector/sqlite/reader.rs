@@ -68,10 +68,8 @@ impl SqliteReader {
                 path: path.to_owned(),
                 found,
             }),
-            None => Err(Error::Table {
+            None => Err(Error::Empty {
                 path: path.to_owned(),
-                table: "culvert_position".into(),
-                why: "no sink has written to this file".into(),
             }),
         }
     }

@@ -195,12 +195,7 @@ impl Shard {
             .iter()
             .find(|(_, held)| held.written || held.unplaced)
         {
-            let why = "records came without a position";
-            return Err(Error::Batch {
-                stream: stream.to_string(),
-                why,
-            }
-            .into());
+            return Err(batch(stream, "records came without a position"));
         }
         let path = &self.config.path;
         if file_at(path)? != self.file {
@@ -216,46 +211,44 @@ impl Shard {
         Ok(())
     }
 
-    /// Stores one position, if the one before it is the one this writer knows.
+    /// Stores one position, if the one before it is the one this writer knows. It goes forward only (S9).
     fn place(&mut self, stream: &StreamId, position: &Position) -> Result<(), SinkFault> {
         if position.at.0 > NUMBER_MAX {
-            let why = "the position is above 2^63 - 1, the largest number in SQLite";
-            return Err(Error::Batch {
-                stream: stream.to_string(),
-                why,
-            }
-            .into());
+            return Err(batch(
+                stream,
+                "the position is above 2^63 - 1, the largest number in SQLite",
+            ));
         }
         let known = self.streams.get_mut(stream);
-        let Some(held) =
-            known.filter(|held| held.unplaced || held.stored.position.incarnation >= position.incarnation)
+        let Some(held) = known.filter(|held| held.unplaced || held.incarnation() >= position.incarnation)
         else {
             return self.begin_incarnation(stream, position);
         };
-        let (from, unplaced) = (held.stored.position.at, held.unplaced);
+        let from = held.stored.position.at;
+        if !held.unplaced && (held.incarnation() > position.incarnation || from > position.at) {
+            return Err(batch(stream, "the position goes back"));
+        }
         let moved = held
             .stored
             .advance(&self.connection, position)
             .map_err(|cause| Error::of(&self.config.path, "store a position", &cause))?;
         (held.written, held.unplaced) = (false, false);
-        if moved || unplaced {
+        if moved {
             return Ok(());
         }
+        let path = self.config.path.display();
         Err(SinkFault::Fenced(format!(
-            "database {}: {stream} is no longer at {from}",
-            self.config.path.display()
+            "database {path}: {stream} is no longer at {from}"
         )))
     }
 
     /// A stream that is new, or begins anew after a reset: what it held before stays, under its old number.
     fn begin_incarnation(&mut self, stream: &StreamId, position: &Position) -> Result<(), SinkFault> {
         if self.streams.get(stream).is_some_and(|held| held.written) {
-            let why = "its records came before the beginning of their incarnation";
-            return Err(Error::Batch {
-                stream: stream.to_string(),
-                why,
-            }
-            .into());
+            return Err(batch(
+                stream,
+                "its records came before the beginning of their incarnation",
+            ));
         }
         self.insert(stream, position).map(|_| ())
     }
@@ -297,6 +290,10 @@ impl Held {
             unplaced: false,
             written: false,
         }
+    }
+
+    fn incarnation(&self) -> u32 {
+        self.stored.position.incarnation
     }
 
     fn make_ready(&mut self, connection: &Connection, config: &SqliteConfig) -> Result<(), Error> {
@@ -362,6 +359,14 @@ impl Held {
             _ => Error::of(path, "insert records", cause).into(),
         }
     }
+}
+
+fn batch(stream: &StreamId, why: &'static str) -> SinkFault {
+    Error::Batch {
+        stream: stream.to_string(),
+        why,
+    }
+    .into()
 }
 
 fn open(config: &SqliteConfig) -> Result<Connection, Error> {

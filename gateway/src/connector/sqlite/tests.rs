@@ -116,6 +116,11 @@ fn expected(sequences: impl IntoIterator<Item = u64>) -> Vec<(u64, String)> {
         .collect()
 }
 
+/// Changes the file behind the sink's back.
+pub(crate) fn tamper(path: &Path, sql: &str) {
+    Connection::open(path).unwrap().execute_batch(sql).unwrap();
+}
+
 fn stop_code<T>(outcome: Result<T, SinkFault>) -> &'static str {
     match outcome {
         Err(SinkFault::Stop { code, .. }) => code,
@@ -313,6 +318,26 @@ fn records_without_a_position_are_not_stored() {
 }
 
 #[test]
+fn a_position_never_goes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t.db");
+    let mut sink = taken(&path);
+    deliver(&mut sink, &stream(0, 1), 0, 3).unwrap();
+    assert_eq!(
+        stop_code(sink.commit(&[(stream(0, 1), position(2))])),
+        "CULVERT-S009"
+    );
+    let anew = Position::beginning(2, Sequence::ZERO, Guard::NONE);
+    sink.take().unwrap();
+    sink.commit(&[(stream(0, 1), anew.clone())]).unwrap();
+    assert_eq!(
+        stop_code(sink.commit(&[(stream(0, 1), position(9))])),
+        "CULVERT-S009"
+    );
+    assert_eq!(sink.take().unwrap(), [(stream(0, 1), anew)]);
+}
+
+#[test]
 fn a_sequence_sqlite_cannot_hold_is_refused_alone() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("t.db");
@@ -399,22 +424,21 @@ fn a_file_that_cannot_be_used_is_named_with_its_code() {
         assert_eq!(found, code, "{reason}");
         assert!(reason.contains("t.db") || code == "CULVERT-S006", "{reason}");
     };
-    let sql = |path: &Path, sql: &str| Connection::open(path).unwrap().execute_batch(sql).unwrap();
     let used = |path: &Path| deliver(&mut taken(path), &stream(0, 1), 0, 1).unwrap();
     check("CULVERT-S001", &|path| {
         std::fs::write(path, "not a database, but long enough").unwrap();
     });
     check("CULVERT-S002", &|path| {
         used(path);
-        sql(path, "UPDATE culvert_position SET lineage = 'what'");
+        tamper(path, "UPDATE culvert_position SET lineage = 'what'");
     });
     check("CULVERT-S002", &|path| {
         used(path);
-        sql(path, "UPDATE culvert_position SET at = -1");
+        tamper(path, "UPDATE culvert_position SET at = -1");
     });
     check("CULVERT-S002", &|path| {
         used(path);
-        sql(path, "PRAGMA wal_checkpoint(TRUNCATE)");
+        tamper(path, "PRAGMA wal_checkpoint(TRUNCATE)");
         let mut bytes = std::fs::read(path).unwrap();
         // Every page but the first.
         bytes[4096..].fill(0xa5);
@@ -422,14 +446,14 @@ fn a_file_that_cannot_be_used_is_named_with_its_code() {
     });
     check("CULVERT-S004", &|path| {
         used(path);
-        sql(path, "UPDATE culvert_schema SET version = 2");
+        tamper(path, "UPDATE culvert_schema SET version = 2");
     });
     check("CULVERT-S005", &|path| {
-        sql(path, "CREATE TABLE orders (id INTEGER)");
+        tamper(path, "CREATE TABLE orders (id INTEGER)");
     });
     check("CULVERT-S006", &|path| {
         used(path);
-        sql(path, "UPDATE culvert_position SET table_name = 'elsewhere'");
+        tamper(path, "UPDATE culvert_position SET table_name = 'elsewhere'");
     });
     let missing = sink(Path::new("/nonexistent/t.db")).take();
     assert_eq!(stop_code(missing), "CULVERT-S003");
@@ -438,7 +462,7 @@ fn a_file_that_cannot_be_used_is_named_with_its_code() {
 #[test]
 fn every_code_has_its_page() {
     let pages = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/errors");
-    for number in (1..=9).chain(101..=102) {
+    for number in (1..=10).chain(101..=102) {
         let code = format!("CULVERT-S{number:03}");
         let page = std::fs::read_to_string(pages.join(format!("{code}.md"))).expect(&code);
         assert!(page.starts_with(&format!("# {code}: ")), "{code}");
@@ -519,7 +543,7 @@ fn a_file_no_sink_wrote_to_is_not_read() {
         .unwrap()
         .execute_batch("CREATE TABLE t (x)")
         .unwrap();
-    assert!(matches!(SqliteReader::open(&path), Err(Error::Table { .. })));
+    assert!(matches!(SqliteReader::open(&path), Err(Error::Empty { .. })));
 }
 
 /// The writer that [`killed_at_any_moment_nothing_is_lost_or_doubled`] kills: it delivers batches to the database

@@ -3,12 +3,14 @@
 use super::super::*;
 use crate::identity::issue::{Authority, Kind};
 use bytes::Bytes;
-use culvert_proto::message::LaneHeader;
+use culvert_proto::message::{LaneHeader, Message};
 use culvert_proto::stream::RouteId;
 use culvert_proto::{Lineage, StreamId};
+use std::future::Future;
 use std::path::PathBuf;
+use std::time::Duration;
 use tempfile::TempDir;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -90,11 +92,15 @@ impl Bench {
         }
     }
 
-    /// `north`, which listens, and `south`, which dials it, linked.
+    /// `north`, which listens, and `south`, which only dials, linked.
     pub(super) async fn pair(&self) -> (Gateway, Gateway, Link, Link) {
         let mut north = Gateway::start(with_peers(self.options("north"), [peer("south", &[])]));
         let address = north.address().to_string();
-        let mut south = Gateway::start(with_peers(self.options("south"), [peer("north", &[&address])]));
+        let options = Options {
+            listen: None,
+            ..self.options("south")
+        };
+        let mut south = Gateway::start(with_peers(options, [peer("north", &[&address])]));
         let there = south.up().await;
         let here = north.up().await;
         (north, south, here, there)

@@ -2,10 +2,11 @@
 //! announced on either.
 
 use super::super::*;
-use super::bench::{Bench, Gateway, peer, until, with_peers};
+use super::bench::{Bench, Gateway, converse, peer, until, with_peers};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose as Purpose, Issuer, KeyPair, SanType};
 use std::path::{Path, PathBuf};
 use time::{Duration as Days, OffsetDateTime};
+use tokio::sync::mpsc;
 
 /// A certificate as nobody should have it: signed by the authority at `directory`, with everything else to choose.
 struct Odd {
@@ -194,7 +195,9 @@ async fn a_gateway_that_is_not_configured() {
     let mut north = Gateway::start(with_peers(bench.options("north"), [peer("south", &[])]));
     let address = north.address().to_string();
     let mut west = Gateway::start(with_peers(bench.options("west"), [peer("north", &[&address])]));
-    assert_eq!(west.refused("north-site").await.code(), Some("CULVERT-L005"));
+    let told = west.refused("north-site").await;
+    assert_eq!(told.code(), Some("CULVERT-L005"));
+    assert!(told.to_string().contains("does not list this gateway"), "{told}");
     until("the refusal", || north.handle.last_turned_away().is_some()).await;
     let refused = north.handle.last_turned_away().unwrap();
     assert_eq!(refused.code(), Some("CULVERT-P014"), "{refused}");
@@ -289,13 +292,13 @@ async fn a_peer_that_leaves_the_configuration_is_cut() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_does_not_outlive_the_trust_in_its_authority() {
     let (bench, other) = (Bench::new(), Bench::new());
-    let (mut north, _south, _here, _there) = bench.pair().await;
+    let (mut north, _south, here, there) = bench.pair().await;
     // Old and new authority side by side: the session stays, and so it does when the file is read again.
     let (old, new) = (bench.path().join("ca.pem"), other.path().join("ca.pem"));
     let (old_pem, new_pem) = (std::fs::read(&old).unwrap(), std::fs::read(&new).unwrap());
     std::fs::write(&old, [old_pem, new_pem.clone()].concat()).unwrap();
     north.handle.reload().unwrap();
-    super::bench::converse(&_here, &_there).await;
+    converse(&here, &there).await;
     std::fs::write(&old, new_pem).unwrap();
     north.handle.reload().unwrap();
     assert_eq!(north.down().await.code(), Some("CULVERT-P010"));

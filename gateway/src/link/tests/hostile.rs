@@ -3,7 +3,8 @@
 use super::super::*;
 use super::bench::{Bench, Gateway, converse, frame, lane, peer, soon, until, with_peers};
 use super::relay::Relay;
-use quinn::Connection;
+use culvert_proto::message::Message;
+use quinn::{Connection, Endpoint};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokio::net::UdpSocket;
@@ -58,6 +59,41 @@ async fn garbage(target: SocketAddr, initial: Vec<u8>) {
         }
         let _ = socket.send_to(&bytes, target).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_that_do_not_answer_do_not_shut_the_door() {
+    let bench = Bench::new();
+    let mut north = Gateway::start(with_peers(bench.options("north"), [peer("south", &[])]));
+    let relay = Relay::to(north.address(), 0.0, 1).await;
+    relay.mute(true);
+    let options = Options {
+        listen: None,
+        ..bench.options("south")
+    };
+    let identity = Identity::load(&options.identity).unwrap();
+    let (mute, transport) = (
+        endpoint::open(&options, &identity).unwrap(),
+        endpoint::transport(&options),
+    );
+    let calls: Vec<quinn::Connecting> = (0..200)
+        .map(|_| {
+            let (tls, _) = identity.dialling(Arc::new(["north".parse().unwrap()].into()));
+            mute.connect_with(endpoint::client_config(tls, &transport), relay.address, "north")
+                .unwrap()
+        })
+        .collect();
+    until("the calls to fill what is free for them", || {
+        north.handle.0.endpoint.stats().accepted_handshakes >= 16
+    })
+    .await;
+    let address = north.address().to_string();
+    let mut south = Gateway::start(with_peers(bench.options("south"), [peer("north", &[&address])]));
+    south.up().await;
+    north.up().await;
+    let accepted = north.handle.0.endpoint.stats().accepted_handshakes;
+    assert_eq!(accepted, 16 + 1, "from then on an address has to be proven first");
+    drop(calls);
 }
 
 /// A connection with good certificates by somebody who does not keep to the protocol above them.

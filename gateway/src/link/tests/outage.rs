@@ -3,6 +3,7 @@
 use super::super::*;
 use super::bench::{Bench, Gateway, converse, frame, lane, peer, soon, with_peers};
 use super::relay::Relay;
+use std::time::Duration;
 use std::time::Instant;
 use tokio::runtime::Runtime;
 

@@ -4,6 +4,7 @@ use parking_lot::Mutex;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +20,8 @@ pub(super) struct Relay {
 
 struct State {
     cut: AtomicBool,
-    target: Mutex<SocketAddr>,
+    mute: AtomicBool,
+    target: SocketAddr,
     loss: f64,
     dice: Mutex<ChaCha8Rng>,
     first: Mutex<Option<Vec<u8>>>,
@@ -32,7 +34,8 @@ impl Relay {
         let address = socket.local_addr().unwrap();
         let state = Arc::new(State {
             cut: AtomicBool::new(false),
-            target: Mutex::new(target),
+            mute: AtomicBool::new(false),
+            target,
             loss,
             dice: Mutex::new(ChaCha8Rng::seed_from_u64(seed)),
             first: Mutex::new(None),
@@ -48,6 +51,11 @@ impl Relay {
 
     pub(super) fn cut(&self, cut: bool) {
         self.state.cut.store(cut, Ordering::SeqCst);
+    }
+
+    /// Whether answers are dropped: the sender then looks like one that forged its address.
+    pub(super) fn mute(&self, mute: bool) {
+        self.state.mute.store(mute, Ordering::SeqCst);
     }
 
     /// The first datagram that went through: the Initial of a handshake.
@@ -71,19 +79,21 @@ async fn relay(socket: UdpSocket, state: Arc<State>) {
     let mut buffer = vec![0; 65_536];
     while let Ok((size, from)) = socket.recv_from(&mut buffer).await {
         state.first.lock().get_or_insert_with(|| buffer[..size].to_vec());
-        if !ways.contains_key(&from) {
-            let way = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
-            back.spawn(answer(
-                Arc::clone(&way),
-                Arc::clone(&socket),
-                from,
-                Arc::clone(&state),
-            ));
-            ways.insert(from, way);
-        }
+        let way = match ways.entry(from) {
+            Entry::Occupied(way) => way.into_mut(),
+            Entry::Vacant(none) => {
+                let way = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+                back.spawn(answer(
+                    Arc::clone(&way),
+                    Arc::clone(&socket),
+                    from,
+                    Arc::clone(&state),
+                ));
+                none.insert(way)
+            }
+        };
         if state.passes() {
-            let target = *state.target.lock();
-            let _ = ways[&from].send_to(&buffer[..size], target).await;
+            let _ = way.send_to(&buffer[..size], state.target).await;
         }
     }
 }
@@ -93,6 +103,7 @@ async fn answer(way: Arc<UdpSocket>, socket: Arc<UdpSocket>, to: SocketAddr, sta
     loop {
         if let Ok((size, _)) = way.recv_from(&mut buffer).await
             && state.passes()
+            && !state.mute.load(Ordering::SeqCst)
         {
             let _ = socket.send_to(&buffer[..size], to).await;
         }

@@ -3,6 +3,9 @@
 use super::super::*;
 use super::bench::{Bench, Gateway, converse, frame, lane, numbered, peer, soon, until, with_peers};
 use culvert_proto::limits::FRAME_BYTES_MAX;
+use std::future::Future;
+use std::time::Duration;
+use tokio::sync::watch;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_and_frames_travel_both_ways_in_order() {
@@ -149,9 +152,9 @@ async fn a_lane_cut_inside_a_frame_is_no_end() {
         let (_, mut receiver) = soon("a lane", there.accept_lane()).await.unwrap();
         sender.send(frame(1, 1000).slice(..500)).await.unwrap();
         if finish {
-            sender.finish()
+            sender.finish();
         } else {
-            drop(sender)
+            drop(sender);
         }
         assert_eq!(soon("the cut", receiver.recv()).await, Err(Fault::LaneCut));
     }

@@ -14,7 +14,7 @@ mod replay;
 mod segment;
 mod upkeep;
 
-use super::change::{Catalog, Change, LaneId};
+use super::change::{Catalog, Change};
 use super::disk::{Disk, DiskFile, is_full};
 use super::engine::{Engine, Fault, FrameRef, Index, Place, Shelf, Upkeep};
 use super::entry::{HEADER_BYTES, Header};
@@ -23,14 +23,14 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 pub(super) use replay::open;
 use segment::{GroupWriter, OutboxId, SEGMENT_HEADER_BYTES, segment_header};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A new segment is begun at this size. Small enough that a few of them are far below the 64 MB that the outbox may
-/// take beyond what it holds; large enough that the syncs of a rotation do not count (by eye).
-const SEGMENT_BYTES: u64 = 16 << 20;
+/// take beyond what it holds; large enough that the syncs of a rotation do not count (by eye). Tests rotate often.
+const SEGMENT_BYTES: u64 = if cfg!(test) { 4 << 10 } else { 16 << 20 };
 
 /// Segments that a reader keeps open. By eye: a few lanes at different places.
 const OPEN_FILES_MAX: usize = 32;
@@ -225,6 +225,8 @@ impl Engine for Log {
         self.copy_step(&**index)
     }
 
+    fn switched(&mut self, _done: bool) {}
+
     fn shelf(&self) -> Arc<dyn Shelf> {
         self.shelf.clone()
     }
@@ -327,6 +329,3 @@ impl Shelf for LogShelf {
         Ok(Some(Bytes::from(bytes).slice(HEADER_BYTES..)))
     }
 }
-
-/// Frames by lane, as an open finds them.
-type Found = BTreeMap<LaneId, VecDeque<super::change::Held>>;

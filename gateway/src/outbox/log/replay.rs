@@ -4,13 +4,14 @@
 //! that does not read as written is damage and is left alone.
 
 use super::segment::{Damage, Entry, OutboxId, Walk, catalog_of};
-use super::{Found, Log, LogShelf, Segment, begin_segment, stored_bytes};
+use super::{Log, LogShelf, Segment, begin_segment, stored_bytes};
 use crate::outbox::change::{Catalog, Change, Held, LaneId, LaneRecord};
 use crate::outbox::disk::Disk;
 use crate::outbox::engine::{Engine as _, Place, Recovered};
 use crate::outbox::entry::Kind;
 use crate::outbox::error::Error;
 use crate::outbox::home::Home;
+use crate::outbox::recover::{Frames, Lanes, contiguous};
 use culvert_proto::Sequence;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -46,13 +47,10 @@ pub(in crate::outbox) fn open(home: &Home) -> Result<Recovered, Error> {
         .take(numbers.len().saturating_sub(1))
         .collect();
     replay.sealed(&sealed, &catalog, &mut frames)?;
-    let held = contiguous(&shelf, &catalog, frames)?;
+    let held = contiguous(&shelf.path, &catalog, &frames)?;
     let segments = std::mem::take(&mut replay.segments);
     begin(shelf, segments, catalog, commits, held)
 }
-
-/// A frame's begin → its end, and where it lies.
-type Frames = BTreeMap<(LaneId, Sequence), (Sequence, Held)>;
 
 #[derive(Default)]
 struct Newest {
@@ -294,53 +292,13 @@ fn live(segment: u32, entry: &Entry, catalog: &Catalog) -> Option<((LaneId, Sequ
     ))
 }
 
-/// Every lane's frames from its base to its tail.
-fn contiguous(shelf: &LogShelf, catalog: &Catalog, frames: Frames) -> Result<Found, Error> {
-    let mut held: Found = catalog
-        .lanes
-        .keys()
-        .map(|lane| (*lane, Default::default()))
-        .collect();
-    let mut ends: BTreeMap<_, Sequence> = catalog
-        .lanes
-        .iter()
-        .map(|(lane, record)| (*lane, record.base))
-        .collect();
-    for ((lane, from), (to, frame)) in frames {
-        // Frames trimmed or restarted away after they were read lie below the base or in another life.
-        let (Some(record), Some(end)) = (catalog.lanes.get(&lane), ends.get_mut(&lane)) else {
-            continue;
-        };
-        if from < record.base || to > record.tail || from < *end {
-            continue;
-        }
-        if from == *end {
-            *end = to;
-            held.entry(lane).or_default().push_back(frame);
-        }
-    }
-    for (lane, record) in &catalog.lanes {
-        let end = ends.get(lane).copied().unwrap_or_default();
-        if end != record.tail {
-            let path = shelf.path.clone();
-            let name = String::from_utf8_lossy(&record.name);
-            let what = format!(
-                "lane {name:?}: the frame at {end} is missing, the lane ends at {}",
-                record.tail
-            );
-            return Err(Error::Damaged { path, what });
-        }
-    }
-    Ok(held)
-}
-
 /// Begins a new segment for this process.
 fn begin(
     shelf: LogShelf,
     found: BTreeMap<u32, (u64, u64, u64)>,
     catalog: Catalog,
     commits: u64,
-    held: Found,
+    held: Lanes,
 ) -> Result<Recovered, Error> {
     let doing = format!("begin a segment of outbox {}", shelf.path.display());
     let number = found

@@ -342,6 +342,9 @@ impl<'a> Walk<'a> {
     /// because a group is only written after the one before it was synced.
     pub(super) fn any_group_behind(&self, offset: u64) -> bool {
         let from = offset + 1;
+        if from >= self.length {
+            return false;
+        }
         let Ok(length) = usize::try_from(self.length.saturating_sub(from)) else {
             return true;
         };

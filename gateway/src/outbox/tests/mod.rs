@@ -1,8 +1,10 @@
 //! Tests of the room.
 
 mod conformance;
+mod power;
+mod simdisk;
 
-use super::{EngineKind, Error, Extent, Fatal, Lane, Options, Outbox};
+use super::{EngineKind, Error, Fatal, Lane, Options, Outbox};
 use bytes::Bytes;
 use culvert_proto::{Interval, Sequence};
 use std::path::Path;

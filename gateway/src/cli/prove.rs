@@ -1,0 +1,282 @@
+//! `culvert prove`: that nothing was lost, doubled or put out of order.
+
+use super::asking::Asking;
+use super::table::Table;
+use super::terminal::Tone;
+use super::words::count;
+use super::{Exit, Format, Session};
+use crate::config::parse_duration;
+use crate::observe::control::{self, Progress, Prove};
+use crate::observe::report::{ProofReport, StreamProof, Tally, Verdict};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use std::fmt::Write;
+use std::time::Duration;
+
+/// What is to be proven.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Asks the gateway of the sinks. It has the origin's gateway read the source again, reads the
+target itself, and compares count and content: no host needs to reach both ends.
+
+Examples:
+  culvert prove
+  culvert prove --wait 30s
+  culvert prove --connector orders-in --output json
+
+The exit code is 0 only when every stream was compared and nothing is missing, doubled, out of
+order or different; with --wait, only when nothing is on its way any more either.")]
+pub(super) struct Args {
+    #[command(flatten)]
+    asking: Asking,
+    /// Wait so long for everything that was produced to arrive, such as 30s
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    wait: Option<Duration>,
+    /// This sink only
+    #[arg(long, value_name = "NAME")]
+    connector: Option<String>,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text)
+        .ok_or_else(|| "not a duration; valid: a number and a unit, such as 30s or 5min".into())
+}
+
+/// The report with what follows from it, for others to read.
+#[derive(Serialize)]
+struct Judged<'a> {
+    verdict: Verdict,
+    #[serde(flatten)]
+    report: &'a ProofReport,
+}
+
+pub(super) fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
+    let socket = args.asking.socket(session)?;
+    let wait_ms = args
+        .wait
+        .map_or(0, |wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+    let bar = if session.terminal.is_moving() {
+        ProgressBar::new_spinner()
+    } else {
+        ProgressBar::hidden()
+    };
+    let prove = Prove {
+        wait_ms,
+        connector: args.connector.clone(),
+    };
+    let report = control::prove(&socket, prove, &mut |progress| show(&bar, &progress));
+    bar.finish_and_clear();
+    let report = report?;
+    match session.terminal.format() {
+        Format::Json => session.terminal.json(&Judged {
+            verdict: report.verdict(),
+            report: &report,
+        })?,
+        Format::Text => session
+            .terminal
+            .answer(text(&report, &|text, tone| session.terminal.paint(text, tone)))?,
+    }
+    Ok(exit(report.verdict(), args.wait.is_some()))
+}
+
+fn exit(verdict: Verdict, waited: bool) -> Exit {
+    match verdict {
+        Verdict::Complete => Exit::Ok,
+        Verdict::OnTheWay if !waited => Exit::Ok,
+        Verdict::OnTheWay | Verdict::NotProven | Verdict::Broken => Exit::Failed,
+    }
+}
+
+fn show(bar: &ProgressBar, progress: &Progress) {
+    if progress.total > 0 && bar.length() != Some(progress.total) {
+        bar.set_length(progress.total);
+        let style = ProgressStyle::with_template("{wide_bar} {human_pos} of {human_len} records  {msg}");
+        bar.set_style(style.expect("the template is a constant"));
+    }
+    bar.set_position(progress.done);
+    bar.set_message(progress.what.clone());
+}
+
+type Paint<'a> = &'a dyn Fn(&str, Tone) -> String;
+
+fn text(report: &ProofReport, paint: Paint<'_>) -> String {
+    let head = [
+        "ROUTE",
+        "STREAM",
+        "DELIVERED",
+        "ORIGIN",
+        "SINK",
+        "MISSING",
+        "DOUBLED",
+        "DISORDER",
+        "VERDICT",
+    ];
+    let mut table = Table::new(&head, &[3, 4, 5, 6, 7]);
+    let of = |tally: &Option<Tally>| {
+        tally
+            .as_ref()
+            .map_or("?".to_owned(), |tally| tally.count.to_string())
+    };
+    for stream in &report.streams {
+        table.row([
+            stream.route.clone(),
+            stream.stream.clone(),
+            format!("[{}, {})", stream.start, stream.at),
+            of(&stream.origin),
+            of(&stream.sink),
+            stream.missing.to_string(),
+            stream.duplicated.to_string(),
+            stream
+                .out_of_order
+                .map_or("by key".into(), |count| count.to_string()),
+            word(stream.verdict()).into(),
+        ]);
+    }
+    let mut text = table.to_string();
+    report
+        .streams
+        .iter()
+        .flat_map(notes)
+        .for_each(|note| text += &format!("\n{note}"));
+    let (tone, sentence) = sentence(report);
+    let _ = write!(text, "\n\n{}", paint(&sentence, tone));
+    text
+}
+
+/// What the table has no column for.
+fn notes(stream: &StreamProof) -> Vec<String> {
+    let held = stream.held.iter().filter(|held| held.to > held.from).map(|held| {
+        format!(
+            "{}: [{}, {}) on the way, held by {}",
+            stream.stream, held.from, held.to, held.place
+        )
+    });
+    let fault = stream
+        .fault
+        .iter()
+        .map(|fault| format!("{}: {} [{}]", stream.stream, fault.message, fault.code));
+    let content = (stream.verdict() == Verdict::Broken
+        && stream.missing + stream.duplicated + stream.out_of_order.unwrap_or(0) == 0)
+        .then(|| format!("{}: content or order differs between the two ends", stream.stream));
+    held.chain(fault).chain(content).collect()
+}
+
+fn sentence(report: &ProofReport) -> (Tone, String) {
+    let records: u64 = report
+        .streams
+        .iter()
+        .filter_map(|stream| Some(stream.sink.as_ref()?.count))
+        .sum();
+    let counted = format!("{records} records in {}", count(report.streams.len(), "stream"));
+    match report.verdict() {
+        Verdict::Complete => (
+            Tone::Good,
+            format!("complete: {counted}, each exactly once, nothing on its way"),
+        ),
+        Verdict::OnTheWay => (
+            Tone::Good,
+            format!("on the way: {counted} arrived exactly once, more is coming"),
+        ),
+        Verdict::NotProven if report.streams.is_empty() => {
+            (Tone::Warning, "not proven: there is no stream to compare".into())
+        }
+        Verdict::NotProven => (
+            Tone::Warning,
+            "not proven: not every stream could be compared".into(),
+        ),
+        Verdict::Broken => (
+            Tone::Bad,
+            format!("broken: of {counted}, something is not as it was produced"),
+        ),
+    }
+}
+
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Complete => "complete",
+        Verdict::OnTheWay => "on the way",
+        Verdict::NotProven => "not proven",
+        Verdict::Broken => "broken",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::report::tests::proof;
+    use crate::observe::report::{Fault, Held};
+
+    fn check(change: impl Fn(&mut StreamProof), expected: &str) {
+        let mut stream = proof();
+        change(&mut stream);
+        let report = ProofReport {
+            gateway: "gw3".into(),
+            streams: vec![stream],
+        };
+        let shown = text(&report, &|text, _| text.to_owned());
+        assert_eq!(shown, expected, "\n{shown}\n");
+    }
+
+    #[test]
+    fn a_proof_reads_well() {
+        check(
+            |_| {},
+            "\
+ROUTE         STREAM          DELIVERED  ORIGIN  SINK  MISSING  DOUBLED  DISORDER  VERDICT
+site3/orders  site1/orders/0  [0, 5)          5     5        0        0         0  complete
+
+complete: 5 records in 1 stream, each exactly once, nothing on its way",
+        );
+        check(
+            |p| {
+                p.held = vec![Held {
+                    place: "origin outbox".into(),
+                    from: 5,
+                    to: 9,
+                }];
+            },
+            "\
+ROUTE         STREAM          DELIVERED  ORIGIN  SINK  MISSING  DOUBLED  DISORDER  VERDICT
+site3/orders  site1/orders/0  [0, 5)          5     5        0        0         0  on the way
+site1/orders/0: [5, 9) on the way, held by origin outbox
+
+on the way: 5 records in 1 stream arrived exactly once, more is coming",
+        );
+        check(
+            |p| {
+                p.origin = None;
+                p.fault = Some(Fault {
+                    code: "CULVERT-F004".into(),
+                    message: "the origin is away".into(),
+                });
+            },
+            "\
+ROUTE         STREAM          DELIVERED  ORIGIN  SINK  MISSING  DOUBLED  DISORDER  VERDICT
+site3/orders  site1/orders/0  [0, 5)          ?     5        0        0         0  not proven
+site1/orders/0: the origin is away [CULVERT-F004]
+
+not proven: not every stream could be compared",
+        );
+        check(
+            |p| p.missing = 2,
+            "\
+ROUTE         STREAM          DELIVERED  ORIGIN  SINK  MISSING  DOUBLED  DISORDER  VERDICT
+site3/orders  site1/orders/0  [0, 5)          5     5        2        0         0  broken
+
+broken: of 5 records in 1 stream, something is not as it was produced",
+        );
+    }
+
+    #[test]
+    fn only_a_whole_proof_ends_well() {
+        for (verdict, waited, code) in [
+            (Verdict::Complete, true, 0),
+            (Verdict::OnTheWay, false, 0),
+            (Verdict::OnTheWay, true, 1),
+            (Verdict::NotProven, false, 1),
+            (Verdict::Broken, false, 1),
+        ] {
+            assert_eq!(exit(verdict, waited).code(), code, "{verdict:?}");
+        }
+    }
+}

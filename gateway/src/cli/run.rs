@@ -1,0 +1,41 @@
+//! `culvert run`: the gateway itself.
+
+use super::{Exit, Session};
+use crate::gateway;
+use crate::observe::log;
+use crate::observe::stop::Stop;
+use anyhow::Context;
+
+/// How to run.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The first SIGTERM or SIGINT finishes what is under way and ends with 0; the second ends at once
+with 128 + n. Neither loses a record. SIGHUP reads the configuration again.
+
+Examples:
+  culvert run
+  culvert run --config /etc/culvert/culvert.toml
+  CULVERT_TELEMETRY__LOG_LEVEL=debug culvert run")]
+pub(super) struct Args {}
+
+pub(super) fn run(_: &Args, session: &Session) -> anyhow::Result<Exit> {
+    let config = session.config()?;
+    config.check_files()?;
+    log::install(
+        config.telemetry.log_format,
+        &config.telemetry.log_filter,
+        session.terminal.colors_notes(),
+    )?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    let stop = runtime
+        .block_on(async { Stop::on_signals() })
+        .context("listen to signals")?;
+    let ended = runtime.block_on(gateway::run(config, stop.clone()));
+    // Threads that are stuck in a client library must not keep the process.
+    runtime.shutdown_background();
+    ended?;
+    Ok(stop.ended_by().map_or(Exit::Ok, Exit::Signal))
+}

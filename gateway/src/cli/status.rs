@@ -1,0 +1,336 @@
+//! `culvert status`: what a running gateway is doing.
+
+use super::asking::Asking;
+use super::table::Table;
+use super::terminal::Tone;
+use super::words::{bytes, seconds};
+use super::{Exit, Format, Session};
+use crate::observe::control;
+use crate::observe::report::{
+    ConnectorStatus, Fault, Guarantee, PeerStatus, Role, State, StatusReport, StreamStatus,
+};
+use std::fmt::Write;
+
+/// Which gateway, and how much of it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  culvert status
+  culvert status --streams
+  culvert status --output json | jq '.connectors[].state'
+
+The exit code is 0 when everything runs or waits, and 1 when something stands until an operator decides.")]
+pub(super) struct Args {
+    #[command(flatten)]
+    asking: Asking,
+    /// Show each stream too
+    #[arg(long)]
+    streams: bool,
+}
+
+pub(super) fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
+    let report = control::status(&args.asking.socket(session)?)?;
+    match session.terminal.format() {
+        Format::Json => session.terminal.json(&report)?,
+        Format::Text => session
+            .terminal
+            .answer(text(&report, args.streams, &|text, tone| {
+                session.terminal.paint(text, tone)
+            }))?,
+    }
+    let halted = report
+        .connectors
+        .iter()
+        .any(|connector| state(connector) == State::Halted);
+    Ok(if halted { Exit::Failed } else { Exit::Ok })
+}
+
+type Paint<'a> = &'a dyn Fn(&str, Tone) -> String;
+
+fn text(report: &StatusReport, streams: bool, paint: Paint<'_>) -> String {
+    let ready = if report.ready {
+        paint("ready", Tone::Good)
+    } else {
+        paint("not ready", Tone::Warning)
+    };
+    let mut text = format!(
+        "gateway {} at site {}: {ready}, up {}, version {}\noutbox holds {} of {}, {} on disk",
+        report.gateway,
+        report.site,
+        seconds(report.uptime_seconds),
+        report.version,
+        bytes(report.outbox.held_bytes),
+        bytes(report.outbox.quota_bytes),
+        bytes(report.outbox.disk_bytes),
+    );
+    if !report.peers.is_empty() {
+        let _ = write!(text, "\n\n{}", peers(&report.peers));
+    }
+    if !report.connectors.is_empty() {
+        let _ = write!(text, "\n\n{}", connectors(&report.connectors));
+    }
+    if streams {
+        for connector in report
+            .connectors
+            .iter()
+            .filter(|connector| !connector.streams.is_empty())
+        {
+            let _ = write!(
+                text,
+                "\n\n{}\n{}",
+                paint(&connector.name, Tone::Strong),
+                stream_table(connector)
+            );
+        }
+    }
+    for (what, fault) in faults(report) {
+        let _ = write!(
+            text,
+            "\n\n{} {} [{}]",
+            paint(&format!("{what}:"), Tone::Bad),
+            fault.message,
+            fault.code
+        );
+    }
+    text
+}
+
+fn peers(peers: &[PeerStatus]) -> Table {
+    let mut table = Table::new(&["PEER", "GATEWAY", "LINK", "SINCE", "RTT"], &[3, 4]);
+    for peer in peers {
+        let rtt = peer
+            .rtt_seconds
+            .map_or("-".into(), |rtt| format!("{:.1} ms", rtt * 1_000.0));
+        let link = if peer.up { "up" } else { "down" };
+        table.row([
+            peer.site.clone(),
+            peer.gateway.clone(),
+            link.into(),
+            seconds(peer.since_seconds),
+            rtt,
+        ]);
+    }
+    table
+}
+
+fn connectors(connectors: &[ConnectorStatus]) -> Table {
+    let head = [
+        "CONNECTOR",
+        "ROLE",
+        "STATE",
+        "DELIVERY",
+        "FROM",
+        "STREAMS",
+        "BACKLOG",
+        "BYTES",
+        "RATE",
+    ];
+    let mut table = Table::new(&head, &[5, 6, 7, 8]);
+    for connector in connectors {
+        let streams = &connector.streams;
+        let sum = |of: fn(&StreamStatus) -> u64| streams.iter().map(of).fold(0, u64::saturating_add);
+        table.row([
+            connector.name.clone(),
+            role(connector.role).into(),
+            word(state(connector)).into(),
+            guarantee(connector.guarantee).into(),
+            connector.from.clone(),
+            streams.len().to_string(),
+            sum(|stream| stream.backlog_records).to_string(),
+            bytes(sum(|stream| stream.backlog_bytes)),
+            rate(streams.iter().map(|stream| stream.records_per_second).sum()),
+        ]);
+    }
+    table
+}
+
+fn stream_table(connector: &ConnectorStatus) -> Table {
+    let head = [
+        "STREAM",
+        "STATE",
+        "HELD FROM",
+        "TAIL",
+        "APPLIED",
+        "BACKLOG",
+        "BYTES",
+        "RATE",
+    ];
+    let mut table = Table::new(&head, &[2, 3, 4, 5, 6, 7]);
+    let place = |place: Option<u64>| place.map_or("-".to_owned(), |place| place.to_string());
+    for stream in &connector.streams {
+        table.row([
+            stream.stream.clone(),
+            word(stream.state).into(),
+            place(stream.held_from),
+            place(stream.tail),
+            place(stream.applied),
+            stream.backlog_records.to_string(),
+            bytes(stream.backlog_bytes),
+            rate(stream.records_per_second),
+        ]);
+    }
+    table
+}
+
+/// Everything that has a reason to tell, and whose it is.
+fn faults(report: &StatusReport) -> Vec<(String, &Fault)> {
+    let peers = report.peers.iter().filter_map(|peer| {
+        Some((
+            format!("peer {} {}", peer.site, peer.gateway),
+            peer.fault.as_ref()?,
+        ))
+    });
+    let connectors = report.connectors.iter().flat_map(|connector| {
+        let own = connector
+            .fault
+            .iter()
+            .map(|fault| (format!("connector {}", connector.name), fault));
+        let streams = connector.streams.iter().filter_map(|stream| {
+            Some((
+                format!("stream {} of {}", stream.stream, connector.name),
+                stream.fault.as_ref()?,
+            ))
+        });
+        own.chain(streams)
+    });
+    peers.chain(connectors).collect()
+}
+
+/// The connector's own state, or that of its worst stream.
+fn state(connector: &ConnectorStatus) -> State {
+    connector
+        .streams
+        .iter()
+        .map(|stream| stream.state)
+        .fold(connector.state, State::max)
+}
+
+fn word(state: State) -> &'static str {
+    match state {
+        State::Running => "running",
+        State::Starting => "starting",
+        State::Paused => "paused",
+        State::Waiting => "waiting",
+        State::Halted => "halted",
+    }
+}
+
+fn role(role: Role) -> &'static str {
+    match role {
+        Role::Source => "source",
+        Role::Sink => "sink",
+    }
+}
+
+fn guarantee(guarantee: Guarantee) -> &'static str {
+    match guarantee {
+        Guarantee::ExactlyOnce => "exactly-once",
+        Guarantee::ExactlyOnceWhileDiskLives => "exactly-once while this disk lives",
+        Guarantee::AtLeastOnce => "at-least-once",
+    }
+}
+
+fn rate(records_per_second: f64) -> String {
+    format!("{records_per_second:.0}/s")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::report::OutboxStatus;
+
+    fn report() -> StatusReport {
+        let stream = |partition: u32, state, fault| StreamStatus {
+            stream: format!("site1/orders/{partition}"),
+            lineage: "00ff".into(),
+            state,
+            held_from: Some(40),
+            tail: Some(1_040),
+            applied: (partition == 0).then_some(900),
+            backlog_records: 140,
+            backlog_bytes: 28_000,
+            records_per_second: 1234.4,
+            fault,
+        };
+        let truncated = Fault {
+            code: "CULVERT-K007".into(),
+            message: "the source no longer holds [900, 950)".into(),
+        };
+        StatusReport {
+            gateway: "gw3".into(),
+            site: "site3".into(),
+            version: "0.1.0".into(),
+            uptime_seconds: 3_725,
+            ready: true,
+            outbox: OutboxStatus {
+                held_bytes: 56_000,
+                quota_bytes: 10 << 30,
+                disk_bytes: 131_072,
+            },
+            peers: vec![
+                PeerStatus {
+                    site: "site2".into(),
+                    gateway: "gw2".into(),
+                    up: true,
+                    since_seconds: 3_700,
+                    rtt_seconds: Some(0.0123),
+                    fault: None,
+                },
+                PeerStatus {
+                    site: "site2".into(),
+                    gateway: "gw2b".into(),
+                    up: false,
+                    since_seconds: 3_725,
+                    rtt_seconds: None,
+                    fault: Some(Fault {
+                        code: "CULVERT-L003".into(),
+                        message: "its certificate has expired".into(),
+                    }),
+                },
+            ],
+            connectors: vec![ConnectorStatus {
+                name: "orders-in".into(),
+                class: "io.culvert.kafka.KafkaSink".into(),
+                role: Role::Sink,
+                state: State::Running,
+                guarantee: Guarantee::ExactlyOnce,
+                from: "site1".into(),
+                fault: None,
+                streams: vec![
+                    stream(0, State::Running, None),
+                    stream(1, State::Halted, Some(truncated)),
+                ],
+            }],
+        }
+    }
+
+    #[test]
+    fn a_report_reads_well() {
+        let expected = "\
+gateway gw3 at site site3: ready, up 1h 2min, version 0.1.0
+outbox holds 54.7 KiB of 10.0 GiB, 128.0 KiB on disk
+
+PEER   GATEWAY  LINK    SINCE      RTT
+site2  gw2      up    1h 1min  12.3 ms
+site2  gw2b     down  1h 2min        -
+
+CONNECTOR  ROLE  STATE   DELIVERY      FROM   STREAMS  BACKLOG     BYTES    RATE
+orders-in  sink  halted  exactly-once  site1        2      280  54.7 KiB  2469/s
+
+orders-in
+STREAM          STATE    HELD FROM  TAIL  APPLIED  BACKLOG     BYTES    RATE
+site1/orders/0  running         40  1040      900      140  27.3 KiB  1234/s
+site1/orders/1  halted          40  1040        -      140  27.3 KiB  1234/s
+
+peer site2 gw2b: its certificate has expired [CULVERT-L003]
+
+stream site1/orders/1 of orders-in: the source no longer holds [900, 950) [CULVERT-K007]";
+        let shown = text(&report(), true, &|text, _| text.to_owned());
+        assert_eq!(shown, expected, "\n{shown}\n");
+        let short = text(&report(), false, &|text, _| text.to_owned());
+        assert!(
+            !short.contains("HELD FROM") && short.contains("CULVERT-K007"),
+            "faults are never left out"
+        );
+    }
+}

@@ -1,0 +1,106 @@
+//! Once a second: what moved, for `status` and for the gauges.
+
+use super::Gateway;
+use crate::flow::exchange::Role;
+use crate::observe::metrics;
+use culvert_proto::{Sequence, StreamId};
+use parking_lot::Mutex;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+/// How often is looked.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Over how many looks a rate is taken: ten seconds, long enough for a transaction to stand still in between.
+const LOOKS: usize = 10;
+
+/// How fast each stream moves.
+#[derive(Default)]
+pub(super) struct Rates(Mutex<HashMap<(StreamId, bool), VecDeque<(Instant, u64)>>>);
+
+impl Rates {
+    /// Records a second of the stream, at the origin (`true`) or at the sink.
+    pub(super) fn of(&self, stream: &StreamId, origin: bool) -> f64 {
+        let rates = self.0.lock();
+        let Some(looks) = rates.get(&(stream.clone(), origin)) else {
+            return 0.0;
+        };
+        let (Some(first), Some(last)) = (looks.front(), looks.back()) else {
+            return 0.0;
+        };
+        let seconds = last.0.duration_since(first.0).as_secs_f64();
+        #[expect(clippy::cast_precision_loss)] // a rate for people
+        let moved = last.1.saturating_sub(first.1) as f64;
+        if seconds > 0.0 { moved / seconds } else { 0.0 }
+    }
+
+    fn look(&self, stream: &StreamId, origin: bool, count: u64) {
+        let mut rates = self.0.lock();
+        let looks = rates.entry((stream.clone(), origin)).or_default();
+        if looks.len() > LOOKS {
+            looks.pop_front();
+        }
+        looks.push_back((Instant::now(), count));
+    }
+}
+
+/// Looks until `stop`.
+pub(super) async fn run(gateway: Arc<Gateway>, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(EVERY);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        gateway.look();
+    }
+}
+
+#[expect(clippy::cast_precision_loss)] // gauges are floats
+impl Gateway {
+    fn look(&self) {
+        let stats = self.exchange.outbox.stats();
+        metrics::OUTBOX_HELD_BYTES.with(&[]).set(stats.held_bytes as f64);
+        metrics::OUTBOX_QUOTA_BYTES
+            .with(&[])
+            .set(stats.quota_bytes as f64);
+        metrics::OUTBOX_DISK_BYTES.with(&[]).set(stats.disk_bytes as f64);
+        for stream in self.exchange.streams() {
+            if let Some(held) = stream.held() {
+                self.rates.look(&stream.id, true, held.tail.0);
+            }
+        }
+        for delivery in self.exchange.deliveries() {
+            for (stream, position) in delivery.status().positions {
+                self.rates.look(&stream, false, position.digest.count);
+            }
+        }
+        for route in self
+            .exchange
+            .routes()
+            .iter()
+            .filter(|route| route.role == Role::Origin)
+        {
+            let streams = self.exchange.streams();
+            let of_route = streams
+                .iter()
+                .filter(|stream| route.topics.matches(&stream.id.topic));
+            let backlog: u64 = of_route
+                .filter_map(|stream| {
+                    let held = stream.held()?;
+                    Some(
+                        held.tail
+                            .since(stream.applied(&route.id).unwrap_or(Sequence::ZERO).max(held.base)),
+                    )
+                })
+                .sum();
+            metrics::BACKLOG_RECORDS.with(&[&route.id.0]).set(backlog as f64);
+        }
+        for peer in self.config.peers.iter().flat_map(|peer| &peer.gateways) {
+            let up = self
+                .exchange
+                .all_outlets()
+                .iter()
+                .any(|outlet| outlet.link.peer().gateway.as_str() == peer);
+            metrics::LINK_UP.with(&[peer]).set(f64::from(u8::from(up)));
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! The command line from outside: what stands on standard output, what on standard error, and the exit code.
+//!
+//! Outputs are compared with `tests/golden/`; `UPDATE_GOLDEN=1 cargo test -p culvert --test cli` writes them anew.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// A directory with a `culvert.toml` and connectors, and commands that run in it.
+struct Site(tempfile::TempDir);
+
+impl Site {
+    fn new(toml: &str, connectors: &[(&str, &str)]) -> Site {
+        let site = Site(tempfile::tempdir().expect("a directory"));
+        site.write("culvert.toml", toml);
+        for (name, json) in connectors {
+            site.write(&format!("connectors/{name}"), json);
+        }
+        site
+    }
+
+    fn write(&self, file: &str, text: &str) {
+        let path = self.0.path().join(file);
+        std::fs::create_dir_all(path.parent().expect("it is in the directory")).expect("make the directory");
+        std::fs::write(path, text).expect("write the file");
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.run_with(arguments, &[])
+    }
+
+    fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_culvert"));
+        command
+            .args(arguments)
+            .current_dir(self.0.path())
+            .env_clear()
+            .envs(variables.iter().copied());
+        command.output().expect("the binary runs")
+    }
+}
+
+const GOOD: &str = r#"gateway = "gw3"
+site = "site3"
+state = "state"
+
+[outbox]
+quota = "20 GiB"
+
+[identity]
+certificate = "pki/gw3.pem"
+key = "pki/gw3.key"
+ca = "pki/ca.pem"
+
+[[peer]]
+site = "site2"
+gateways = ["gw2", "gw2b"]
+address = "gw2.example.com:7443"
+
+[kafka]
+bootstrap.servers = "kafka3:9092"
+sasl.password = "${env:KAFKA_PASSWORD}"
+"#;
+
+const SINK: &str = r#"{
+  "name": "orders-in",
+  "config": {
+    "connector.class": "io.culvert.sqlite.SqliteSink",
+    "topics": "orders",
+    "culvert.from": "site1",
+    "culvert.via": "site2",
+    "sqlite.path": "orders.db"
+  }
+}
+"#;
+
+const BAD: &str = r#"gateway = "GW3"
+site = "site3"
+stat = "x"
+
+[outbox]
+quota = "10 GB/s"
+flush_every = 5
+
+[[peer]]
+site = "site2"
+gateways = ["gw2"]
+
+[[grant]]
+to = "site9"
+topics = ["orders"]
+
+[kafka]
+sasl.password = "hunter2"
+"#;
+
+const BAD_SINK: &str = r#"{
+  "name": "orders-in",
+  "connector.class": "SqliteSnik",
+  "transforms": "mask",
+  "tasks.max": "many"
+}
+"#;
+
+fn good() -> Site {
+    let site = Site::new(GOOD, &[("orders-in.json", SINK)]);
+    ["pki/gw3.pem", "pki/gw3.key", "pki/ca.pem"]
+        .iter()
+        .for_each(|file| site.write(file, "present"));
+    site
+}
+
+const SECRET: [(&str, &str); 1] = [("KAFKA_PASSWORD", "hunter2")];
+
+#[track_caller]
+fn golden(name: &str, output: &Output, code: i32) {
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{text}\n{errors}");
+    assert!(
+        !text.contains("hunter2") && !errors.contains("hunter2"),
+        "a secret is shown"
+    );
+    let both = if errors.is_empty() {
+        text
+    } else {
+        format!("{text}--- standard error\n{errors}")
+    };
+    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests", "golden", name]
+        .iter()
+        .collect();
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, &both).expect("write the golden file");
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(
+        both, expected,
+        "differs from tests/golden/{name}; UPDATE_GOLDEN=1 writes it anew"
+    );
+}
+
+#[test]
+fn check_says_what_a_good_configuration_holds() {
+    golden("check-good.txt", &good().run_with(&["check"], &SECRET), 0);
+    golden(
+        "check-good.json",
+        &good().run_with(&["check", "--output", "json"], &SECRET),
+        0,
+    );
+}
+
+#[test]
+fn check_reports_every_mistake_at_once() {
+    let site = Site::new(BAD, &[("orders-in.json", BAD_SINK)]);
+    golden("check-bad.txt", &site.run(&["check"]), 2);
+    golden("check-bad.json", &site.run(&["check", "--output", "json"]), 2);
+}
+
+#[test]
+fn config_show_names_the_source_of_each_value_and_no_secret() {
+    let variables = [SECRET[0], ("CULVERT_TELEMETRY__LOG_LEVEL", "debug")];
+    golden("show.txt", &good().run_with(&["config", "show"], &variables), 0);
+    golden(
+        "show.json",
+        &good().run_with(&["config", "show", "--output", "json"], &variables),
+        0,
+    );
+}
+
+#[test]
+fn help_texts_are_as_agreed() {
+    let site = good();
+    for verb in [
+        "",
+        "run",
+        "check",
+        "config",
+        "config show",
+        "status",
+        "prove",
+        "completions",
+    ] {
+        let arguments: Vec<_> = verb.split_whitespace().chain(["--help"]).collect();
+        let name = format!(
+            "help-{}.txt",
+            if verb.is_empty() {
+                "culvert".into()
+            } else {
+                verb.replace(' ', "-")
+            }
+        );
+        golden(&name, &site.run(&arguments), 0);
+    }
+}
+
+#[test]
+fn what_is_not_there_ends_with_3() {
+    let site = Site::new("", &[]);
+    std::fs::remove_file(site.0.path().join("culvert.toml")).expect("it was there");
+    if !Path::new("/etc/culvert/culvert.toml").exists() {
+        golden("no-configuration.txt", &site.run(&["check"]), 3);
+    }
+    golden(
+        "no-file.txt",
+        &site.run(&["status", "--config", "absent.toml"]),
+        3,
+    );
+    golden(
+        "no-gateway.txt",
+        &site.run(&["status", "--socket", "absent.sock"]),
+        3,
+    );
+    let missing = Site::new(GOOD, &[]);
+    golden("no-certificate.txt", &missing.run_with(&["check"], &SECRET), 3);
+}
+
+#[test]
+fn wrong_arguments_end_with_2() {
+    let site = good();
+    for arguments in [
+        &["fly"][..],
+        &["check", "--colour"],
+        &["prove", "--wait", "soon"],
+        &["check", "--output", "xml"],
+    ] {
+        let output = site.run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(
+            output.stdout.is_empty() && !output.stderr.is_empty(),
+            "{arguments:?}"
+        );
+    }
+}
+
+#[test]
+fn colour_is_used_when_asked_for_and_only_then() {
+    let escape = |output: Output| output.stdout.contains(&0x1b);
+    let site = good();
+    assert!(
+        !escape(site.run_with(&["config", "show"], &SECRET)),
+        "not into a pipe"
+    );
+    assert!(escape(
+        site.run_with(&["config", "show", "--color", "always"], &SECRET)
+    ));
+    let no_color = [SECRET[0], ("NO_COLOR", "1")];
+    assert!(!escape(site.run_with(&["config", "show"], &no_color)));
+}
+
+#[test]
+fn every_shell_gets_completions() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let output = good().run(&["completions", shell]);
+        let script = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            output.status.success() && script.contains("culvert") && script.contains("prove"),
+            "{shell}"
+        );
+    }
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_error() {
+    use std::io::Read;
+    use std::process::Stdio;
+    let site = good();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_culvert"))
+        .args(["config", "reference"])
+        .current_dir(site.0.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    drop(child.stdout.take());
+    let mut errors = String::new();
+    child
+        .stderr
+        .take()
+        .expect("it is piped")
+        .read_to_string(&mut errors)
+        .expect("read");
+    assert_eq!(
+        (child.wait().expect("it ends").code(), errors.as_str()),
+        (Some(128 + 13), "")
+    );
+}
+
+#[test]
+fn the_pages_in_docs_are_the_programs_own() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for (verb, file) in [
+        ("reference", "docs/reference/config.md"),
+        ("metrics", "docs/reference/metrics.md"),
+    ] {
+        let committed = std::fs::read_to_string(root.join(file)).unwrap_or_default();
+        let printed = String::from_utf8_lossy(&good().run(&["config", verb]).stdout).into_owned();
+        assert!(committed == printed, "run `culvert config {verb} > {file}`");
+    }
+}
