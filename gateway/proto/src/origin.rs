@@ -278,8 +278,9 @@ impl Origin {
                 self.send_from_base();
             }
         }
-        if self.start.is_none() {
-            self.remember_start(self.begun_at().unwrap_or(at));
+        // A place that is only remembered, by the group or the outbox, does not say where the stream began.
+        if let (None, Some(start)) = (self.start, if begins { Some(at) } else { self.begun_at() }) {
+            self.remember_start(start);
         }
         self.begin_waiting_routes();
     }
@@ -520,8 +521,11 @@ impl Origin {
         }
         if self.start.is_some() {
             self.begin_waiting_routes();
-        } else if self.reading == Reading::Waiting && self.routes.values().all(|r| r.beginning) {
-            self.place(Place::Beginning);
+        } else if self.routes.values().all(|route| route.beginning) {
+            match self.reading {
+                Reading::Elsewhere | Reading::Placing(Place::Beginning) => {}
+                Reading::Waiting | Reading::Placing(_) | Reading::Here => self.place(Place::Beginning),
+            }
         }
     }
 
