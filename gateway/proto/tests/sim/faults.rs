@@ -21,11 +21,23 @@ impl World {
             19..21 => (self.end_arrives_late(), "late EndTxn arrives"),
             21..23 => (self.compaction(), "compaction"),
             23 => (self.leader_change(), "leader change"),
-            24 => (self.topology.history_changes && self.truncation(), "unclean truncation"),
-            25 => (self.topology.history_changes && self.recreation(), "topic recreated"),
-            26 => (self.topology.history_changes && self.retention_passes(), "retention passed"),
+            24 => (
+                self.topology.history_changes && self.truncation(),
+                "unclean truncation",
+            ),
+            25 => (
+                self.topology.history_changes && self.recreation(),
+                "topic recreated",
+            ),
+            26 => (
+                self.topology.history_changes && self.retention_passes(),
+                "retention passed",
+            ),
             27 => (self.topology.sink_restores && self.sink_backup(), "sink backup"),
-            28 => (self.topology.sink_restores && self.sink_restored(), "sink restored"),
+            28 => (
+                self.topology.sink_restores && self.sink_restored(),
+                "sink restored",
+            ),
             _ => (self.two_sinks_meet(), "shard taken over"),
         };
         if happened {
@@ -35,7 +47,10 @@ impl World {
     }
 
     fn origin_crashes(&mut self, a: usize, disk_lost: bool) -> bool {
-        self.note(format_args!("A{a} crashes{}", if disk_lost { ", its disk is lost" } else { "" }));
+        self.note(format_args!(
+            "A{a} crashes{}",
+            if disk_lost { ", its disk is lost" } else { "" }
+        ));
         self.origin_stops(a);
         self.cut_all_of(Node::A(a));
         self.registered.retain(|(gateway, _)| *gateway != a);
@@ -54,7 +69,10 @@ impl World {
             return false;
         }
         let b = self.rng.below(self.b.len());
-        self.note(format_args!("B{b} crashes{}", if disk_lost { ", its disk is lost" } else { "" }));
+        self.note(format_args!(
+            "B{b} crashes{}",
+            if disk_lost { ", its disk is lost" } else { "" }
+        ));
         self.relay_stops(b);
         self.cut_all_of(Node::B(b));
         let survive = self.rng.below(self.b[b].disk.pending() + 1);
@@ -75,8 +93,15 @@ impl World {
     }
 
     fn session_cut(&mut self) -> bool {
-        let live: Vec<u64> = self.sessions.iter().filter(|(_, s)| !s.cut).map(|(id, _)| *id).collect();
-        let Some(id) = self.rng.pick(&live) else { return false };
+        let live: Vec<u64> = self
+            .sessions
+            .iter()
+            .filter(|(_, s)| !s.cut)
+            .map(|(id, _)| *id)
+            .collect();
+        let Some(id) = self.rng.pick(&live) else {
+            return false;
+        };
         self.cut(id);
         true
     }
@@ -98,7 +123,10 @@ impl World {
         }
         let index = self.rng.below(self.stores[route].late.len());
         let did = self.stores[route].late_end(index);
-        self.note(format_args!("a late EndTxn arrives at sink {route}, and {}", if did { "commits" } else { "is fenced" }));
+        self.note(format_args!(
+            "a late EndTxn arrives at sink {route}, and {}",
+            if did { "commits" } else { "is fenced" }
+        ));
         self.check_store(route);
         true
     }
@@ -109,8 +137,14 @@ impl World {
         if log.len() < 2 {
             return false;
         }
-        let keys: Vec<RecordKey> = log[..log.len() - 1].iter().map(|entry| entry.key).filter(|key| *key != 0).collect();
-        let Some(key) = self.rng.pick(&keys) else { return false };
+        let keys: Vec<RecordKey> = log[..log.len() - 1]
+            .iter()
+            .map(|entry| entry.key)
+            .filter(|key| *key != 0)
+            .collect();
+        let Some(key) = self.rng.pick(&keys) else {
+            return false;
+        };
         self.note(format_args!("compaction takes record {key} of partition {p}"));
         self.oracle.compacted.insert(key);
         true
@@ -161,7 +195,9 @@ impl World {
         partition.log_start = partition.base;
         partition.epoch = 0;
         self.group.committed.remove(&old);
-        self.note(format_args!("the topic of partition {p} is made anew: stream {stream}"));
+        self.note(format_args!(
+            "the topic of partition {p} is made anew: stream {stream}"
+        ));
         true
     }
 
@@ -197,6 +233,12 @@ impl World {
         self.stores[route].restore(backup);
         self.note(format_args!("sink {route} is restored from a backup"));
         self.oracle_sees_restore(route);
+        // Whoever was connected to it is not any more.
+        for c in [2 * route, 2 * route + 1] {
+            if self.c[c].up {
+                self.sink_lost(c, "the sink was restarted");
+            }
+        }
         true
     }
 

@@ -116,9 +116,14 @@ impl World {
         let gateway = &mut self.c[c];
         gateway.phase = Phase::Idle;
         gateway.told.clear();
+        let known: Vec<StreamId> = gateway.receiver.streams().map(|(id, _)| id.clone()).collect();
         gateway.receiver.taken(writer, named);
         let answers = gateway.receiver.answer_after_taking();
         self.sink_answers(c, answers);
+        // A stream that it held and holds no more cannot be told as a position: its origin must ask.
+        if known.iter().any(|id| self.c[c].receiver.position(id).is_none()) {
+            self.sink_says(c, &Message::Register);
+        }
         // What was sent to the writer before us is lost, and its origins believe him: tell them all.
         for (stream, position) in positions {
             self.sink_tells(c, stream, position.clone());
@@ -126,7 +131,7 @@ impl World {
         }
     }
 
-    fn sink_lost(&mut self, c: usize, why: &str) {
+    pub fn sink_lost(&mut self, c: usize, why: &str) {
         self.note(format_args!("C{c} gives its writer up: {why}"));
         self.c[c].receiver.lost();
         self.c[c].phase = Phase::Idle;
@@ -273,12 +278,17 @@ impl World {
     fn sink_gets(&mut self, c: usize, session: Option<u64>, stream: usize, frame: &Rc<Frame>) {
         let id = self.histories[stream].id.clone();
         let verdict = self.c[c].receiver.frame(&id, frame.interval);
-        self.note(format_args!("C{c} gets {} of stream {stream}: {verdict:?}", frame.interval));
+        self.note(format_args!(
+            "C{c} gets {} of stream {stream}: {verdict:?}",
+            frame.interval
+        ));
         match verdict {
             Verdict::Apply(from) => {
-                let seam = frame.guard_before(from);
+                let seam = frame.seam(from);
                 if let Admission::Forked { .. } = self.c[c].receiver.admit(&id, seam) {
-                    self.note(format_args!("C{c} halts stream {stream}: {from} does not follow {seam:?} there"));
+                    self.note(format_args!(
+                        "C{c} halts stream {stream}: {from} does not follow {seam:?} there"
+                    ));
                     return self.check_forked(stream);
                 }
                 let records: Vec<Rec> = frame.records.iter().copied().filter(|r| r.at >= from).collect();
@@ -303,8 +313,10 @@ impl World {
     fn sink_writes(&mut self, c: usize, stream: usize, id: &StreamId, frame: &Frame, records: Vec<Rec>) {
         let gateway = &mut self.c[c];
         let mut digest = Digest::EMPTY;
-        records.iter().for_each(|record| digest.add(content_of(record.key)));
-        let guard = frame.guard_before(frame.interval.to);
+        records
+            .iter()
+            .for_each(|record| digest.add(content_of(record.key)));
+        let guard = frame.guard_end();
         let named = records.into_iter().map(|record| (stream, record)).collect();
         match self.stores[gateway.route].write(gateway.replica, gateway.epoch, named) {
             Ok(()) => gateway.receiver.wrote(id, frame.interval.to, guard, &digest),
@@ -367,5 +379,8 @@ impl World {
 }
 
 fn short(positions: &[(usize, Position)]) -> Vec<(usize, u64)> {
-    positions.iter().map(|(stream, position)| (*stream, position.at.0)).collect()
+    positions
+        .iter()
+        .map(|(stream, position)| (*stream, position.at.0))
+        .collect()
 }
