@@ -73,15 +73,22 @@ impl Proxy {
 
 fn join(client: &TcpStream, state: &Arc<Mutex<State>>) {
     let target = state.lock().map(|state| state.target).unwrap_or_default();
-    let Ok(broker) = TcpStream::connect((Ipv4Addr::LOCALHOST, target)) else { return };
-    let (Ok(mut answers), Ok(mut back)) = (broker.try_clone(), client.try_clone()) else { return };
+    let Ok(broker) = TcpStream::connect((Ipv4Addr::LOCALHOST, target)) else {
+        return;
+    };
+    let (Ok(mut answers), Ok(mut back)) = (broker.try_clone(), client.try_clone()) else {
+        return;
+    };
     let delayed = Arc::new(Mutex::new(false));
     let silent = delayed.clone();
     thread::spawn(move || {
         // Byte by byte as they come; a lost answer is lost by breaking the connection before.
         let mut buffer = [0; 65536];
         while let Ok(count) = answers.read(&mut buffer) {
-            if count == 0 || *silent.lock().expect("held shortly") || back.write_all(&buffer[..count]).is_err() {
+            if count == 0
+                || *silent.lock().expect("held shortly")
+                || back.write_all(&buffer[..count]).is_err()
+            {
                 break;
             }
         }
