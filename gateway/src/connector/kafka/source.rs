@@ -6,6 +6,9 @@
 //!   new topic if that offset exists there (a FIXME in its `rdkafka_topic.c`). The only notice is a line of its debug
 //!   log, written before the first fetch from the new topic: the source reads that line, stops, asks for topic ids,
 //!   and goes on with a new stream. Ids are also asked for at each seek and every 30 s.
+//! - After an outage of the group's coordinator that is longer than the session, librdkafka may be fenced by its own
+//!   second joining as the same static member (a heartbeat of the first one is still on its way), which it takes for
+//!   fatal. The client is then opened again; only being fenced twice in a row means another gateway of this name.
 //! - How far a stream was read comes from ends of partitions: the event stands behind all records in the same queue
 //!   and carries the fetch position, which control records and compacted offsets have moved.
 
@@ -26,9 +29,13 @@ use std::time::{Duration, Instant};
 /// How many events one poll hands over at most, so that intake closes its frames in time: about 2 ms of work.
 const EVENTS_PER_POLL: usize = 2_000;
 
+/// A client that becomes unusable again within this time does not heal by itself.
+const REOPEN_EVERY: Duration = Duration::from_secs(60);
+
 /// One task of a Kafka source connector.
 pub struct KafkaSource {
     config: SourceConfig,
+    task: u32,
     consumer: Consumer,
     streams: Streams,
     headers: Headers,
@@ -39,6 +46,9 @@ pub struct KafkaSource {
     check_due: Instant,
     /// A topic may have been made again: nothing is handed over before its id was asked for.
     ids_in_doubt: bool,
+    /// Why the client cannot be used any more.
+    broken: Option<Failure>,
+    reopened: Option<Instant>,
 }
 
 impl KafkaSource {
@@ -50,6 +60,7 @@ impl KafkaSource {
         let consumer = Consumer::open(&config.consumer(task)).map_err(|error| settings_refused(&error))?;
         Ok(KafkaSource {
             config,
+            task,
             consumer,
             streams: Streams::default(),
             headers: Headers::new(),
@@ -58,12 +69,17 @@ impl KafkaSource {
             cluster: None,
             check_due: Instant::now(),
             ids_in_doubt: false,
+            broken: None,
+            reopened: None,
         })
     }
 }
 
 impl Source for KafkaSource {
     fn poll(&mut self, wait: Duration, intake: &mut dyn Intake) -> Result<(), SourceFault> {
+        if let Some(failure) = self.broken.take() {
+            self.open_again(&failure, intake)?;
+        }
         let prepared = self.prepare(intake);
         if self.ids_in_doubt {
             return prepared;
@@ -128,6 +144,24 @@ impl Source for KafkaSource {
 }
 
 impl KafkaSource {
+    /// Replaces a client that cannot be used any more. Its assignments are gone.
+    fn open_again(&mut self, failure: &Failure, intake: &mut dyn Intake) -> Result<(), SourceFault> {
+        for (topic, partition) in self.streams.partitions() {
+            self.streams.revoke(&topic, partition, intake);
+        }
+        if self.reopened.is_some_and(|at| at.elapsed() < REOPEN_EVERY) {
+            return Err(stopped(failure.code, &failure.text));
+        }
+        tracing::warn!(connector = self.config.connector, code = %failure.code, text = failure.text, "client opened again");
+        self.consumer = Consumer::open(&self.config.consumer(self.task)).map_err(|error| settings_refused(&error))?;
+        self.reopened = Some(Instant::now());
+        self.unnamed.clear();
+        self.subscribed.clear();
+        self.check_due = Instant::now();
+        self.ids_in_doubt = false;
+        Ok(())
+    }
+
     /// All that needs a broker's answer and is not reading.
     fn prepare(&mut self, intake: &mut dyn Intake) -> Result<(), SourceFault> {
         if Instant::now() >= self.check_due {
@@ -313,7 +347,7 @@ impl KafkaSource {
             if let Some(news) = news {
                 outcome = outcome.and(self.take_note(news, intake));
             }
-            if self.ids_in_doubt {
+            if self.ids_in_doubt || self.broken.is_some() {
                 break;
             }
             wait = Duration::ZERO;
@@ -364,7 +398,8 @@ impl KafkaSource {
     fn failed(&mut self, failure: &Failure, intake: &mut dyn Intake) -> Result<(), SourceFault> {
         let Failure { code, text, fatal, place } = failure;
         if *fatal || *code == Code::FencedInstanceId {
-            return Err(stopped(*code, text));
+            self.broken.get_or_insert_with(|| failure.clone());
+            return Ok(());
         }
         let stream = place.as_ref().and_then(|place| self.streams.find(&place.topic, place.partition));
         match (code, stream) {
