@@ -40,8 +40,19 @@ impl Broker {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let properties = properties(directory.path(), port, advertised, free_port());
         fs::write(directory.path().join("server.properties"), properties).expect("server.properties");
-        let mut broker = Broker { directory, port, child: None };
-        broker.run_tool(&["kafka.tools.StorageTool", "format", "-t", "5L6g3nShT-eMCtK--X86sw", "-c", "server.properties"]);
+        let mut broker = Broker {
+            directory,
+            port,
+            child: None,
+        };
+        broker.run_tool(&[
+            "kafka.tools.StorageTool",
+            "format",
+            "-t",
+            "5L6g3nShT-eMCtK--X86sw",
+            "-c",
+            "server.properties",
+        ]);
         broker.restart();
         broker
     }
@@ -75,12 +86,18 @@ impl Broker {
     }
 
     fn wait_until_ready(&self) {
-        let probe: BaseConsumer =
-            ClientConfig::new().set("bootstrap.servers", self.address()).create().expect("a client");
+        let probe: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", self.address())
+            .create()
+            .expect("a client");
         let deadline = Instant::now() + Duration::from_secs(90);
         while probe.fetch_metadata(None, Duration::from_secs(1)).is_err() {
             let log = self.directory.path().join("server.log");
-            assert!(Instant::now() < deadline, "Kafka did not start: {}", fs::read_to_string(log).unwrap_or_default());
+            assert!(
+                Instant::now() < deadline,
+                "Kafka did not start: {}",
+                fs::read_to_string(log).unwrap_or_default()
+            );
         }
     }
 
@@ -91,7 +108,11 @@ impl Broker {
             .current_dir(self.directory.path())
             .output()
             .expect("java, which Kafka needs, is installed");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 }
 
@@ -103,9 +124,16 @@ impl Drop for Broker {
 
 fn java_arguments() -> Vec<String> {
     let class_path = format!("{}/*", libraries().display());
-    ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-cp", &class_path]
-        .map(str::to_owned)
-        .into()
+    [
+        "-Xmx512m",
+        "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",
+        "-Xshare:auto",
+        "-cp",
+        &class_path,
+    ]
+    .map(str::to_owned)
+    .into()
 }
 
 fn libraries() -> PathBuf {

@@ -13,18 +13,26 @@ use std::time::{Duration, Instant};
 const WAIT: Duration = Duration::from_secs(30);
 
 fn wait<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(future)
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime")
+        .block_on(future)
 }
 
 fn admin(address: &str) -> AdminClient<DefaultClientContext> {
-    ClientConfig::new().set("bootstrap.servers", address).create().expect("an admin client")
+    ClientConfig::new()
+        .set("bootstrap.servers", address)
+        .create()
+        .expect("an admin client")
 }
 
 pub(crate) fn create_topic(address: &str, topic: &str, partitions: i32, settings: &[(&str, &str)]) {
     let deadline = Instant::now() + WAIT;
     loop {
         let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
-        let new = settings.iter().fold(new, |new, (name, value)| new.set(name, value));
+        let new = settings
+            .iter()
+            .fold(new, |new, (name, value)| new.set(name, value));
         let options = AdminOptions::new().operation_timeout(Some(WAIT));
         let outcome = wait(admin(address).create_topics([&new], &options)).expect("a broker answers");
         match &outcome[0] {
@@ -45,7 +53,8 @@ pub(crate) fn delete_topic(address: &str, topic: &str) {
 /// Deletes the records below `before`, as retention does.
 pub(crate) fn delete_records(address: &str, topic: &str, partition: i32, before: i64) {
     let mut list = TopicPartitionList::new();
-    list.add_partition_offset(topic, partition, Offset::Offset(before)).expect("an offset");
+    list.add_partition_offset(topic, partition, Offset::Offset(before))
+        .expect("an offset");
     let options = AdminOptions::new().operation_timeout(Some(WAIT));
     wait(admin(address).delete_records(&list, &options)).expect("records are deleted");
 }
@@ -66,11 +75,17 @@ pub(crate) fn send(producer: &BaseProducer, topic: &str, partition: i32, record:
     message.payload = record.value.as_deref();
     if !record.headers.is_empty() {
         let add = |headers: OwnedHeaders, (key, value): &(String, Option<Vec<u8>>)| {
-            headers.insert(Header { key, value: value.as_deref() })
+            headers.insert(Header {
+                key,
+                value: value.as_deref(),
+            })
         };
         message.headers = Some(record.headers.iter().fold(OwnedHeaders::new(), add));
     }
-    producer.send(message).map_err(|(error, _)| error).expect("queued");
+    producer
+        .send(message)
+        .map_err(|(error, _)| error)
+        .expect("queued");
 }
 
 /// Writes `values` and waits for them.

@@ -21,7 +21,10 @@ fn a_broker_that_comes_back_is_used_again() {
 
     // Both start while nothing answers.
     let name = unique("reader");
-    let mut reading = Driven::new(source(&address, &name, "gw", &[("topics", &topic)]), Some(Place::Earliest));
+    let mut reading = Driven::new(
+        source(&address, &name, "gw", &[("topics", &topic)]),
+        Some(Place::Earliest),
+    );
     let started = Instant::now();
     while reading.faults.is_empty() {
         assert!(started.elapsed() < PATIENCE, "no word of a broker that is away");
@@ -34,7 +37,9 @@ fn a_broker_that_comes_back_is_used_again() {
     let stream = stream(&topic, 0);
     take(&mut writing);
     write(&mut writing, &stream, 0, &values(&["b"])).unwrap();
-    writing.commit(&[(stream.clone(), position(1, &values(&["b"])))]).unwrap();
+    writing
+        .commit(&[(stream.clone(), position(1, &values(&["b"])))])
+        .unwrap();
     reading.until("what the sink wrote", |tap| tap.values() == ["a", "b"]);
 
     // It goes away in the middle of a transaction.
@@ -49,10 +54,18 @@ fn a_broker_that_comes_back_is_used_again() {
     }
     broker.restart();
     let outcome = writing.commit(&[(stream.clone(), position(2, &values(&["b", "c"])))]);
-    assert!(matches!(outcome, Err(SinkFault::Retry(_) | SinkFault::Uncertain(_))), "{outcome:?}");
-    assert_eq!(take(&mut writing), [(stream.clone(), position(1, &values(&["b"])))]);
+    assert!(
+        matches!(outcome, Err(SinkFault::Retry(_) | SinkFault::Uncertain(_))),
+        "{outcome:?}"
+    );
+    assert_eq!(
+        take(&mut writing),
+        [(stream.clone(), position(1, &values(&["b"])))]
+    );
     write(&mut writing, &stream, 1, &values(&["c"])).unwrap();
-    writing.commit(&[(stream, position(2, &values(&["b", "c"])))]).unwrap();
+    writing
+        .commit(&[(stream, position(2, &values(&["b", "c"])))])
+        .unwrap();
     reading.until("everything once", |tap| tap.values() == ["a", "b", "c"]);
 }
 
@@ -74,7 +87,11 @@ fn a_commit_during_which_a_connection_broke_is_uncertain() {
         let outcome = sink.commit(&[(stream.clone(), position(round, &done))]);
         assert!(proxy.failed());
         assert!(matches!(outcome, Err(SinkFault::Uncertain(_))), "{outcome:?}");
-        assert_eq!(take(&mut sink), [(stream.clone(), position(round, &done))], "it was committed after all");
+        assert_eq!(
+            take(&mut sink),
+            [(stream.clone(), position(round, &done))],
+            "it was committed after all"
+        );
     }
     check_committed(&address, &topic, 0, &done);
 }
@@ -100,6 +117,7 @@ fn a_delayed_commit_cannot_end_a_later_transaction() {
     assert!(half.elapsed() < SHORT);
     assert_ne!(refused, 0, "the first one comes too late, and is refused");
     check_committed(&address, &topic, 0, &values(&["a"])); // half a transaction is not visible
-    sink.commit(&[(stream, position(2, &values(&["a", "half"])))]).unwrap();
+    sink.commit(&[(stream, position(2, &values(&["a", "half"])))])
+        .unwrap();
     check_committed(&address, &topic, 0, &values(&["a", "half"]));
 }

@@ -82,8 +82,12 @@ impl Proxy {
 
 fn join(client: &TcpStream, state: &Arc<Mutex<State>>) {
     let target = state.lock().map(|state| state.target).unwrap_or_default();
-    let Ok(broker) = TcpStream::connect((Ipv4Addr::LOCALHOST, target)) else { return };
-    let (Ok(mut answers), Ok(mut back)) = (broker.try_clone(), client.try_clone()) else { return };
+    let Ok(broker) = TcpStream::connect((Ipv4Addr::LOCALHOST, target)) else {
+        return;
+    };
+    let (Ok(mut answers), Ok(mut back)) = (broker.try_clone(), client.try_clone()) else {
+        return;
+    };
     let delayed = Arc::new(Mutex::new(false));
     let (silent, shared) = (delayed.clone(), state.clone());
     thread::spawn(move || {

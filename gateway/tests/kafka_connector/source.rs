@@ -13,7 +13,10 @@ fn reading(address: &str, topic: &str, place: Place) -> Driven {
 }
 
 fn at(at: u64, guard: Guard) -> Place {
-    Place::At { at: Sequence(at), guard }
+    Place::At {
+        at: Sequence(at),
+        guard,
+    }
 }
 
 #[test]
@@ -47,7 +50,9 @@ fn a_record_arrives_as_it_was_written() {
         driven.until("all records", |tap| tap.records.len() == written.len());
         let read: Vec<&Owned> = driven.tap.records.iter().map(|(.., record)| record).collect();
         assert_eq!(read, written.iter().collect::<Vec<_>>(), "{compression}");
-        driven.until("the end", |tap| tap.advanced.values().any(|to| *to == Sequence(5)));
+        driven.until("the end", |tap| {
+            tap.advanced.values().any(|to| *to == Sequence(5))
+        });
         driven.source.close();
     }
 }
@@ -61,16 +66,28 @@ fn aborted_records_are_holes_that_the_stream_moves_over() {
     transact(&address, &topic, &topic, &["c"], true); // 5, marker 6
     transact(&address, &topic, &topic, &["lost"], false); // 7, marker 8
     let mut driven = reading(&address, &topic, Place::Earliest);
-    driven.until("the end behind the last marker", |tap| tap.advanced.values().any(|to| *to == Sequence(9)));
+    driven.until("the end behind the last marker", |tap| {
+        tap.advanced.values().any(|to| *to == Sequence(9))
+    });
     assert_eq!(driven.tap.values(), ["a", "b", "c"]);
-    let sequences: Vec<u64> = driven.tap.records.iter().map(|(_, sequence, ..)| sequence.0).collect();
+    let sequences: Vec<u64> = driven
+        .tap
+        .records
+        .iter()
+        .map(|(_, sequence, ..)| sequence.0)
+        .collect();
     assert_eq!(sequences, [0, 1, 5]);
     // The record before 9 is a marker: nothing to compare, and no reason to halt.
     let (.., epoch, last) = driven.tap.records.last().unwrap();
-    let guard = Guard { epoch: *epoch, crc: last.crc() };
+    let guard = Guard {
+        epoch: *epoch,
+        crc: last.crc(),
+    };
     let slot = driven.tap.slot_of(0).unwrap();
     driven.source.seek(slot, at(9, guard)).unwrap();
-    driven.until("placed behind the marker", |tap| tap.placed.last() == Some(&(slot, Sequence(9), guard)));
+    driven.until("placed behind the marker", |tap| {
+        tap.placed.last() == Some(&(slot, Sequence(9), guard))
+    });
 }
 
 #[test]
@@ -81,14 +98,20 @@ fn a_place_is_taken_up_again_with_its_guard() {
     let mut first = reading(&address, &topic, Place::Earliest);
     first.until("all", |tap| tap.records.len() == 4);
     let (.., epoch, second) = first.tap.records[1].clone();
-    let guard = Guard { epoch, crc: second.crc() };
+    let guard = Guard {
+        epoch,
+        crc: second.crc(),
+    };
     let slot = first.tap.slot_of(0).unwrap();
     first.source.seek(slot, at(2, guard)).unwrap();
     first.until("again from 2", |tap| tap.records.len() == 6);
     assert_eq!(first.tap.placed.last(), Some(&(slot, Sequence(2), guard)));
     assert_eq!(first.tap.values()[4..], ["c", "d"]);
 
-    let wrong = Guard { crc: guard.crc ^ 1, ..guard };
+    let wrong = Guard {
+        crc: guard.crc ^ 1,
+        ..guard
+    };
     first.source.seek(slot, at(2, wrong)).unwrap();
     first.until("halted", |tap| !tap.halted.is_empty());
     assert_eq!(first.tap.halted[0].1.code, "CULVERT-K006");
@@ -96,8 +119,15 @@ fn a_place_is_taken_up_again_with_its_guard() {
 
     first.source.seek(slot, Place::Latest).unwrap();
     first.until("the operator moves it", |tap| tap.placed.len() == 3);
-    let last = Guard { epoch, crc: first.tap.records[3].3.crc() };
-    assert_eq!(first.tap.placed.last(), Some(&(slot, Sequence(4), last)), "with the guard of the last record");
+    let last = Guard {
+        epoch,
+        crc: first.tap.records[3].3.crc(),
+    };
+    assert_eq!(
+        first.tap.placed.last(),
+        Some(&(slot, Sequence(4), last)),
+        "with the guard of the last record"
+    );
 }
 
 #[test]
@@ -107,7 +137,11 @@ fn an_epoch_that_never_was_halts() {
     transact(&address, &topic, &topic, &["a"], true); // 0, marker 1
     let mut driven = reading(&address, &topic, at(2, Guard { epoch: 1_000, crc: 1 }));
     driven.until("halted", |tap| !tap.halted.is_empty());
-    assert_eq!(driven.tap.halted[0].1.code, "CULVERT-K005", "{}", driven.tap.halted[0].1.reason);
+    assert_eq!(
+        driven.tap.halted[0].1.code, "CULVERT-K005",
+        "{}",
+        driven.tap.halted[0].1.reason
+    );
 }
 
 #[test]
@@ -119,7 +153,9 @@ fn a_place_that_retention_has_passed_halts_with_the_interval() {
     }
     delete_records(&address, &topic, 0, 3);
     let mut driven = reading(&address, &topic, at(1, Guard::NONE));
-    driven.until("the other partition is read", |tap| tap.records.len() == 3 && !tap.halted.is_empty());
+    driven.until("the other partition is read", |tap| {
+        tap.records.len() == 3 && !tap.halted.is_empty()
+    });
     let (slot, halt) = &driven.tap.halted[0];
     assert_eq!((Some(*slot), halt.code), (driven.tap.slot_of(0), "CULVERT-K003"));
     assert!(halt.reason.contains("[1, 3)"), "{}", halt.reason);
@@ -139,7 +175,11 @@ fn records_that_vanish_while_they_are_awaited_halt_the_stream() {
     driven.source.resume(slot).unwrap();
     driven.until("halted", |tap| !tap.halted.is_empty());
     assert_eq!(driven.tap.halted[0].1.code, "CULVERT-K003");
-    assert!(driven.tap.halted[0].1.reason.contains("[1, 3)"), "{}", driven.tap.halted[0].1.reason);
+    assert!(
+        driven.tap.halted[0].1.reason.contains("[1, 3)"),
+        "{}",
+        driven.tap.halted[0].1.reason
+    );
     assert_eq!(driven.tap.values(), ["a"]);
 }
 
@@ -159,15 +199,26 @@ fn a_topic_made_again_is_another_stream_even_where_offsets_overlap() {
     create_topic(&address, &topic, 1, &[]);
     produce(&address, &topic, 0, &["old 0", "old 1"]);
     let mut driven = reading(&address, &topic, Place::Earliest);
-    driven.until("the old topic", |tap| tap.advanced.values().any(|to| *to == Sequence(2)));
+    driven.until("the old topic", |tap| {
+        tap.advanced.values().any(|to| *to == Sequence(2))
+    });
     delete_topic(&address, &topic);
     create_topic(&address, &topic, 1, &[]);
     produce(&address, &topic, 0, &["new 0", "new 1", "new 2", "new 3"]);
     driven.until("the new topic", |tap| tap.records.len() == 6);
     assert_eq!(driven.tap.values()[2..], ["new 0", "new 1", "new 2", "new 3"]);
     let old = driven.tap.assigned[0].0;
-    assert!(driven.tap.halted.iter().any(|(slot, halt)| *slot == old && halt.code == "CULVERT-K004"));
-    assert!(driven.tap.records[2..].iter().all(|(slot, ..)| *slot != old), "no new record in the old stream");
+    assert!(
+        driven
+            .tap
+            .halted
+            .iter()
+            .any(|(slot, halt)| *slot == old && halt.code == "CULVERT-K004")
+    );
+    assert!(
+        driven.tap.records[2..].iter().all(|(slot, ..)| *slot != old),
+        "no new record in the old stream"
+    );
     assert_ne!(driven.tap.assigned[0].1, driven.tap.assigned.last().unwrap().1);
 }
 
@@ -181,18 +232,36 @@ fn partitions_move_to_a_second_gateway_and_back() {
     let settings = [("topics", topic.as_str())];
     let mut one = Driven::new(source(&address, &topic, "gw-1", &settings), Some(Place::Earliest));
     one.until("all of them", |tap| tap.records.len() == 4);
-    let committed: Vec<_> = one.tap.assigned.iter().map(|(slot, ..)| (*slot, Sequence(1))).collect();
+    let committed: Vec<_> = one
+        .tap
+        .assigned
+        .iter()
+        .map(|(slot, ..)| (*slot, Sequence(1)))
+        .collect();
     one.source.commit(&committed).unwrap();
 
-    let mut two = Driven::new(source(&address, &topic, "gw-2", &settings), Some(at(1, Guard::NONE)));
+    let mut two = Driven::new(
+        source(&address, &topic, "gw-2", &settings),
+        Some(at(1, Guard::NONE)),
+    );
     let deadline = std::time::Instant::now() + crate::tap::PATIENCE;
     while two.tap.held() != 2 || one.tap.held() != 2 {
-        assert!(std::time::Instant::now() < deadline, "{} and {}", one.tap.held(), two.tap.held());
+        assert!(
+            std::time::Instant::now() < deadline,
+            "{} and {}",
+            one.tap.held(),
+            two.tap.held()
+        );
         one.poll();
         two.poll();
     }
     assert_eq!(one.tap.revoked.len(), 2, "the others stay where they are");
-    assert!(two.tap.assigned.iter().all(|(.., committed)| *committed == Some(Sequence(1))));
+    assert!(
+        two.tap
+            .assigned
+            .iter()
+            .all(|(.., committed)| *committed == Some(Sequence(1)))
+    );
     for partition in 0..4 {
         produce(&address, &topic, partition, &["b"]);
     }

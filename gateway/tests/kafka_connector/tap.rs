@@ -23,7 +23,12 @@ pub(crate) struct Owned {
 impl Owned {
     pub(crate) fn new(key: Option<&str>, value: Option<&str>) -> Owned {
         let bytes = |text: &str| text.as_bytes().to_vec();
-        Owned { timestamp: 1_700_000_000_000, key: key.map(bytes), value: value.map(bytes), headers: Vec::new() }
+        Owned {
+            timestamp: 1_700_000_000_000,
+            key: key.map(bytes),
+            value: value.map(bytes),
+            headers: Vec::new(),
+        }
     }
 
     pub(crate) fn of(record: &RecordRef<'_>) -> Owned {
@@ -31,7 +36,11 @@ impl Owned {
             timestamp: record.timestamp,
             key: record.key.map(<[u8]>::to_vec),
             value: record.value.map(<[u8]>::to_vec),
-            headers: record.headers.iter().map(|(name, value)| (name.to_owned(), value.map(<[u8]>::to_vec))).collect(),
+            headers: record
+                .headers
+                .iter()
+                .map(|(name, value)| (name.to_owned(), value.map(<[u8]>::to_vec)))
+                .collect(),
         }
     }
 
@@ -66,7 +75,10 @@ pub(crate) struct Tap {
 
 impl Intake for Tap {
     fn assigned(&mut self, slot: Slot, stream: StreamId, committed: Option<Sequence>) {
-        assert!(self.assigned.iter().all(|(other, ..)| *other != slot), "a slot is given once");
+        assert!(
+            self.assigned.iter().all(|(other, ..)| *other != slot),
+            "a slot is given once"
+        );
         self.assigned.push((slot, stream, committed));
     }
     fn revoked(&mut self, slot: Slot) {
@@ -76,10 +88,17 @@ impl Intake for Tap {
         self.placed.push((slot, at, guard));
     }
     fn record(&mut self, slot: Slot, sequence: Sequence, epoch: i32, record: &RecordRef<'_>) {
-        let placed = self.placed.iter().rfind(|(placed, ..)| *placed == slot).expect("placed before it reads");
+        let placed = self
+            .placed
+            .iter()
+            .rfind(|(placed, ..)| *placed == slot)
+            .expect("placed before it reads");
         assert!(sequence >= placed.1);
         let last = self.records.iter().rfind(|(other, ..)| *other == slot);
-        assert!(last.is_none_or(|(_, last, ..)| *last < sequence || sequence == placed.1), "sequences grow");
+        assert!(
+            last.is_none_or(|(_, last, ..)| *last < sequence || sequence == placed.1),
+            "sequences grow"
+        );
         self.records.push((slot, sequence, epoch, Owned::of(record)));
     }
     fn advanced(&mut self, slot: Slot, to: Sequence) {
@@ -93,20 +112,38 @@ impl Intake for Tap {
 impl Tap {
     pub(crate) fn values(&self) -> Vec<String> {
         let text = |value: &Vec<u8>| String::from_utf8_lossy(value).into_owned();
-        self.records.iter().map(|(.., record)| record.value.as_ref().map(text).unwrap_or_default()).collect()
+        self.records
+            .iter()
+            .map(|(.., record)| record.value.as_ref().map(text).unwrap_or_default())
+            .collect()
     }
 
     pub(crate) fn slot_of(&self, partition: u32) -> Option<Slot> {
-        let mut held = self.assigned.iter().rev().filter(|(slot, ..)| !self.revoked.contains(slot));
-        held.find(|(_, stream, _)| stream.partition == partition).map(|(slot, ..)| *slot)
+        let mut held = self
+            .assigned
+            .iter()
+            .rev()
+            .filter(|(slot, ..)| !self.revoked.contains(slot));
+        held.find(|(_, stream, _)| stream.partition == partition)
+            .map(|(slot, ..)| *slot)
     }
 
     /// Where to go on in a stream that was read before under another slot.
     fn next_of(&self, stream: &StreamId) -> Option<Place> {
-        let is_ours = |slot: &Slot| self.assigned.iter().any(|(other, its, _)| other == slot && its == stream);
+        let is_ours = |slot: &Slot| {
+            self.assigned
+                .iter()
+                .any(|(other, its, _)| other == slot && its == stream)
+        };
         let (_, sequence, epoch, record) = self.records.iter().rfind(|(slot, ..)| is_ours(slot))?;
-        let guard = Guard { epoch: *epoch, crc: record.crc() };
-        Some(Place::At { at: sequence.next(), guard })
+        let guard = Guard {
+            epoch: *epoch,
+            crc: record.crc(),
+        };
+        Some(Place::At {
+            at: sequence.next(),
+            guard,
+        })
     }
 
     pub(crate) fn held(&self) -> usize {
@@ -125,7 +162,13 @@ pub(crate) struct Driven {
 
 impl Driven {
     pub(crate) fn new(source: KafkaSource, place: Option<Place>) -> Driven {
-        Driven { source, tap: Tap::default(), faults: Vec::new(), place, placed: 0 }
+        Driven {
+            source,
+            tap: Tap::default(),
+            faults: Vec::new(),
+            place,
+            placed: 0,
+        }
     }
 
     pub(crate) fn poll(&mut self) {
@@ -143,8 +186,14 @@ impl Driven {
     pub(crate) fn until(&mut self, what: &str, done: impl Fn(&Tap) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !done(&self.tap) {
-            assert!(Instant::now() < deadline, "{what}: records {:?}, placed {:?}, halted {:?}, faults {:?}",
-                self.tap.values(), self.tap.placed, self.tap.halted, self.faults);
+            assert!(
+                Instant::now() < deadline,
+                "{what}: records {:?}, placed {:?}, halted {:?}, faults {:?}",
+                self.tap.values(),
+                self.tap.placed,
+                self.tap.halted,
+                self.faults
+            );
             self.poll();
         }
     }
@@ -152,16 +201,32 @@ impl Driven {
 
 fn settings(address: &str, pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     let servers = [("kafka.bootstrap.servers", address)];
-    servers.iter().chain(pairs).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    servers
+        .iter()
+        .chain(pairs)
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect()
 }
 
 fn context<'a>(connector: &'a str, gateway: &'a str, cluster: &'a BTreeMap<String, String>) -> Context<'a> {
-    Context { connector, gateway, site: "plant", cluster, known: &[] }
+    Context {
+        connector,
+        gateway,
+        site: "plant",
+        cluster,
+        known: &[],
+    }
 }
 
-pub(crate) fn source_config(address: &str, name: &str, gateway: &str, pairs: &[(&str, &str)]) -> SourceConfig {
+pub(crate) fn source_config(
+    address: &str,
+    name: &str,
+    gateway: &str,
+    pairs: &[(&str, &str)],
+) -> SourceConfig {
     let none = BTreeMap::new();
-    SourceConfig::from_map(&settings(address, pairs), &context(name, gateway, &none)).expect("a right configuration")
+    SourceConfig::from_map(&settings(address, pairs), &context(name, gateway, &none))
+        .expect("a right configuration")
 }
 
 pub(crate) fn source(address: &str, name: &str, gateway: &str, pairs: &[(&str, &str)]) -> KafkaSource {
@@ -170,7 +235,8 @@ pub(crate) fn source(address: &str, name: &str, gateway: &str, pairs: &[(&str, &
 
 pub(crate) fn sink_config(address: &str, name: &str, pairs: &[(&str, &str)]) -> SinkConfig {
     let none = BTreeMap::new();
-    SinkConfig::from_map(&settings(address, pairs), &context(name, "gw", &none)).expect("a right configuration")
+    SinkConfig::from_map(&settings(address, pairs), &context(name, "gw", &none))
+        .expect("a right configuration")
 }
 
 pub(crate) fn sink(address: &str, name: &str, pairs: &[(&str, &str)]) -> KafkaSink {
@@ -191,7 +257,12 @@ pub(crate) fn take(sink: &mut KafkaSink) -> Vec<(StreamId, Position)> {
 }
 
 /// Writes `records` as sequences from `from` on.
-pub(crate) fn write(sink: &mut KafkaSink, stream: &StreamId, from: u64, records: &[Owned]) -> Result<(), SinkFault> {
+pub(crate) fn write(
+    sink: &mut KafkaSink,
+    stream: &StreamId,
+    from: u64,
+    records: &[Owned],
+) -> Result<(), SinkFault> {
     for (sequence, record) in (from..).zip(records) {
         record.lend(&mut HeadersBuf::new(), |lent| {
             sink.write(stream, &mut std::iter::once((Sequence(sequence), lent)))
@@ -203,5 +274,9 @@ pub(crate) fn write(sink: &mut KafkaSink, stream: &StreamId, from: u64, records:
 /// A name that no other test uses.
 pub(crate) fn unique(name: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
-    format!("{name}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+    format!(
+        "{name}-{}-{}",
+        std::process::id(),
+        COUNT.fetch_add(1, Ordering::Relaxed)
+    )
 }

@@ -23,8 +23,14 @@ impl Admin {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .map_err(|error| KafkaError::ClientCreation(error.to_string()))?;
-        let options = AdminOptions::new().request_timeout(Some(ASK_TIMEOUT)).operation_timeout(Some(ASK_TIMEOUT));
-        Ok(Admin { client: settings.create()?, options, runtime })
+        let options = AdminOptions::new()
+            .request_timeout(Some(ASK_TIMEOUT))
+            .operation_timeout(Some(ASK_TIMEOUT));
+        Ok(Admin {
+            client: settings.create()?,
+            options,
+            runtime,
+        })
     }
 
     /// Makes a topic. One that exists already is left as it is.
@@ -39,8 +45,14 @@ impl Admin {
         settings: &[(&str, &str)],
     ) -> Result<(), Code> {
         let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(replication));
-        let new = settings.iter().fold(new, |new, (name, value)| new.set(name, value));
-        match self.wait_for(self.client.create_topics([&new], &self.options))?.into_iter().next() {
+        let new = settings
+            .iter()
+            .fold(new, |new, (name, value)| new.set(name, value));
+        match self
+            .wait_for(self.client.create_topics([&new], &self.options))?
+            .into_iter()
+            .next()
+        {
             Some(Err((_, code))) if code != Code::TopicAlreadyExists => Err(code),
             _ => Ok(()),
         }
@@ -52,7 +64,11 @@ impl Admin {
     /// The broker's code.
     pub(super) fn grow(&self, topic: &str, partitions: u32) -> Result<(), Code> {
         let new = NewPartitions::new(topic, partitions as usize);
-        match self.wait_for(self.client.create_partitions([&new], &self.options))?.into_iter().next() {
+        match self
+            .wait_for(self.client.create_partitions([&new], &self.options))?
+            .into_iter()
+            .next()
+        {
             Some(Err((_, code))) => Err(code),
             _ => Ok(()),
         }
@@ -69,6 +85,8 @@ impl Admin {
     }
 
     fn wait_for<T>(&self, answer: impl Future<Output = Result<T, KafkaError>>) -> Result<T, Code> {
-        self.runtime.block_on(answer).map_err(|error| error.rdkafka_error_code().unwrap_or(Code::Fail))
+        self.runtime
+            .block_on(answer)
+            .map_err(|error| error.rdkafka_error_code().unwrap_or(Code::Fail))
     }
 }

@@ -30,36 +30,125 @@ pub struct Key {
 }
 
 const fn key(name: &'static str, default: Option<&'static str>, doc: &'static str) -> Key {
-    Key { name, doc, default, since: "0.1" }
+    Key {
+        name,
+        doc,
+        default,
+        since: "0.1",
+    }
 }
 
 /// The keys of a Kafka source.
 pub const SOURCE_KEYS: &[Key] = &[
-    key("kafka.*", None, "A librdkafka setting for every client of this connector, as kafka.bootstrap.servers."),
-    key("consumer.override.*", None, "A librdkafka setting for the consumer alone."),
-    key("admin.override.*", None, "A librdkafka setting for the client that asks about topics."),
-    key("topics", None, "The topics to read, separated by commas. Either this or topics.regex."),
-    key("topics.regex", None, "Reads every topic whose whole name matches; new ones are found within 30 s."),
-    key("tasks.max", Some("1"), "How many consumers share the partitions in this gateway."),
-    key("culvert.start", Some("earliest"), "Where a partition begins on its first start: earliest or latest."),
-    key("culvert.record.bytes.max", Some("67108864"), "The largest record, in bytes of key, value and headers."),
+    key(
+        "kafka.*",
+        None,
+        "A librdkafka setting for every client of this connector, as kafka.bootstrap.servers.",
+    ),
+    key(
+        "consumer.override.*",
+        None,
+        "A librdkafka setting for the consumer alone.",
+    ),
+    key(
+        "admin.override.*",
+        None,
+        "A librdkafka setting for the client that asks about topics.",
+    ),
+    key(
+        "topics",
+        None,
+        "The topics to read, separated by commas. Either this or topics.regex.",
+    ),
+    key(
+        "topics.regex",
+        None,
+        "Reads every topic whose whole name matches; new ones are found within 30 s.",
+    ),
+    key(
+        "tasks.max",
+        Some("1"),
+        "How many consumers share the partitions in this gateway.",
+    ),
+    key(
+        "culvert.start",
+        Some("earliest"),
+        "Where a partition begins on its first start: earliest or latest.",
+    ),
+    key(
+        "culvert.record.bytes.max",
+        Some("67108864"),
+        "The largest record, in bytes of key, value and headers.",
+    ),
 ];
 
 /// The keys of a Kafka sink.
 pub const SINK_KEYS: &[Key] = &[
-    key("kafka.*", None, "A librdkafka setting for every client of this connector, as kafka.bootstrap.servers."),
-    key("producer.override.*", None, "A librdkafka setting for the producers alone."),
-    key("consumer.override.*", None, "A librdkafka setting for the consumer that reads positions back."),
-    key("admin.override.*", None, "A librdkafka setting for the client that makes topics."),
-    key("topics", None, "The topics to deliver, separated by commas. Either this or topics.regex."),
-    key("topics.regex", None, "Delivers every topic whose whole name matches."),
-    key("tasks.max", Some("1"), "How many writers (shards) deliver. Fixed once the route has delivered."),
-    key("culvert.from", None, "The site whose topics are read; without it, topics of this gateway."),
-    key("culvert.via", None, "The gateway that relays, where the site is not reached directly."),
-    key("culvert.partitioner", Some("same"), "same: the source's partition. key: by the key's hash, as Java clients do."),
-    key("culvert.topic.rename", Some("${topic}"), "The target's name; ${topic} stands for the source's."),
-    key("topic.creation.default.partitions", None, "Makes missing target topics with this many partitions; -1: the broker's default."),
-    key("topic.creation.default.replication.factor", None, "Makes missing target topics with this many replicas; -1: the broker's default."),
+    key(
+        "kafka.*",
+        None,
+        "A librdkafka setting for every client of this connector, as kafka.bootstrap.servers.",
+    ),
+    key(
+        "producer.override.*",
+        None,
+        "A librdkafka setting for the producers alone.",
+    ),
+    key(
+        "consumer.override.*",
+        None,
+        "A librdkafka setting for the consumer that reads positions back.",
+    ),
+    key(
+        "admin.override.*",
+        None,
+        "A librdkafka setting for the client that makes topics.",
+    ),
+    key(
+        "topics",
+        None,
+        "The topics to deliver, separated by commas. Either this or topics.regex.",
+    ),
+    key(
+        "topics.regex",
+        None,
+        "Delivers every topic whose whole name matches.",
+    ),
+    key(
+        "tasks.max",
+        Some("1"),
+        "How many writers (shards) deliver. Fixed once the route has delivered.",
+    ),
+    key(
+        "culvert.from",
+        None,
+        "The site whose topics are read; without it, topics of this gateway.",
+    ),
+    key(
+        "culvert.via",
+        None,
+        "The gateway that relays, where the site is not reached directly.",
+    ),
+    key(
+        "culvert.partitioner",
+        Some("same"),
+        "same: the source's partition. key: by the key's hash, as Java clients do.",
+    ),
+    key(
+        "culvert.topic.rename",
+        Some("${topic}"),
+        "The target's name; ${topic} stands for the source's.",
+    ),
+    key(
+        "topic.creation.default.partitions",
+        None,
+        "Makes missing target topics with this many partitions; -1: the broker's default.",
+    ),
+    key(
+        "topic.creation.default.replication.factor",
+        None,
+        "Makes missing target topics with this many replicas; -1: the broker's default.",
+    ),
 ];
 
 /// What a configuration is read for.
@@ -175,12 +264,18 @@ impl SourceConfig {
     ///
     /// # Errors
     /// All mistakes found.
-    pub fn from_map(raw: &BTreeMap<String, String>, context: &Context<'_>) -> Result<SourceConfig, Vec<Mistake>> {
+    pub fn from_map(
+        raw: &BTreeMap<String, String>,
+        context: &Context<'_>,
+    ) -> Result<SourceConfig, Vec<Mistake>> {
         let mut form = Form::new(raw, context, SOURCE_KEYS);
         let config = SourceConfig {
             topics: form.topics(),
             tasks_max: form.number("tasks.max", 1, 1..=1_000),
-            start: form.choice("culvert.start", &[("earliest", Start::Earliest), ("latest", Start::Latest)]),
+            start: form.choice(
+                "culvert.start",
+                &[("earliest", Start::Earliest), ("latest", Start::Latest)],
+            ),
             record_bytes_max: form.record_bytes_max(),
             site: context.site.to_owned(),
             connector: context.connector.to_owned(),
@@ -243,7 +338,10 @@ impl SinkConfig {
     ///
     /// # Errors
     /// All mistakes found.
-    pub fn from_map(raw: &BTreeMap<String, String>, context: &Context<'_>) -> Result<SinkConfig, Vec<Mistake>> {
+    pub fn from_map(
+        raw: &BTreeMap<String, String>,
+        context: &Context<'_>,
+    ) -> Result<SinkConfig, Vec<Mistake>> {
         let mut form = Form::new(raw, context, SINK_KEYS);
         let partitioners = [("same", Partitioner::Same), ("key", Partitioner::Key)];
         let config = SinkConfig {
@@ -260,7 +358,11 @@ impl SinkConfig {
             admin: form.settings("admin.override.", &[]),
         };
         if config.via.is_some() && config.from.is_none() {
-            form.mistake("culvert.via", "names a relay, but no site to read from", Some("set culvert.from"));
+            form.mistake(
+                "culvert.via",
+                "names a relay, but no site to read from",
+                Some("set culvert.from"),
+            );
         }
         form.finish(config)
     }
@@ -293,7 +395,10 @@ impl SinkConfig {
             ("reconnect.backoff.max.ms", "1000"),
             ("socket.keepalive.enable", "true"),
         ]);
-        let batch = settings.get("batch.size").and_then(|size| size.parse().ok()).unwrap_or(1_000_000);
+        let batch = settings
+            .get("batch.size")
+            .and_then(|size| size.parse().ok())
+            .unwrap_or(1_000_000);
         settings
             .set("client.id", transactional_id)
             .set("transactional.id", transactional_id)
@@ -301,9 +406,15 @@ impl SinkConfig {
             .set("acks", "all")
             .set("batch.size", batch_bytes_max.min(batch).to_string())
             // The target topic's own limit is checked record by record; see `sink::Target`.
-            .set("message.max.bytes", (culvert_proto::limits::RECORD_BYTES_MAX + 1024).to_string())
+            .set(
+                "message.max.bytes",
+                (culvert_proto::limits::RECORD_BYTES_MAX + 1024).to_string(),
+            )
             .set("socket.timeout.ms", SOCKET_TIMEOUT.as_millis().to_string())
-            .set("transaction.timeout.ms", TRANSACTION_TIMEOUT.as_millis().to_string())
+            .set(
+                "transaction.timeout.ms",
+                TRANSACTION_TIMEOUT.as_millis().to_string(),
+            )
             // Successful deliveries need no word each: a commit vouches for all of them.
             .set("delivery.report.only.error", "true")
             .set("allow.auto.create.topics", "false")
@@ -378,29 +489,62 @@ impl Settings {
 
 /// Settings that a source decides, with the reason.
 const OWNED_BY_SOURCE: &[(&str, &str)] = &[
-    ("auto.offset.reset", "a place that is gone halts the stream; culvert.start says where to begin"),
+    (
+        "auto.offset.reset",
+        "a place that is gone halts the stream; culvert.start says where to begin",
+    ),
     ("enable.auto.commit", "only what a sink has applied is committed"),
-    ("enable.auto.offset.store", "only what a sink has applied is committed"),
-    ("isolation.level", "records of aborted transactions must not be delivered"),
+    (
+        "enable.auto.offset.store",
+        "only what a sink has applied is committed",
+    ),
+    (
+        "isolation.level",
+        "records of aborted transactions must not be delivered",
+    ),
     ("group.id", "the group is culvert.<connector name>"),
-    ("group.instance.id", "it is the gateway's name, so that a restart keeps its partitions"),
-    ("group.protocol", "rebalances are carried out by the classic protocol"),
-    ("partition.assignment.strategy", "partitions move one by one (cooperative-sticky)"),
-    ("enable.partition.eof", "ends of partitions tell how far a stream was read"),
+    (
+        "group.instance.id",
+        "it is the gateway's name, so that a restart keeps its partitions",
+    ),
+    (
+        "group.protocol",
+        "rebalances are carried out by the classic protocol",
+    ),
+    (
+        "partition.assignment.strategy",
+        "partitions move one by one (cooperative-sticky)",
+    ),
+    (
+        "enable.partition.eof",
+        "ends of partitions tell how far a stream was read",
+    ),
     ("client.id", "it names the connector"),
     ("debug", "the connector reads librdkafka's log"),
 ];
 
 /// Settings that a sink decides, with the reason.
 const OWNED_BY_SINK: &[(&str, &str)] = &[
-    ("transactional.id", "it is culvert.<connector name>.<shard>, so that a new writer fences the old one"),
+    (
+        "transactional.id",
+        "it is culvert.<connector name>.<shard>, so that a new writer fences the old one",
+    ),
     ("enable.idempotence", "transactions need it"),
     ("acks", "transactions need all"),
     ("request.required.acks", "transactions need all"),
     ("transaction.timeout.ms", "it is set above the longest commit"),
-    ("socket.timeout.ms", "it is set above the time after which a commit counts as uncertain"),
-    ("message.max.bytes", "the target topic's max.message.bytes decides"),
-    ("delivery.report.only.error", "the connector reads delivery reports"),
+    (
+        "socket.timeout.ms",
+        "it is set above the time after which a commit counts as uncertain",
+    ),
+    (
+        "message.max.bytes",
+        "the target topic's max.message.bytes decides",
+    ),
+    (
+        "delivery.report.only.error",
+        "the connector reads delivery reports",
+    ),
     ("client.id", "it names the connector"),
     ("debug", "the connector reads librdkafka's log"),
 ];
@@ -410,11 +554,20 @@ const JAVA_NAMES: &[(&str, &str)] = &[
     ("sasl.jaas.config", "sasl.username and sasl.password"),
     ("ssl.truststore.location", "ssl.ca.location, a PEM file"),
     ("ssl.truststore.password", "ssl.ca.location, a PEM file"),
-    ("ssl.keystore.location", "ssl.certificate.location and ssl.key.location, PEM files"),
+    (
+        "ssl.keystore.location",
+        "ssl.certificate.location and ssl.key.location, PEM files",
+    ),
     ("ssl.keystore.password", "ssl.key.password"),
-    ("max.poll.records", "nothing: batches are bounded by the outbox's frames"),
+    (
+        "max.poll.records",
+        "nothing: batches are bounded by the outbox's frames",
+    ),
     ("buffer.memory", "queue.buffering.max.kbytes"),
-    ("max.request.size", "nothing: the target topic's max.message.bytes decides"),
+    (
+        "max.request.size",
+        "nothing: the target topic's max.message.bytes decides",
+    ),
     ("fetch.max.wait.ms", "fetch.wait.max.ms"),
 ];
 
@@ -428,38 +581,66 @@ struct Form<'a> {
 
 impl<'a> Form<'a> {
     fn new(raw: &'a BTreeMap<String, String>, context: &'a Context<'a>, keys: &'static [Key]) -> Form<'a> {
-        let mut form = Form { raw, context, keys, mistakes: Vec::new() };
+        let mut form = Form {
+            raw,
+            context,
+            keys,
+            mistakes: Vec::new(),
+        };
         form.unknown_keys();
         form
     }
 
     fn finish<T>(mut self, config: T) -> Result<T, Vec<Mistake>> {
-        if !self.raw.contains_key("kafka.bootstrap.servers") && !self.context.cluster.contains_key("bootstrap.servers") {
+        if !self.raw.contains_key("kafka.bootstrap.servers")
+            && !self.context.cluster.contains_key("bootstrap.servers")
+        {
             let hint = "set it to host:port of one or more brokers, separated by commas";
             self.mistake("kafka.bootstrap.servers", "is missing", Some(hint));
         }
-        if self.mistakes.is_empty() { Ok(config) } else { Err(self.mistakes) }
+        if self.mistakes.is_empty() {
+            Ok(config)
+        } else {
+            Err(self.mistakes)
+        }
     }
 
     fn mistake(&mut self, key: &str, problem: impl Into<String>, hint: Option<&str>) {
         let hint = hint.map(str::to_owned);
-        self.mistakes.push(Mistake { key: key.to_owned(), problem: problem.into(), hint });
+        self.mistakes.push(Mistake {
+            key: key.to_owned(),
+            problem: problem.into(),
+            hint,
+        });
     }
 
     fn text(&self, key: &str) -> Option<String> {
-        self.raw.get(key).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+        self.raw
+            .get(key)
+            .map(|value| value.trim().to_owned())
+            .filter(|value| !value.is_empty())
     }
 
     fn unknown_keys(&mut self) {
         for key in self.raw.keys() {
             let ours = self.keys.iter().any(|known| matches(known.name, key));
-            let theirs = self.context.known.iter().any(|known| {
-                known == key || (known.ends_with('.') && key.starts_with(known))
-            });
+            let theirs = self
+                .context
+                .known
+                .iter()
+                .any(|known| known == key || (known.ends_with('.') && key.starts_with(known)));
             if !ours && !theirs {
-                let names = self.keys.iter().map(|known| known.name).chain(self.context.known.iter().copied());
+                let names = self
+                    .keys
+                    .iter()
+                    .map(|known| known.name)
+                    .chain(self.context.known.iter().copied());
                 let hint = nearest(key, names).map(|name| format!("did you mean {name}?"));
-                self.mistakes.push(Mistake { key: key.clone(), problem: "is not a key of this connector".into(), hint });
+                self.mistakes.push(Mistake {
+                    key: key.clone(),
+                    problem: "is not a key of this connector".into(),
+                    hint,
+                });
             }
         }
     }
@@ -467,15 +648,26 @@ impl<'a> Form<'a> {
     fn topics(&mut self) -> Topics {
         match (self.text("topics"), self.text("topics.regex")) {
             (Some(_), Some(_)) => {
-                self.mistake("topics.regex", "is given beside topics", Some("keep one of the two"));
+                self.mistake(
+                    "topics.regex",
+                    "is given beside topics",
+                    Some("keep one of the two"),
+                );
             }
             (None, None) => self.mistake("topics", "is missing", Some("set topics or topics.regex")),
             (Some(names), None) => {
-                let names: Vec<String> =
-                    names.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect();
+                let names: Vec<String> = names
+                    .split(',')
+                    .map(|name| name.trim().to_owned())
+                    .filter(|name| !name.is_empty())
+                    .collect();
                 for name in names.iter().filter(|name| !is_topic_name(name)) {
                     let problem = format!("holds {name:?}, which cannot be a topic's name");
-                    self.mistake("topics", problem, Some("1 to 249 letters, digits, '.', '_' or '-'"));
+                    self.mistake(
+                        "topics",
+                        problem,
+                        Some("1 to 249 letters, digits, '.', '_' or '-'"),
+                    );
                 }
                 return Topics::Named(names);
             }
@@ -484,7 +676,11 @@ impl<'a> Form<'a> {
                 Ok(pattern) => return Topics::Matching(pattern),
                 Err(error) => {
                     let hint = "lookaround and back references are not supported";
-                    self.mistake("topics.regex", format!("is no regular expression: {error}"), Some(hint));
+                    self.mistake(
+                        "topics.regex",
+                        format!("is no regular expression: {error}"),
+                        Some(hint),
+                    );
                 }
             },
         }
@@ -492,11 +688,17 @@ impl<'a> Form<'a> {
     }
 
     fn number(&mut self, key: &str, default: u32, range: std::ops::RangeInclusive<u32>) -> u32 {
-        let Some(value) = self.text(key) else { return default };
+        let Some(value) = self.text(key) else {
+            return default;
+        };
         match value.parse() {
             Ok(number) if range.contains(&number) => number,
             _ => {
-                let problem = format!("is {value:?}, not a number from {} to {}", range.start(), range.end());
+                let problem = format!(
+                    "is {value:?}, not a number from {} to {}",
+                    range.start(),
+                    range.end()
+                );
                 self.mistake(key, problem, None);
                 default
             }
@@ -510,12 +712,18 @@ impl<'a> Form<'a> {
 
     /// One of `choices`; the first where the key is absent.
     fn choice<T: Copy>(&mut self, key: &str, choices: &[(&str, T)]) -> T {
-        let Some(value) = self.text(key) else { return choices[0].1 };
+        let Some(value) = self.text(key) else {
+            return choices[0].1;
+        };
         if let Some((_, choice)) = choices.iter().find(|(name, _)| *name == value) {
             return *choice;
         }
         let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
-        self.mistake(key, format!("is {value:?}"), Some(&format!("one of {}", names.join(", "))));
+        self.mistake(
+            key,
+            format!("is {value:?}"),
+            Some(&format!("one of {}", names.join(", "))),
+        );
         choices[0].1
     }
 
@@ -533,17 +741,27 @@ impl<'a> Form<'a> {
         match value.parse() {
             Ok(count) if count == -1 || (1..=10_000).contains(&count) => Some(count),
             _ => {
-                self.mistake(key, format!("is {value:?}"), Some("a count from 1, or -1 for the broker's default"));
+                self.mistake(
+                    key,
+                    format!("is {value:?}"),
+                    Some("a count from 1, or -1 for the broker's default"),
+                );
                 None
             }
         }
     }
 
     fn rename(&mut self) -> String {
-        let rename = self.text("culvert.topic.rename").unwrap_or_else(|| "${topic}".to_owned());
+        let rename = self
+            .text("culvert.topic.rename")
+            .unwrap_or_else(|| "${topic}".to_owned());
         if !is_topic_name(&rename.replace("${topic}", "t")) {
             let hint = "letters, digits, '.', '_' and '-' around ${topic}";
-            self.mistake("culvert.topic.rename", format!("{rename:?} cannot be a topic's name"), Some(hint));
+            self.mistake(
+                "culvert.topic.rename",
+                format!("{rename:?} cannot be a topic's name"),
+                Some(hint),
+            );
         }
         rename
     }
@@ -553,7 +771,9 @@ impl<'a> Form<'a> {
         let mut settings = Settings(self.context.cluster.clone());
         for prefix in ["kafka.", prefix] {
             for (key, value) in self.raw.range(prefix.to_owned()..) {
-                let Some(name) = key.strip_prefix(prefix) else { break };
+                let Some(name) = key.strip_prefix(prefix) else {
+                    break;
+                };
                 if let Some(mistake) = refused(key, name, value, owned) {
                     if !self.mistakes.contains(&mistake) {
                         self.mistakes.push(mistake);
@@ -569,19 +789,32 @@ impl<'a> Form<'a> {
 
 /// Why a setting cannot be used, if it cannot.
 fn refused(key: &str, name: &str, value: &str, owned: &[(&str, &str)]) -> Option<Mistake> {
-    let mistake = |problem: String, hint: Option<String>| Some(Mistake { key: key.to_owned(), problem, hint });
+    let mistake = |problem: String, hint: Option<String>| {
+        Some(Mistake {
+            key: key.to_owned(),
+            problem,
+            hint,
+        })
+    };
     if let Some((_, reason)) = owned.iter().find(|(owned, _)| *owned == name) {
-        return mistake(format!("is decided by the connector: {reason}"), Some("remove it".to_owned()));
+        return mistake(
+            format!("is decided by the connector: {reason}"),
+            Some("remove it".to_owned()),
+        );
     }
     if let Some((_, instead)) = JAVA_NAMES.iter().find(|(java, _)| *java == name) {
-        return mistake("is a setting of Java clients".to_owned(), Some(format!("use {instead}")));
+        return mistake(
+            "is a setting of Java clients".to_owned(),
+            Some(format!("use {instead}")),
+        );
     }
     match ClientConfig::new().set(name, value).create_native_config() {
         Ok(_) => None,
         Err(KafkaError::ClientConfig(_, reason, ..)) if reason.starts_with("No such") => {
             let prefix = &key[..key.len() - name.len()];
             let names = super::native::setting_names();
-            let hint = nearest(name, names.iter().map(String::as_str)).map(|near| format!("did you mean {prefix}{near}?"));
+            let hint = nearest(name, names.iter().map(String::as_str))
+                .map(|near| format!("did you mean {prefix}{near}?"));
             mistake("is not a setting of librdkafka".to_owned(), hint)
         }
         Err(KafkaError::ClientConfig(_, reason, ..)) => mistake(reason, None),
@@ -617,11 +850,20 @@ mod tests {
     const KNOWN: &[&str] = &["name", "connector.class", "errors."];
 
     fn raw(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect()
     }
 
     fn context(cluster: &BTreeMap<String, String>) -> Context<'_> {
-        Context { connector: "orders", gateway: "gw-1", site: "plant", cluster, known: KNOWN }
+        Context {
+            connector: "orders",
+            gateway: "gw-1",
+            site: "plant",
+            cluster,
+            known: KNOWN,
+        }
     }
 
     fn source(pairs: &[(&str, &str)]) -> Result<SourceConfig, Vec<Mistake>> {
@@ -637,8 +879,15 @@ mod tests {
     #[track_caller]
     fn check_mistake<T: std::fmt::Debug>(outcome: Result<T, Vec<Mistake>>, key: &str, said: &str) {
         let mistakes = outcome.expect_err("a mistake");
-        let mistake = mistakes.iter().find(|mistake| mistake.key == key).unwrap_or_else(|| panic!("{mistakes:?}"));
-        let text = format!("{} {}", mistake.problem, mistake.hint.as_deref().unwrap_or_default());
+        let mistake = mistakes
+            .iter()
+            .find(|mistake| mistake.key == key)
+            .unwrap_or_else(|| panic!("{mistakes:?}"));
+        let text = format!(
+            "{} {}",
+            mistake.problem,
+            mistake.hint.as_deref().unwrap_or_default()
+        );
         assert!(text.contains(said), "{text:?} does not say {said:?}");
     }
 
@@ -695,7 +944,13 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(config.target("a"), "plant.a");
-        assert_eq!(config.creation, Some(Creation { partitions: -1, replication: -1 }));
+        assert_eq!(
+            config.creation,
+            Some(Creation {
+                partitions: -1,
+                replication: -1
+            })
+        );
         assert_eq!(config.partitioner, Partitioner::Same);
     }
 
@@ -703,25 +958,61 @@ mod tests {
     fn mistakes_name_the_key_and_the_way_out() {
         check_mistake(source(&[("topics", "a")]), "kafka.bootstrap.servers", "missing");
         check_mistake(source(&[SERVERS]), "topics", "set topics or topics.regex");
-        check_mistake(source(&[SERVERS, ("topics", "a"), ("topics.regex", "a")]), "topics.regex", "keep one");
-        check_mistake(source(&[SERVERS, ("topics", "a b")]), "topics", "cannot be a topic's name");
-        check_mistake(source(&[SERVERS, ("topics.regex", "(")]), "topics.regex", "no regular expression");
-        check_mistake(source(&[SERVERS, ("topics.rexeg", "a")]), "topics.rexeg", "did you mean topics.regex?");
-        check_mistake(source(&[SERVERS, ("topics", "a"), ("tasks.max", "0")]), "tasks.max", "from 1 to");
-        check_mistake(source(&[SERVERS, ("topics", "a"), ("culvert.start", "now")]), "culvert.start", "earliest");
-        check_mistake(sink(&[SERVERS, ("topics", "a"), ("culvert.via", "b")]), "culvert.via", "culvert.from");
+        check_mistake(
+            source(&[SERVERS, ("topics", "a"), ("topics.regex", "a")]),
+            "topics.regex",
+            "keep one",
+        );
+        check_mistake(
+            source(&[SERVERS, ("topics", "a b")]),
+            "topics",
+            "cannot be a topic's name",
+        );
+        check_mistake(
+            source(&[SERVERS, ("topics.regex", "(")]),
+            "topics.regex",
+            "no regular expression",
+        );
+        check_mistake(
+            source(&[SERVERS, ("topics.rexeg", "a")]),
+            "topics.rexeg",
+            "did you mean topics.regex?",
+        );
+        check_mistake(
+            source(&[SERVERS, ("topics", "a"), ("tasks.max", "0")]),
+            "tasks.max",
+            "from 1 to",
+        );
+        check_mistake(
+            source(&[SERVERS, ("topics", "a"), ("culvert.start", "now")]),
+            "culvert.start",
+            "earliest",
+        );
+        check_mistake(
+            sink(&[SERVERS, ("topics", "a"), ("culvert.via", "b")]),
+            "culvert.via",
+            "culvert.from",
+        );
         check_mistake(
             sink(&[SERVERS, ("topics", "a"), ("culvert.topic.rename", "a/${topic}")]),
             "culvert.topic.rename",
             "cannot be",
         );
         check_mistake(
-            source(&[SERVERS, ("topics", "a"), ("consumer.override.auto.offset.reset", "latest")]),
+            source(&[
+                SERVERS,
+                ("topics", "a"),
+                ("consumer.override.auto.offset.reset", "latest"),
+            ]),
             "consumer.override.auto.offset.reset",
             "culvert.start",
         );
         check_mistake(
-            sink(&[SERVERS, ("topics", "a"), ("producer.override.transactional.id", "x")]),
+            sink(&[
+                SERVERS,
+                ("topics", "a"),
+                ("producer.override.transactional.id", "x"),
+            ]),
             "producer.override.transactional.id",
             "fences",
         );
@@ -736,7 +1027,11 @@ mod tests {
             "ssl.ca.location",
         );
         check_mistake(
-            source(&[SERVERS, ("topics", "a"), ("consumer.override.fetch.min.bytes", "many")]),
+            source(&[
+                SERVERS,
+                ("topics", "a"),
+                ("consumer.override.fetch.min.bytes", "many"),
+            ]),
             "consumer.override.fetch.min.bytes",
             "nvalid",
         );
@@ -744,7 +1039,8 @@ mod tests {
 
     #[test]
     fn all_mistakes_are_told_at_once() {
-        let mistakes = source(&[("topics", "a b"), ("tasks.max", "x"), ("cluvert.start", "latest")]).unwrap_err();
+        let mistakes =
+            source(&[("topics", "a b"), ("tasks.max", "x"), ("cluvert.start", "latest")]).unwrap_err();
         assert_eq!(mistakes.len(), 4, "{mistakes:?}");
     }
 }

@@ -11,8 +11,8 @@
 use rdkafka::error::RDKafkaErrorCode as Code;
 use std::time::Duration;
 
-pub mod config;
 mod admin;
+pub mod config;
 mod native;
 mod partition;
 mod positions;
@@ -44,7 +44,9 @@ enum Remedy {
 
 fn remedy(code: Code) -> Remedy {
     match code {
-        Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch | Code::FencedInstanceId => Remedy::Fenced,
+        Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch | Code::FencedInstanceId => {
+            Remedy::Fenced
+        }
         Code::TopicAuthorizationFailed
         | Code::GroupAuthorizationFailed
         | Code::ClusterAuthorizationFailed

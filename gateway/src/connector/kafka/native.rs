@@ -191,7 +191,10 @@ impl Queue {
     fn poll(&self, wait: Duration) -> Option<Raw<'_>> {
         // SAFETY: the queue is alive while `self` is; the event is ours to destroy, which `Raw` does.
         let event = unsafe { sys::rd_kafka_queue_poll(self.0.as_ptr(), milliseconds(wait)) };
-        NonNull::new(event).map(|event| Raw { event, queue: PhantomData })
+        NonNull::new(event).map(|event| Raw {
+            event,
+            queue: PhantomData,
+        })
     }
 }
 
@@ -257,19 +260,27 @@ impl<'q> Raw<'q> {
                 let text = unsafe { text(sys::rd_kafka_event_error_string(self.event.as_ptr())) };
                 // SAFETY: the event is alive.
                 let fatal = unsafe { sys::rd_kafka_event_error_is_fatal(self.event.as_ptr()) } != 0;
-                News::Failed(Failure { code, text, fatal, place })
+                News::Failed(Failure {
+                    code,
+                    text,
+                    fatal,
+                    place,
+                })
             }
         }
     }
 
     fn place(&self) -> Option<Place> {
         // SAFETY: the event is alive; the result is ours and destroyed below.
-        let place =
-            NonNull::new(unsafe { sys::rd_kafka_event_topic_partition(self.event.as_ptr()) })?;
+        let place = NonNull::new(unsafe { sys::rd_kafka_event_topic_partition(self.event.as_ptr()) })?;
         // SAFETY: a fresh, valid topic partition; its topic is a C string.
         let read = unsafe {
             let raw = place.as_ref();
-            Place { topic: text(raw.topic), partition: raw.partition, offset: raw.offset }
+            Place {
+                topic: text(raw.topic),
+                partition: raw.partition,
+                offset: raw.offset,
+            }
         };
         // SAFETY: owned, and destroyed once.
         unsafe { sys::rd_kafka_topic_partition_destroy(place.as_ptr()) };
@@ -279,7 +290,10 @@ impl<'q> Raw<'q> {
     fn read_rebalance(self) -> News {
         // SAFETY: the event is alive and owns the list.
         let list = unsafe { sys::rd_kafka_event_topic_partition_list(self.event.as_ptr()) };
-        let partitions = elements(list).into_iter().map(|place| (place.topic, place.partition)).collect();
+        let partitions = elements(list)
+            .into_iter()
+            .map(|place| (place.topic, place.partition))
+            .collect();
         match self.code() {
             RDKafkaErrorCode::AssignPartitions => News::Assigned(partitions),
             _ => News::Revoked(partitions),
@@ -288,22 +302,42 @@ impl<'q> Raw<'q> {
 
     /// With `delivery.report.only.error` each message of a report failed; the first one speaks for all.
     fn read_report(self) -> News {
-        let Some(message) = self.message() else { return News::Other };
+        let Some(message) = self.message() else {
+            return News::Other;
+        };
         let code = RDKafkaErrorCode::from(message.raw().err);
         if code == RDKafkaErrorCode::NoError {
             return News::Other;
         }
         let (topic, partition, offset) = (message.topic().to_owned(), message.partition(), message.offset());
-        let place = Some(Place { topic, partition, offset });
-        News::Undelivered(Failure { code, text: code.to_string(), fatal: false, place })
+        let place = Some(Place {
+            topic,
+            partition,
+            offset,
+        });
+        News::Undelivered(Failure {
+            code,
+            text: code.to_string(),
+            fatal: false,
+            place,
+        })
     }
 
     fn read_log(self) -> News {
         let (mut facility, mut line, mut level) = (ptr::null(), ptr::null(), 0);
         // SAFETY: the event is alive; the pointers it fills in live as long and are copied below.
         unsafe {
-            sys::rd_kafka_event_log(self.event.as_ptr(), &raw mut facility, &raw mut line, &raw mut level);
-            News::Log { facility: text(facility), text: text(line), level }
+            sys::rd_kafka_event_log(
+                self.event.as_ptr(),
+                &raw mut facility,
+                &raw mut line,
+                &raw mut level,
+            );
+            News::Log {
+                facility: text(facility),
+                text: text(line),
+                level,
+            }
         }
     }
 }
@@ -331,7 +365,9 @@ impl Message<'_> {
             return "";
         }
         // SAFETY: a message's topic outlives the message, and its name is a C string.
-        unsafe { CStr::from_ptr(sys::rd_kafka_topic_name(self.raw().rkt)) }.to_str().unwrap_or_default()
+        unsafe { CStr::from_ptr(sys::rd_kafka_topic_name(self.raw().rkt)) }
+            .to_str()
+            .unwrap_or_default()
     }
 
     pub(super) fn partition(&self) -> i32 {
@@ -425,13 +461,15 @@ impl Ask for Producer {
 ///
 /// # Errors
 /// The code of the whole request; each topic has its own result beside.
-#[expect(clippy::type_complexity, reason = "a result for the call, and one for each topic")]
 pub(super) fn describe_topics(
     client: &impl Ask,
     topics: &[&str],
     wait: Duration,
 ) -> Result<Vec<Result<TopicDescription, RDKafkaErrorCode>>, RDKafkaErrorCode> {
-    let names: Vec<CString> = topics.iter().filter_map(|name| CString::new(*name).ok()).collect();
+    let names: Vec<CString> = topics
+        .iter()
+        .filter_map(|name| CString::new(*name).ok())
+        .collect();
     if names.len() != topics.len() {
         return Err(RDKafkaErrorCode::InvalidTopic);
     }
@@ -439,11 +477,20 @@ pub(super) fn describe_topics(
         return Ok(Vec::new());
     }
     let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
-    let request = Request::new(client, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, wait)?;
+    let request = Request::new(
+        client,
+        sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
+        wait,
+    )?;
     // SAFETY: names, collection, options and queue outlive the call, which copies what it needs.
     unsafe {
         let collection = sys::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
-        sys::rd_kafka_DescribeTopics(client.handle(), collection, request.options, request.queue.0.as_ptr());
+        sys::rd_kafka_DescribeTopics(
+            client.handle(),
+            collection,
+            request.options,
+            request.queue.0.as_ptr(),
+        );
         sys::rd_kafka_TopicCollection_destroy(collection);
     }
     let answer = request.answer(wait)?;
@@ -482,7 +529,10 @@ unsafe fn description(
         uuid[8..].copy_from_slice(&low);
         let mut partitions = 0;
         sys::rd_kafka_TopicDescription_partitions(topic, &raw mut partitions);
-        Ok(TopicDescription { id: uuid, partitions: u32::try_from(partitions).unwrap_or(u32::MAX) })
+        Ok(TopicDescription {
+            id: uuid,
+            partitions: u32::try_from(partitions).unwrap_or(u32::MAX),
+        })
     }
 }
 
@@ -501,7 +551,6 @@ pub(super) enum Edge {
 ///
 /// # Errors
 /// The code of the whole request; each partition has its own result beside.
-#[expect(clippy::type_complexity, reason = "a result for the call, and one for each partition")]
 pub(super) fn list_offsets(
     client: &impl Ask,
     partitions: &[(&str, i32)],
@@ -512,17 +561,39 @@ pub(super) fn list_offsets(
         return Ok(Vec::new());
     }
     let (spec, isolation) = match edge {
-        Edge::Start => (-2, sys::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED),
-        Edge::CommittedEnd => (-1, sys::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED),
-        Edge::End => (-1, sys::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED),
+        Edge::Start => (
+            -2,
+            sys::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED,
+        ),
+        Edge::CommittedEnd => (
+            -1,
+            sys::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED,
+        ),
+        Edge::End => (
+            -1,
+            sys::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED,
+        ),
     };
-    let list = list_of(partitions.iter().map(|(topic, partition)| (*topic, *partition, spec, -1)));
-    let request = Request::new(client, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS, wait)?;
+    let list = list_of(
+        partitions
+            .iter()
+            .map(|(topic, partition)| (*topic, *partition, spec, -1)),
+    );
+    let request = Request::new(
+        client,
+        sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS,
+        wait,
+    )?;
     // SAFETY: list, options and queue outlive the call, which copies what it needs.
     unsafe {
         let refused = sys::rd_kafka_AdminOptions_set_isolation_level(request.options, isolation);
         taken(refused)?;
-        sys::rd_kafka_ListOffsets(client.handle(), list.ptr(), request.options, request.queue.0.as_ptr());
+        sys::rd_kafka_ListOffsets(
+            client.handle(),
+            list.ptr(),
+            request.options,
+            request.queue.0.as_ptr(),
+        );
     }
     let answer = request.answer(wait)?;
     let mut count = 0;
@@ -536,13 +607,20 @@ pub(super) fn list_offsets(
         let infos = sys::rd_kafka_ListOffsets_result_infos(result, &raw mut count);
         for index in 0..count {
             let place = &*sys::rd_kafka_ListOffsetsResultInfo_topic_partition(*infos.add(index));
-            found.push((text(place.topic), place.partition, RDKafkaErrorCode::from(place.err), place.offset));
+            found.push((
+                text(place.topic),
+                place.partition,
+                RDKafkaErrorCode::from(place.err),
+                place.offset,
+            ));
         }
     }
     Ok(partitions
         .iter()
         .map(|(topic, partition)| {
-            let mine = found.iter().find(|(name, number, ..)| name == topic && number == partition);
+            let mine = found
+                .iter()
+                .find(|(name, number, ..)| name == topic && number == partition);
             match mine {
                 Some((.., RDKafkaErrorCode::NoError, offset)) => Ok(*offset),
                 Some((.., code, _)) => Err(*code),
@@ -552,18 +630,35 @@ pub(super) fn list_offsets(
         .collect())
 }
 
-/// Seeks each `(topic, partition, offset, leader epoch)`. With an epoch other than -1 librdkafka first asks the broker
-/// where that epoch ended (KIP-320), and reports a truncation as a [`Failure`] of the partition.
+/// Where to seek in a partition.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Target<'a> {
+    /// The topic.
+    pub(super) topic: &'a str,
+    /// The partition.
+    pub(super) partition: i32,
+    /// The offset.
+    pub(super) offset: u64,
+    /// The leader epoch of the record before it; -1 where it is not known.
+    pub(super) epoch: i32,
+}
+
+/// Seeks. With an epoch other than -1 librdkafka first asks the broker where that epoch ended (KIP-320), and reports a
+/// truncation as a [`Failure`] of the partition.
 ///
 /// # Errors
 /// The code of the whole call; each partition has its own result beside.
-#[expect(clippy::type_complexity, reason = "a result for the call, and one for each partition")]
 pub(super) fn seek(
     consumer: &Consumer,
-    places: &[(&str, i32, i64, i32)],
+    targets: &[Target<'_>],
     wait: Duration,
 ) -> Result<Vec<Result<(), RDKafkaErrorCode>>, RDKafkaErrorCode> {
-    let list = list_of(places.iter().copied());
+    let place = |target: &Target<'_>| i64::try_from(target.offset).unwrap_or(i64::MAX);
+    let list = list_of(
+        targets
+            .iter()
+            .map(|to| (to.topic, to.partition, place(to), to.epoch)),
+    );
     // SAFETY: client and list are alive; the error is ours and taken.
     unsafe {
         let error = sys::rd_kafka_seek_partitions(consumer.handle(), list.ptr(), milliseconds(wait));
@@ -571,10 +666,12 @@ pub(super) fn seek(
         let raw = &*list.ptr();
         let count = usize::try_from(raw.cnt).unwrap_or(0);
         Ok((0..count)
-            .map(|index| match RDKafkaErrorCode::from((*raw.elems.add(index)).err) {
-                RDKafkaErrorCode::NoError => Ok(()),
-                code => Err(code),
-            })
+            .map(
+                |index| match RDKafkaErrorCode::from((*raw.elems.add(index)).err) {
+                    RDKafkaErrorCode::NoError => Ok(()),
+                    code => Err(code),
+                },
+            )
             .collect())
     }
 }
@@ -632,7 +729,10 @@ impl Request {
 
     fn answer(&self, wait: Duration) -> Result<Raw<'_>, RDKafkaErrorCode> {
         // librdkafka answers by itself after `wait`; the second more only guards against its never doing so.
-        let answer = self.queue.poll(wait + Duration::from_secs(1)).ok_or(RDKafkaErrorCode::OperationTimedOut)?;
+        let answer = self
+            .queue
+            .poll(wait + Duration::from_secs(1))
+            .ok_or(RDKafkaErrorCode::OperationTimedOut)?;
         match answer.code() {
             RDKafkaErrorCode::NoError => Ok(answer),
             code => Err(code),
@@ -672,7 +772,11 @@ fn elements(list: *mut sys::rd_kafka_topic_partition_list_t) -> Vec<Place> {
         (0..usize::try_from(list.cnt).unwrap_or(0))
             .map(|index| {
                 let element = &*list.elems.add(index);
-                Place { topic: text(element.topic), partition: element.partition, offset: element.offset }
+                Place {
+                    topic: text(element.topic),
+                    partition: element.partition,
+                    offset: element.offset,
+                }
             })
             .collect()
     }

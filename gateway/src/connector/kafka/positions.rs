@@ -73,8 +73,16 @@ pub(super) fn decode_key(bytes: &[u8]) -> Result<StreamId, Malformed> {
                 cluster: take_name(&mut rest, "cluster")?,
                 topic: take_id(&mut rest, "topic id")?,
             },
-            RUN => Lineage::Run { outbox: take_id(&mut rest, "outbox")?, run: take_id(&mut rest, "run")? },
-            _ => return Err(Malformed::Invalid { what: "lineage", why: "is of an unknown kind" }),
+            RUN => Lineage::Run {
+                outbox: take_id(&mut rest, "outbox")?,
+                run: take_id(&mut rest, "run")?,
+            },
+            _ => {
+                return Err(Malformed::Invalid {
+                    what: "lineage",
+                    why: "is of an unknown kind",
+                });
+            }
         },
     };
     ends(rest, "position key")?;
@@ -83,7 +91,14 @@ pub(super) fn decode_key(bytes: &[u8]) -> Result<StreamId, Malformed> {
 
 /// The value under `key`.
 pub(super) fn encode_value(key: &[u8], stored: &Stored) -> Vec<u8> {
-    let Position { incarnation, start, at, guard, digest, resume_point } = &stored.position;
+    let Position {
+        incarnation,
+        start,
+        at,
+        guard,
+        digest,
+        resume_point,
+    } = &stored.position;
     let mut out = vec![VALUE_VERSION];
     out.extend_from_slice(&incarnation.to_be_bytes());
     out.extend_from_slice(&start.0.to_be_bytes());
@@ -108,17 +123,26 @@ pub(super) fn encode_value(key: &[u8], stored: &Stored) -> Vec<u8> {
 pub(super) fn decode_value(key: &[u8], bytes: &[u8]) -> Result<Stored, Malformed> {
     let what = "position";
     version(&mut { bytes }, what, VALUE_VERSION)?;
-    let (body, mut stored_crc) = bytes.split_at_checked(bytes.len().saturating_sub(4)).unwrap_or((bytes, &[]));
+    let (body, mut stored_crc) = bytes
+        .split_at_checked(bytes.len().saturating_sub(4))
+        .unwrap_or((bytes, &[]));
     let (stored, computed) = (take_int(&mut stored_crc, what)?, checksum(key, body));
     if stored != computed {
-        return Err(Malformed::Checksum { what, stored, computed });
+        return Err(Malformed::Checksum {
+            what,
+            stored,
+            computed,
+        });
     }
     let mut rest = &body[1..]; // the version, which `version` has seen
     let position = Position {
         incarnation: take_int(&mut rest, "incarnation")?,
         start: Sequence(take_int(&mut rest, "start")?),
         at: Sequence(take_int(&mut rest, "at")?),
-        guard: Guard { epoch: take_int(&mut rest, "epoch")?, crc: take_int(&mut rest, "crc")? },
+        guard: Guard {
+            epoch: take_int(&mut rest, "epoch")?,
+            crc: take_int(&mut rest, "crc")?,
+        },
         digest: Digest::from_parts(
             take_int(&mut rest, "count")?,
             take_int(&mut rest, "order")?,
@@ -127,12 +151,19 @@ pub(super) fn decode_value(key: &[u8], bytes: &[u8]) -> Result<Stored, Malformed
         resume_point: take_counted(&mut rest, "resume point", RESUME_POINT_BYTES_MAX)?.to_vec(),
     };
     if position.at < position.start {
-        return Err(Malformed::Invalid { what, why: "lies before its start" });
+        return Err(Malformed::Invalid {
+            what,
+            why: "lies before its start",
+        });
     }
     let target = take_id(&mut rest, "target topic id")?;
     let writer = take_text(&mut rest, "writer")?.to_owned();
     ends(rest, what)?;
-    Ok(Stored { position, target, writer })
+    Ok(Stored {
+        position,
+        target,
+        writer,
+    })
 }
 
 fn checksum(key: &[u8], value: &[u8]) -> u32 {
@@ -160,7 +191,10 @@ fn take_counted<'a>(rest: &mut &'a [u8], what: &'static str, max: usize) -> Resu
 fn take_text<'a>(rest: &mut &'a [u8], what: &'static str) -> Result<&'a str, Malformed> {
     // Transactional ids are a connector's name and a little more.
     let bytes = take_counted(rest, what, 2 * NAME_BYTES_MAX)?;
-    std::str::from_utf8(bytes).map_err(|_| Malformed::Invalid { what, why: "is not UTF-8" })
+    std::str::from_utf8(bytes).map_err(|_| Malformed::Invalid {
+        what,
+        why: "is not UTF-8",
+    })
 }
 
 fn take_name(rest: &mut &[u8], what: &'static str) -> Result<Arc<str>, Malformed> {
@@ -178,11 +212,22 @@ fn version(rest: &mut &[u8], what: &'static str, newest: u8) -> Result<(), Malfo
     if found == newest {
         return Ok(());
     }
-    Err(Malformed::Version { what, found: found.into(), newest: newest.into() })
+    Err(Malformed::Version {
+        what,
+        found: found.into(),
+        newest: newest.into(),
+    })
 }
 
 fn ends(rest: &[u8], what: &'static str) -> Result<(), Malformed> {
-    if rest.is_empty() { Ok(()) } else { Err(Malformed::Invalid { what, why: "has bytes behind its end" }) }
+    if rest.is_empty() {
+        Ok(())
+    } else {
+        Err(Malformed::Invalid {
+            what,
+            why: "has bytes behind its end",
+        })
+    }
 }
 
 #[cfg(test)]
@@ -190,10 +235,21 @@ mod tests {
     use super::*;
 
     fn streams() -> [StreamId; 2] {
-        let stream = |lineage| StreamId { site: "plant".into(), topic: "orders".into(), partition: 7, lineage };
+        let stream = |lineage| StreamId {
+            site: "plant".into(),
+            topic: "orders".into(),
+            partition: 7,
+            lineage,
+        };
         [
-            stream(Lineage::Replayable { cluster: "5L6g3nShT-eMCtK--X86sw".into(), topic: [3; 16] }),
-            stream(Lineage::Run { outbox: [1; 16], run: [2; 16] }),
+            stream(Lineage::Replayable {
+                cluster: "5L6g3nShT-eMCtK--X86sw".into(),
+                topic: [3; 16],
+            }),
+            stream(Lineage::Run {
+                outbox: [1; 16],
+                run: [2; 16],
+            }),
         ]
     }
 
@@ -206,7 +262,10 @@ mod tests {
                 incarnation: 2,
                 start: Sequence(10),
                 at: Sequence(u64::MAX),
-                guard: Guard { epoch: -1, crc: 0xdead_beef },
+                guard: Guard {
+                    epoch: -1,
+                    crc: 0xdead_beef,
+                },
                 digest,
                 resume_point: vec![9; RESUME_POINT_BYTES_MAX],
             },
@@ -220,7 +279,10 @@ mod tests {
         for stream in streams() {
             let key = encode_key(&stream);
             assert_eq!(decode_key(&key).unwrap(), stream);
-            assert_eq!(decode_value(&key, &encode_value(&key, &stored())).unwrap(), stored());
+            assert_eq!(
+                decode_value(&key, &encode_value(&key, &stored())).unwrap(),
+                stored()
+            );
         }
     }
 
@@ -238,7 +300,10 @@ mod tests {
             assert!(decode_key(&key[..cut]).is_err(), "key cut at {cut}");
         }
         let other = encode_key(&streams()[1]);
-        assert!(matches!(decode_value(&other, &value), Err(Malformed::Checksum { .. })));
+        assert!(matches!(
+            decode_value(&other, &value),
+            Err(Malformed::Checksum { .. })
+        ));
     }
 
     #[test]
@@ -246,6 +311,13 @@ mod tests {
         let key = encode_key(&streams()[0]);
         let mut value = encode_value(&key, &stored());
         value[0] = 2;
-        assert!(matches!(decode_value(&key, &value), Err(Malformed::Version { found: 2, newest: 1, .. })));
+        assert!(matches!(
+            decode_value(&key, &value),
+            Err(Malformed::Version {
+                found: 2,
+                newest: 1,
+                ..
+            })
+        ));
     }
 }

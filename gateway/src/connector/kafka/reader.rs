@@ -42,7 +42,10 @@ impl KafkaReader {
 
     fn open(settings: &ClientConfig) -> Result<KafkaReader, SourceFault> {
         let consumer = Consumer::open(settings).map_err(|error| settings_refused(&error))?;
-        Ok(KafkaReader { consumer, headers: HeadersBuf::new() })
+        Ok(KafkaReader {
+            consumer,
+            headers: HeadersBuf::new(),
+        })
     }
 
     /// The first offset of a partition, and the one behind its last decided record.
@@ -51,12 +54,17 @@ impl KafkaReader {
     /// As [`Reader::read`].
     pub fn bounds(&self, topic: &str, partition: u32) -> Result<(Sequence, Sequence), SourceFault> {
         let start = self.edge(topic, partition, Edge::Start)?;
-        Ok((Sequence(start), Sequence(self.edge(topic, partition, Edge::CommittedEnd)?)))
+        Ok((
+            Sequence(start),
+            Sequence(self.edge(topic, partition, Edge::CommittedEnd)?),
+        ))
     }
 
     /// What the brokers say about `topics`, in their order.
-    #[expect(clippy::type_complexity, reason = "a result for the call, and one for each topic")]
-    pub(super) fn describe(&self, topics: &[&str]) -> Result<Vec<Result<TopicDescription, Code>>, SourceFault> {
+    pub(super) fn describe(
+        &self,
+        topics: &[&str],
+    ) -> Result<Vec<Result<TopicDescription, Code>>, SourceFault> {
         native::describe_topics(&self.consumer, topics, ASK_TIMEOUT)
             .map_err(|code| fault(code, &format!("describe topics: {code}")))
     }
@@ -86,12 +94,18 @@ impl KafkaReader {
         }
         let mut place = TopicPartitionList::new();
         place
-            .add_partition_offset(topic, i32::try_from(partition).unwrap_or(i32::MAX), Offset::Offset(signed(from)))
+            .add_partition_offset(
+                topic,
+                i32::try_from(partition).unwrap_or(i32::MAX),
+                Offset::Offset(signed(from)),
+            )
             .and_then(|()| self.consumer.assign(&place))
             .map_err(|error| settings_refused(&error))?;
         let outcome = self.take_records(topic, to, each);
         // Ends the fetching; what is still queued is dropped with the assignment.
-        self.consumer.unassign().map_err(|error| settings_refused(&error))?;
+        self.consumer
+            .unassign()
+            .map_err(|error| settings_refused(&error))?;
         outcome
     }
 
@@ -109,7 +123,9 @@ impl KafkaReader {
                     if offset >= to {
                         return Ok(());
                     }
-                    message.headers(&mut self.headers).map_err(|_| unreadable(topic, offset))?;
+                    message
+                        .headers(&mut self.headers)
+                        .map_err(|_| unreadable(topic, offset))?;
                     let record = RecordRef {
                         timestamp: message.timestamp(),
                         key: message.key(),
@@ -154,7 +170,10 @@ fn judge(failure: &Failure) -> Result<(), SourceFault> {
         (Code::AutoOffsetReset, _) => Err(SourceFault::Retry(failure.text.clone())),
         // Of the group, which is never joined.
         (Code::GroupAuthorizationFailed, _) => Ok(()),
-        (_, Remedy::Operator(page)) => Err(SourceFault::Stop { code: page, reason: failure.text.clone() }),
+        (_, Remedy::Operator(page)) => Err(SourceFault::Stop {
+            code: page,
+            reason: failure.text.clone(),
+        }),
         _ => Ok(()), // heals, or the deadline tells
     }
 }

@@ -98,7 +98,10 @@ impl Sink for KafkaSink {
         self.check_targets(&reader, &stored)?;
         self.targets_due = Instant::now() + TOPIC_CHECK_EVERY;
         self.writer = Some(writer);
-        Ok(stored.into_iter().map(|(stream, stored)| (stream, stored.position)).collect())
+        Ok(stored
+            .into_iter()
+            .map(|(stream, stored)| (stream, stored.position))
+            .collect())
     }
 
     /// After [`SinkFault::Record`] the records before it are in the open write, and the writer goes on.
@@ -138,8 +141,17 @@ impl KafkaSink {
                 (Partitioner::Same, _) => stream.partition,
             };
             // librdkafka takes the timestamp 0 for "now"; 1 ms is the nearest that it takes for itself.
-            let timestamp = if record.timestamp == 0 { 1 } else { record.timestamp };
-            writer.send(&target.name, partition, sequence, &RecordRef { timestamp, ..record })?;
+            let timestamp = if record.timestamp == 0 {
+                1
+            } else {
+                record.timestamp
+            };
+            writer.send(
+                &target.name,
+                partition,
+                sequence,
+                &RecordRef { timestamp, ..record },
+            )?;
         }
         Ok(())
     }
@@ -151,15 +163,28 @@ impl KafkaSink {
         }
         let topic = self.config.positions_topic();
         let id = self.config.transactional_id(self.shard);
-        let Some(writer) = &mut self.writer else { return Err(not_taken()) };
+        let Some(writer) = &mut self.writer else {
+            return Err(not_taken());
+        };
         writer.begin()?;
         for (stream, position) in positions {
-            let target = self.targets.get(&stream.topic).map_or([0; 16], |target| target.id);
+            let target = self
+                .targets
+                .get(&stream.topic)
+                .map_or([0; 16], |target| target.id);
             let key = positions::encode_key(stream);
-            let stored = Stored { position: position.clone(), target, writer: id.clone() };
+            let stored = Stored {
+                position: position.clone(),
+                target,
+                writer: id.clone(),
+            };
             let value = positions::encode_value(&key, &stored);
-            let record =
-                RecordRef { timestamp: NOW, key: Some(&key), value: Some(&value), headers: Headers::NONE };
+            let record = RecordRef {
+                timestamp: NOW,
+                key: Some(&key),
+                value: Some(&value),
+                headers: Headers::NONE,
+            };
             writer.send(&topic, self.shard, position.at, &record)?;
         }
         writer.commit()
@@ -199,9 +224,13 @@ impl KafkaSink {
                 ),
             });
         }
-        let settings =
-            admin.settings(&topic).map_err(|code| fault(code, &format!("read settings of {topic}: {code}")))?;
-        match settings.get("cleanup.policy").and_then(|entry| entry.value.as_deref()) {
+        let settings = admin
+            .settings(&topic)
+            .map_err(|code| fault(code, &format!("read settings of {topic}: {code}")))?;
+        match settings
+            .get("cleanup.policy")
+            .and_then(|entry| entry.value.as_deref())
+        {
             Some("compact") => Ok(()),
             other => Err(SinkFault::Stop {
                 code: "CULVERT-K011",
@@ -220,16 +249,22 @@ impl KafkaSink {
         let end = reader.edge(&topic, self.shard, Edge::End)?;
         let mut found = BTreeMap::new();
         let mut refused = None;
-        reader.read_to(&topic, self.shard, start, end, &mut |at, record| match note_position(&mut found, record) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => {
-                refused = Some(SinkFault::Stop {
-                    code: "CULVERT-K015",
-                    reason: format!("read position {at} of {topic}/{}: {error}", self.shard),
-                });
-                ControlFlow::Break(())
-            }
-        })?;
+        reader.read_to(
+            &topic,
+            self.shard,
+            start,
+            end,
+            &mut |at, record| match note_position(&mut found, record) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => {
+                    refused = Some(SinkFault::Stop {
+                        code: "CULVERT-K015",
+                        reason: format!("read position {at} of {topic}/{}: {error}", self.shard),
+                    });
+                    ControlFlow::Break(())
+                }
+            },
+        )?;
         refused.map_or(Ok(found), Err)
     }
 
@@ -254,7 +289,10 @@ impl KafkaSink {
         stored: &BTreeMap<StreamId, Stored>,
     ) -> Result<(), SinkFault> {
         let mut expected = BTreeMap::new();
-        for (stream, stored) in stored.iter().filter(|(stream, _)| self.config.topics.include(&stream.topic)) {
+        for (stream, stored) in stored
+            .iter()
+            .filter(|(stream, _)| self.config.topics.include(&stream.topic))
+        {
             expected.insert(self.config.target(&stream.topic), stored.target);
         }
         compare_targets(reader, &expected)
@@ -266,7 +304,11 @@ impl KafkaSink {
         if self.targets.is_empty() || (Instant::now() < self.targets_due && !doubt) {
             return Ok(());
         }
-        let expected = self.targets.values().map(|target| (target.name.clone(), target.id)).collect();
+        let expected = self
+            .targets
+            .values()
+            .map(|target| (target.name.clone(), target.id))
+            .collect();
         compare_targets(&KafkaReader::of_sink(&self.config)?, &expected)?;
         self.targets_due = Instant::now() + TOPIC_CHECK_EVERY;
         if let Some(writer) = &mut self.writer {
@@ -279,7 +321,11 @@ impl KafkaSink {
     fn know_target(&mut self, stream: &StreamId) -> Result<(), SinkFault> {
         let same = self.config.partitioner == Partitioner::Same;
         let least = if same { stream.partition + 1 } else { 1 };
-        if self.targets.get(&stream.topic).is_some_and(|target| target.partitions >= least) {
+        if self
+            .targets
+            .get(&stream.topic)
+            .is_some_and(|target| target.partitions >= least)
+        {
             return Ok(());
         }
         let target = self.find_target(&stream.topic, least)?;
@@ -306,7 +352,9 @@ impl KafkaSink {
             found = Some(wait_for_topic(&reader, &name)?);
             while found.as_ref().is_none_or(|found| found.partitions < least) {
                 if Instant::now() > deadline {
-                    return Err(SinkFault::Retry(format!("topic {name} has not {least} partitions yet")));
+                    return Err(SinkFault::Retry(format!(
+                        "topic {name} has not {least} partitions yet"
+                    )));
                 }
                 found = describe(&reader, &name)?;
             }
@@ -315,7 +363,12 @@ impl KafkaSink {
             return Err(SinkFault::Retry(format!("topic {name} does not exist yet")));
         };
         let record_bytes_max = record_bytes_max(&admin, &name)?;
-        Ok(Target { name, id, partitions, record_bytes_max })
+        Ok(Target {
+            name,
+            id,
+            partitions,
+            record_bytes_max,
+        })
     }
 
     fn make_room(
@@ -329,14 +382,18 @@ impl KafkaSink {
         match (found, self.config.creation) {
             (None, Some(creation)) => {
                 // -1 may be less than needed; then the topic grows in the next step.
-                let partitions = if creation.partitions == -1 { count } else { creation.partitions.max(count) };
+                let partitions = if creation.partitions == -1 {
+                    count
+                } else {
+                    creation.partitions.max(count)
+                };
                 admin
                     .create(name, partitions, creation.replication, &[])
                     .map_err(|code| fault(code, &format!("make topic {name}: {code}")))
             }
-            (Some(_), Some(_)) => {
-                admin.grow(name, least).map_err(|code| fault(code, &format!("add partitions to {name}: {code}")))
-            }
+            (Some(_), Some(_)) => admin
+                .grow(name, least)
+                .map_err(|code| fault(code, &format!("add partitions to {name}: {code}"))),
             (None, None) => Err(SinkFault::Stop {
                 code: "CULVERT-K014",
                 reason: format!(
@@ -370,7 +427,11 @@ struct Writer {
 
 impl Writer {
     /// Fences every earlier writer of `transactional_id` and ends its transaction (T1).
-    fn open(config: &SinkConfig, transactional_id: &str, batch_bytes_max: usize) -> Result<Writer, SinkFault> {
+    fn open(
+        config: &SinkConfig,
+        transactional_id: &str,
+        batch_bytes_max: usize,
+    ) -> Result<Writer, SinkFault> {
         let settings = config.producer(transactional_id, batch_bytes_max);
         let producer = Producer::open(&settings).map_err(|error| settings_refused(&error))?;
         let mut writer = Writer {
@@ -434,7 +495,8 @@ impl Writer {
                 Err((KafkaError::MessageProduction(Code::UnknownPartition), back)) if !asked => {
                     asked = true;
                     let outcome = self.producer.client().fetch_metadata(Some(topic), ASK_TIMEOUT);
-                    outcome.map_err(|error| fault(self.code_of(&error), &format!("look up {topic}: {error}")))?;
+                    outcome
+                        .map_err(|error| fault(self.code_of(&error), &format!("look up {topic}: {error}")))?;
                     message = back;
                 }
                 Err((KafkaError::MessageProduction(Code::MessageSizeTooLarge), _)) => {
@@ -455,7 +517,9 @@ impl Writer {
             self.take_notes();
             self.go_on()?;
             if Instant::now() > deadline {
-                return Err(SinkFault::Retry(self.with_trouble("the broker does not take what was written".into())));
+                return Err(SinkFault::Retry(
+                    self.with_trouble("the broker does not take what was written".into()),
+                ));
             }
         }
         self.take_notes();
@@ -470,7 +534,9 @@ impl Writer {
             });
         }
         if let Some(trouble) = &self.trouble {
-            return Err(SinkFault::Uncertain(format!("a connection broke during the commit: {trouble}")));
+            return Err(SinkFault::Uncertain(format!(
+                "a connection broke during the commit: {trouble}"
+            )));
         }
         self.in_transaction = false;
         Ok(())
@@ -479,12 +545,17 @@ impl Writer {
     /// Whether the open transaction may still be committed.
     fn go_on(&self) -> Result<(), SinkFault> {
         if let Some(failure) = &self.failed {
-            let place = failure.place.as_ref().map(|place| format!(" to {}/{}", place.topic, place.partition));
+            let place = failure
+                .place
+                .as_ref()
+                .map(|place| format!(" to {}/{}", place.topic, place.partition));
             let reason = format!("write{}: {}", place.unwrap_or_default(), failure.text);
             return Err(fault(failure.code, &reason));
         }
         match &self.trouble {
-            Some(trouble) => Err(SinkFault::Retry(format!("a connection broke during the transaction: {trouble}"))),
+            Some(trouble) => Err(SinkFault::Retry(format!(
+                "a connection broke during the transaction: {trouble}"
+            ))),
             None => Ok(()),
         }
     }
@@ -549,7 +620,9 @@ const NOW: i64 = 0;
 /// A record as rdkafka wants it.
 fn message<'a>(topic: &'a str, partition: u32, record: &RecordRef<'a>) -> BaseRecord<'a, [u8], [u8], ()> {
     let mut message: BaseRecord<'_, [u8], [u8], ()> = BaseRecord::to(topic);
-    message = message.partition(i32::try_from(partition).unwrap_or(i32::MAX)).timestamp(record.timestamp);
+    message = message
+        .partition(i32::try_from(partition).unwrap_or(i32::MAX))
+        .timestamp(record.timestamp);
     message.key = record.key;
     message.payload = record.value;
     if !record.headers.is_empty() {
@@ -589,7 +662,9 @@ fn wait_for_topic(reader: &KafkaReader, topic: &str) -> Result<TopicDescription,
             return Ok(found);
         }
         if Instant::now() > deadline {
-            return Err(SinkFault::Retry(format!("topic {topic} was made, and no broker knows of it yet")));
+            return Err(SinkFault::Retry(format!(
+                "topic {topic} was made, and no broker knows of it yet"
+            )));
         }
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -613,8 +688,12 @@ fn compare_targets(reader: &KafkaReader, expected: &BTreeMap<String, [u8; 16]>) 
 fn record_bytes_max(admin: &Admin, topic: &str) -> Result<usize, SinkFault> {
     match admin.settings(topic) {
         Ok(settings) => {
-            let limit = settings.get("max.message.bytes").and_then(|entry| entry.value.as_deref());
-            Ok(limit.and_then(|limit| limit.parse().ok()).unwrap_or(MESSAGE_BYTES_DEFAULT))
+            let limit = settings
+                .get("max.message.bytes")
+                .and_then(|entry| entry.value.as_deref());
+            Ok(limit
+                .and_then(|limit| limit.parse().ok())
+                .unwrap_or(MESSAGE_BYTES_DEFAULT))
         }
         Err(Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed) => Ok(MESSAGE_BYTES_DEFAULT),
         Err(code) => Err(fault(code, &format!("read settings of {topic}: {code}"))),
@@ -651,12 +730,18 @@ fn fault(code: Code, reason: &str) -> SinkFault {
     match remedy(code) {
         Remedy::Wait => SinkFault::Retry(reason.to_owned()),
         Remedy::Fenced => SinkFault::Fenced(reason.to_owned()),
-        Remedy::Operator(page) => SinkFault::Stop { code: page, reason: reason.to_owned() },
+        Remedy::Operator(page) => SinkFault::Stop {
+            code: page,
+            reason: reason.to_owned(),
+        },
     }
 }
 
 fn settings_refused(error: &KafkaError) -> SinkFault {
-    SinkFault::Stop { code: "CULVERT-K008", reason: error.to_string() }
+    SinkFault::Stop {
+        code: "CULVERT-K008",
+        reason: error.to_string(),
+    }
 }
 
 /// What a failed question means for a sink.

@@ -13,7 +13,7 @@
 //!   and carries the fetch position, which control records and compacted offsets have moved.
 
 use super::config::{SourceConfig, Topics};
-use super::native::{self, Consumer, Edge, Event, Failure, Message, News, TopicDescription};
+use super::native::{self, Consumer, Edge, Event, Failure, Message, News, Target, TopicDescription};
 use super::streams::{self, Arrived, Headers, State, Stream, Streams};
 use super::{ASK_TIMEOUT, Remedy, TOPIC_CHECK_EVERY, remedy};
 use crate::flow::{Halt, Intake, Place, Slot, Source, SourceFault};
@@ -114,7 +114,9 @@ impl Source for KafkaSource {
     fn commit(&mut self, applied: &[(Slot, Sequence)]) -> Result<(), SourceFault> {
         let mut offsets = TopicPartitionList::new();
         for (slot, sequence) in applied {
-            let Some(stream) = self.streams.by_slot(*slot) else { continue };
+            let Some(stream) = self.streams.by_slot(*slot) else {
+                continue;
+            };
             let offset = Offset::Offset(i64::try_from(sequence.0).unwrap_or(i64::MAX));
             // Refuses only special offsets, which a sequence cannot be.
             let _ = offsets.add_partition_offset(&stream.topic, stream.partition, offset);
@@ -136,7 +138,9 @@ impl Source for KafkaSource {
         }
         let deadline = Instant::now() + ASK_TIMEOUT;
         while !self.consumer.closed() && Instant::now() < deadline {
-            if let Some(Event::News(News::Revoked(partitions))) = self.consumer.next(Duration::from_millis(50)) {
+            if let Some(Event::News(News::Revoked(partitions))) =
+                self.consumer.next(Duration::from_millis(50))
+            {
                 let _ = self.consumer.incremental_unassign(&beginnings(&partitions));
             }
         }
@@ -153,7 +157,8 @@ impl KafkaSource {
             return Err(stopped(failure.code, &failure.text));
         }
         tracing::warn!(connector = self.config.connector, code = %failure.code, text = failure.text, "client opened again");
-        self.consumer = Consumer::open(&self.config.consumer(self.task)).map_err(|error| settings_refused(&error))?;
+        self.consumer =
+            Consumer::open(&self.config.consumer(self.task)).map_err(|error| settings_refused(&error))?;
         self.reopened = Some(Instant::now());
         self.unnamed.clear();
         self.subscribed.clear();
@@ -183,9 +188,15 @@ impl KafkaSource {
         let wanted: BTreeSet<String> = match &self.config.topics {
             Topics::Named(names) => names.iter().cloned().collect(),
             Topics::Matching(_) => {
-                let all = self.consumer.fetch_metadata(None, ASK_TIMEOUT).map_err(|error| away(&error))?;
+                let all = self
+                    .consumer
+                    .fetch_metadata(None, ASK_TIMEOUT)
+                    .map_err(|error| away(&error))?;
                 let names = all.topics().iter().map(rdkafka::metadata::MetadataTopic::name);
-                names.filter(|name| self.config.topics.include(name)).map(str::to_owned).collect()
+                names
+                    .filter(|name| self.config.topics.include(name))
+                    .map(str::to_owned)
+                    .collect()
             }
         };
         if wanted.is_empty() || wanted == self.subscribed {
@@ -235,14 +246,21 @@ impl KafkaSource {
                         site: self.config.site.as_str().into(),
                         topic: topic.as_str().into(),
                         partition: u32::try_from(partition).unwrap_or(0),
-                        lineage: Lineage::Replayable { cluster: cluster.clone(), topic: description.id },
+                        lineage: Lineage::Replayable {
+                            cluster: cluster.clone(),
+                            topic: description.id,
+                        },
                     };
                     let committed = committed.get(&(topic, partition)).copied();
                     self.streams.assign(stream, committed, intake);
                 }
                 Some(Err(Code::UnknownTopicOrPartition | Code::UnknownTopic)) | None => {
                     // Deleted since; the group will take it away.
-                    tracing::debug!(connector = self.config.connector, topic, "assigned topic does not exist");
+                    tracing::debug!(
+                        connector = self.config.connector,
+                        topic,
+                        "assigned topic does not exist"
+                    );
                 }
                 Some(Err(code)) => {
                     let fault = fault(*code, &format!("describe topic {topic}: {code}"));
@@ -266,39 +284,53 @@ impl KafkaSource {
             .filter(|stream| stream.due().is_some())
             .map(|stream| (stream.topic.clone(), stream.partition))
             .collect();
-        let names: Vec<(&str, i32)> = due.iter().map(|(topic, partition)| (&**topic, *partition)).collect();
+        let names: Vec<(&str, i32)> = due
+            .iter()
+            .map(|(topic, partition)| (&**topic, *partition))
+            .collect();
         let ask = |edge| native::list_offsets(&self.consumer, &names, edge, ASK_TIMEOUT);
         let starts = ask(Edge::Start).map_err(|code| fault(code, &format!("list first offsets: {code}")))?;
-        let ends = ask(Edge::CommittedEnd).map_err(|code| fault(code, &format!("list last offsets: {code}")))?;
-        let mut places = Vec::new();
+        let ends =
+            ask(Edge::CommittedEnd).map_err(|code| fault(code, &format!("list last offsets: {code}")))?;
+        let (mut targets, mut landings) = (Vec::new(), Vec::new());
         let mut refused = None;
         for ((&(topic, partition), start), end) in names.iter().zip(starts).zip(ends) {
-            let Some(stream) = self.streams.find(topic, partition) else { continue };
+            let Some(stream) = self.streams.find(topic, partition) else {
+                continue;
+            };
             let Some(seek) = stream.due() else { continue };
             match (start, end) {
                 (Ok(start), Ok(end)) => match streams::resolve(seek, unsigned(start), unsigned(end)) {
-                    Ok((first, epoch, landing)) => {
-                        places.push(((topic, partition, signed(first), epoch), landing));
+                    Ok((offset, epoch, landing)) => {
+                        targets.push(Target {
+                            topic,
+                            partition,
+                            offset,
+                            epoch,
+                        });
+                        landings.push(landing);
                     }
                     Err(halt) => stream.halt(halt, intake),
                 },
                 (Err(code), _) | (_, Err(code)) => refused = denied(stream, code, intake).or(refused),
             }
         }
-        self.seek_all(&places)?;
+        self.seek_all(&targets, &landings)?;
         refused.map_or(Ok(()), Err)
     }
 
-    fn seek_all(&mut self, places: &[((&str, i32, i64, i32), State)]) -> Result<(), SourceFault> {
-        if places.is_empty() {
+    /// Seeks `targets`, each of which then stands at its `landings`.
+    fn seek_all(&mut self, targets: &[Target<'_>], landings: &[State]) -> Result<(), SourceFault> {
+        if targets.is_empty() {
             return Ok(());
         }
-        let targets: Vec<_> = places.iter().map(|(target, _)| *target).collect();
-        let outcomes = native::seek(&self.consumer, &targets, ASK_TIMEOUT)
+        let outcomes = native::seek(&self.consumer, targets, ASK_TIMEOUT)
             .map_err(|code| fault(code, &format!("seek: {code}")))?;
         let mut landed = TopicPartitionList::new();
         let mut stuck = Vec::new();
-        for (((topic, partition, ..), landing), outcome) in places.iter().zip(outcomes) {
+        for ((Target { topic, partition, .. }, landing), outcome) in
+            targets.iter().zip(landings).zip(outcomes)
+        {
             match outcome {
                 Ok(()) => {
                     landed.add_partition(topic, *partition);
@@ -322,13 +354,17 @@ impl KafkaSource {
             return Ok(());
         }
         let list = beginnings(partitions);
-        self.consumer.incremental_unassign(&list).map_err(|error| away(&error))?;
+        self.consumer
+            .incremental_unassign(&list)
+            .map_err(|error| away(&error))?;
         self.take_up(&list)
     }
 
     /// Takes partitions up without reading them.
     fn take_up(&self, partitions: &TopicPartitionList) -> Result<(), SourceFault> {
-        self.consumer.incremental_assign(partitions).map_err(|error| away(&error))?;
+        self.consumer
+            .incremental_assign(partitions)
+            .map_err(|error| away(&error))?;
         self.consumer.pause(partitions).map_err(|error| away(&error))
     }
 
@@ -370,10 +406,16 @@ impl KafkaSource {
             News::Revoked(partitions) => {
                 self.revoke(&partitions, intake);
                 let list = beginnings(&partitions);
-                self.consumer.incremental_unassign(&list).map_err(|error| away(&error))?;
+                self.consumer
+                    .incremental_unassign(&list)
+                    .map_err(|error| away(&error))?;
             }
             News::Failed(failure) => return self.failed(&failure, intake),
-            News::Log { facility, text, level } => {
+            News::Log {
+                facility,
+                text,
+                level,
+            } => {
                 self.ids_in_doubt |= tells_of_another_topic(&facility, &text);
                 if level <= 4 {
                     tracing::debug!(connector = self.config.connector, facility, text, "librdkafka");
@@ -396,12 +438,19 @@ impl KafkaSource {
     }
 
     fn failed(&mut self, failure: &Failure, intake: &mut dyn Intake) -> Result<(), SourceFault> {
-        let Failure { code, text, fatal, place } = failure;
+        let Failure {
+            code,
+            text,
+            fatal,
+            place,
+        } = failure;
         if *fatal || *code == Code::FencedInstanceId {
             self.broken.get_or_insert_with(|| failure.clone());
             return Ok(());
         }
-        let stream = place.as_ref().and_then(|place| self.streams.find(&place.topic, place.partition));
+        let stream = place
+            .as_ref()
+            .and_then(|place| self.streams.find(&place.topic, place.partition));
         match (code, stream) {
             (Code::AutoOffsetReset | Code::LogTruncation | Code::OffsetOutOfRange, Some(stream)) => {
                 stream.lost(text, intake);
@@ -411,14 +460,24 @@ impl KafkaSource {
                 tracing::debug!(connector = self.config.connector, %code, text, "topic unknown");
             }
             (code, Some(stream)) if matches!(remedy(*code), Remedy::Operator(_)) => {
-                let Remedy::Operator(page) = remedy(*code) else { return Ok(()) };
-                stream.halt(Halt { code: page, reason: text.clone() }, intake);
+                let Remedy::Operator(page) = remedy(*code) else {
+                    return Ok(());
+                };
+                stream.halt(
+                    Halt {
+                        code: page,
+                        reason: text.clone(),
+                    },
+                    intake,
+                );
             }
             (code, None) if matches!(remedy(*code), Remedy::Operator(_)) => return Err(fault(*code, text)),
             (Code::AllBrokersDown | Code::Authentication | Code::SSL | Code::Resolve, None) => {
                 return Err(SourceFault::Retry(text.clone()));
             }
-            _ => tracing::debug!(connector = self.config.connector, %code, text, "librdkafka reported an error"),
+            _ => {
+                tracing::debug!(connector = self.config.connector, %code, text, "librdkafka reported an error");
+            }
         }
         Ok(())
     }
@@ -426,7 +485,11 @@ impl KafkaSource {
     /// A halted stream is not fetched any more.
     fn quiet_halted(&mut self) -> Result<(), SourceFault> {
         let mut halted = Vec::new();
-        for stream in self.streams.iter_mut().filter(|stream| stream.state == State::Halted && !stream.quiet) {
+        for stream in self
+            .streams
+            .iter_mut()
+            .filter(|stream| stream.state == State::Halted && !stream.quiet)
+        {
             stream.quiet = true;
             halted.push((stream.topic.to_string(), stream.partition));
         }
@@ -437,11 +500,15 @@ impl KafkaSource {
         if partitions.is_empty() {
             return Ok(());
         }
-        self.consumer.pause(&beginnings(partitions)).map_err(|error| away(&error))
+        self.consumer
+            .pause(&beginnings(partitions))
+            .map_err(|error| away(&error))
     }
 
     fn apply_fetching(&mut self, slot: Slot) -> Result<(), SourceFault> {
-        let Some(stream) = self.streams.by_slot(slot) else { return Ok(()) };
+        let Some(stream) = self.streams.by_slot(slot) else {
+            return Ok(());
+        };
         let mut list = TopicPartitionList::new();
         list.add_partition(&stream.topic, stream.partition);
         let applied = match stream.state {
@@ -457,7 +524,9 @@ impl KafkaSource {
             return Ok(cluster.clone());
         }
         let cluster = self.consumer.client().fetch_cluster_id(ASK_TIMEOUT);
-        let cluster: Arc<str> = cluster.ok_or_else(|| SourceFault::Retry("no broker answers".to_owned()))?.into();
+        let cluster: Arc<str> = cluster
+            .ok_or_else(|| SourceFault::Retry("no broker answers".to_owned()))?
+            .into();
         self.cluster = Some(cluster.clone());
         Ok(cluster)
     }
@@ -475,19 +544,28 @@ impl KafkaSource {
     /// What the group has committed for the partitions that have no name yet.
     fn committed(&self) -> Result<BTreeMap<(String, i32), Sequence>, SourceFault> {
         let asked = beginnings(&self.unnamed);
-        let found = self.consumer.committed_offsets(asked, ASK_TIMEOUT).map_err(|error| away(&error))?;
-        let committed = found.elements().into_iter().filter_map(|element| match element.offset() {
-            Offset::Offset(offset) => {
-                Some(((element.topic().to_owned(), element.partition()), Sequence(unsigned(offset))))
-            }
-            _ => None,
-        });
+        let found = self
+            .consumer
+            .committed_offsets(asked, ASK_TIMEOUT)
+            .map_err(|error| away(&error))?;
+        let committed = found
+            .elements()
+            .into_iter()
+            .filter_map(|element| match element.offset() {
+                Offset::Offset(offset) => Some((
+                    (element.topic().to_owned(), element.partition()),
+                    Sequence(unsigned(offset)),
+                )),
+                _ => None,
+            });
         Ok(committed.collect())
     }
 }
 
 fn hand_over(message: &Message<'_>, streams: &mut Streams, headers: &mut Headers, intake: &mut dyn Intake) {
-    let Some(stream) = streams.find(message.topic(), message.partition()) else { return };
+    let Some(stream) = streams.find(message.topic(), message.partition()) else {
+        return;
+    };
     if message.headers(headers).is_err() {
         stream.halt(unreadable_header(message.offset()), intake);
         return;
@@ -499,7 +577,14 @@ fn hand_over(message: &Message<'_>, streams: &mut Streams, headers: &mut Headers
         headers: headers.as_headers(),
     };
     let (offset, epoch) = (unsigned(message.offset()), message.leader_epoch());
-    stream.arrived(&Arrived { offset, epoch, record }, intake);
+    stream.arrived(
+        &Arrived {
+            offset,
+            epoch,
+            record,
+        },
+        intake,
+    );
 }
 
 /// librdkafka's line about a topic that has another id now; not the one about the first id it hears of.
@@ -542,18 +627,31 @@ fn denied(stream: &mut Stream, code: Code, intake: &mut dyn Intake) -> Option<So
 
 pub(super) fn fault(code: Code, reason: &str) -> SourceFault {
     match remedy(code) {
-        Remedy::Operator(page) => SourceFault::Stop { code: page, reason: reason.to_owned() },
+        Remedy::Operator(page) => SourceFault::Stop {
+            code: page,
+            reason: reason.to_owned(),
+        },
         Remedy::Wait | Remedy::Fenced => SourceFault::Retry(reason.to_owned()),
     }
 }
 
 fn stopped(code: Code, text: &str) -> SourceFault {
-    let page = if code == Code::FencedInstanceId { "CULVERT-K001" } else { "CULVERT-K008" };
-    SourceFault::Stop { code: page, reason: text.to_owned() }
+    let page = if code == Code::FencedInstanceId {
+        "CULVERT-K001"
+    } else {
+        "CULVERT-K008"
+    };
+    SourceFault::Stop {
+        code: page,
+        reason: text.to_owned(),
+    }
 }
 
 pub(super) fn settings_refused(error: &KafkaError) -> SourceFault {
-    SourceFault::Stop { code: "CULVERT-K008", reason: error.to_string() }
+    SourceFault::Stop {
+        code: "CULVERT-K008",
+        reason: error.to_string(),
+    }
 }
 
 pub(super) fn away(error: &KafkaError) -> SourceFault {

@@ -103,7 +103,10 @@ impl Streams {
     }
 
     pub(super) fn partitions(&self) -> Vec<(String, i32)> {
-        self.all.iter().map(|stream| (stream.topic.to_string(), stream.partition)).collect()
+        self.all
+            .iter()
+            .map(|stream| (stream.topic.to_string(), stream.partition))
+            .collect()
     }
 
     pub(super) fn by_slot(&mut self, slot: Slot) -> Option<&mut Stream> {
@@ -128,7 +131,11 @@ impl Streams {
         };
         let topic_id = *topic_id;
         let mut former = Vec::new();
-        if let Some(index) = self.all.iter().position(|old| old.partition == partition && old.topic == stream.topic) {
+        if let Some(index) = self
+            .all
+            .iter()
+            .position(|old| old.partition == partition && old.topic == stream.topic)
+        {
             let old = self.all.swap_remove(index);
             former = old.former;
             former.push(old.slot);
@@ -151,8 +158,10 @@ impl Streams {
 
     /// Gives up a partition and tells intake.
     pub(super) fn revoke(&mut self, topic: &str, partition: i32, intake: &mut dyn Intake) {
-        let Some(index) =
-            self.all.iter().position(|stream| stream.partition == partition && *stream.topic == *topic)
+        let Some(index) = self
+            .all
+            .iter()
+            .position(|stream| stream.partition == partition && *stream.topic == *topic)
         else {
             return;
         };
@@ -170,16 +179,29 @@ impl Stream {
         let before = match place {
             Place::Earliest => Before::Settled(Guard::NONE),
             Place::Latest => Before::Learn,
-            Place::At { guard: Guard::NONE, .. } => Before::Settled(Guard::NONE),
+            Place::At {
+                guard: Guard::NONE, ..
+            } => Before::Settled(Guard::NONE),
             Place::At { guard, .. } => Before::Compare(guard),
         };
-        self.state = State::Seek(Seek { place, before, announce: true });
+        self.state = State::Seek(Seek {
+            place,
+            before,
+            announce: true,
+        });
     }
 
     /// Asks for the next place again, for example because the client lost it. Intake need not hear of it.
     fn seek_next(&mut self) {
-        let place = Place::At { at: Sequence(self.next), guard: Guard::NONE };
-        self.state = State::Seek(Seek { place, before: Before::Settled(Guard::NONE), announce: false });
+        let place = Place::At {
+            at: Sequence(self.next),
+            guard: Guard::NONE,
+        };
+        self.state = State::Seek(Seek {
+            place,
+            before: Before::Settled(Guard::NONE),
+            announce: false,
+        });
     }
 
     /// The seek to carry out now. A pause delays it only if nobody waits for its outcome.
@@ -202,12 +224,27 @@ impl Stream {
         }
         if self.state == State::Reading && arrived.offset >= self.next {
             self.next = arrived.offset + 1;
-            intake.record(self.slot, Sequence(arrived.offset), arrived.epoch, &arrived.record);
+            intake.record(
+                self.slot,
+                Sequence(arrived.offset),
+                arrived.epoch,
+                &arrived.record,
+            );
         }
     }
 
-    fn landed_on(&mut self, arrived: &Arrived<'_>, at: u64, before: Before, announce: bool, intake: &mut dyn Intake) {
-        let found = || Guard { epoch: arrived.epoch, crc: arrived.record.crc32c() };
+    fn landed_on(
+        &mut self,
+        arrived: &Arrived<'_>,
+        at: u64,
+        before: Before,
+        announce: bool,
+        intake: &mut dyn Intake,
+    ) {
+        let found = || Guard {
+            epoch: arrived.epoch,
+            crc: arrived.record.crc32c(),
+        };
         match before {
             _ if arrived.offset >= at => self.landed_behind(at, before, announce, intake),
             Before::Settled(_) => {} // a record below the place: left over from before the seek
@@ -249,8 +286,15 @@ impl Stream {
     }
 
     fn reseek(&mut self, at: u64, guard: Guard, announce: bool) {
-        let place = Place::At { at: Sequence(at), guard };
-        self.state = State::Seek(Seek { place, before: Before::Settled(guard), announce });
+        let place = Place::At {
+            at: Sequence(at),
+            guard,
+        };
+        self.state = State::Seek(Seek {
+            place,
+            before: Before::Settled(guard),
+            announce,
+        });
     }
 
     fn landed(&mut self, at: u64, guard: Guard, announce: bool, intake: &mut dyn Intake) {
@@ -268,7 +312,9 @@ impl Stream {
     /// The client lost its place: it is looked up anew, and judged then.
     pub(super) fn lost(&mut self, reason: &str, intake: &mut dyn Intake) {
         match self.state {
-            State::Reading | State::Landing { .. } if reason.contains("truncation") || reason.contains("epoch") => {
+            State::Reading | State::Landing { .. }
+                if reason.contains("truncation") || reason.contains("epoch") =>
+            {
                 self.halt(epoch_ended(self.next, reason), intake);
             }
             State::Reading => self.seek_next(),
@@ -277,8 +323,15 @@ impl Stream {
                     Before::Settled(guard) | Before::Compare(guard) => guard,
                     Before::Learn => Guard::NONE,
                 };
-                let place = Place::At { at: Sequence(at), guard };
-                self.state = State::Seek(Seek { place, before, announce });
+                let place = Place::At {
+                    at: Sequence(at),
+                    guard,
+                };
+                self.state = State::Seek(Seek {
+                    place,
+                    before,
+                    announce,
+                });
             }
             State::Idle | State::Seek(_) | State::Halted => {}
         }
@@ -314,7 +367,15 @@ pub(super) fn resolve(seek: Seek, start: u64, end: u64) -> Result<(u64, i32, Sta
         Before::Compare(guard) if exists => (at - 1, guard.epoch, seek.before),
         Before::Compare(guard) => (at, guard.epoch, Before::Settled(guard)),
     };
-    Ok((first, epoch, State::Landing { at, before, announce: seek.announce }))
+    Ok((
+        first,
+        epoch,
+        State::Landing {
+            at,
+            before,
+            announce: seek.announce,
+        },
+    ))
 }
 
 fn is_same(expected: Guard, found: Guard) -> bool {
@@ -365,7 +426,11 @@ fn other_record(at: u64, expected: Guard, found: Guard) -> Halt {
 
 /// The topic that the stream was read from is gone.
 pub(super) fn topic_gone(topic: &str, next: u64, made_again: bool) -> Halt {
-    let now = if made_again { "; the topic that has its name now is read as a new stream" } else { "" };
+    let now = if made_again {
+        "; the topic that has its name now is read as a new stream"
+    } else {
+        ""
+    };
     Halt {
         code: "CULVERT-K004",
         reason: format!("topic {topic} was deleted, and with it what was not read yet, from {next} on{now}"),
@@ -392,7 +457,8 @@ mod tests {
             self.0.push(format!("revoked {}", slot.0));
         }
         fn placed(&mut self, slot: Slot, at: Sequence, guard: Guard) {
-            self.0.push(format!("placed {} at {at} guard {}", slot.0, guard.epoch));
+            self.0
+                .push(format!("placed {} at {at} guard {}", slot.0, guard.epoch));
         }
         fn record(&mut self, slot: Slot, sequence: Sequence, _: i32, _: &RecordRef<'_>) {
             self.0.push(format!("record {} {sequence}", slot.0));
@@ -410,17 +476,32 @@ mod tests {
             site: "plant".into(),
             topic: "orders".into(),
             partition: 0,
-            lineage: Lineage::Replayable { cluster: "c".into(), topic: [topic_id; 16] },
+            lineage: Lineage::Replayable {
+                cluster: "c".into(),
+                topic: [topic_id; 16],
+            },
         }
     }
 
     fn arrived(offset: u64, value: &'static [u8]) -> Arrived<'static> {
-        let record = RecordRef { timestamp: 5, key: None, value: Some(value), headers: RecordHeaders::NONE };
-        Arrived { offset, epoch: 3, record }
+        let record = RecordRef {
+            timestamp: 5,
+            key: None,
+            value: Some(value),
+            headers: RecordHeaders::NONE,
+        };
+        Arrived {
+            offset,
+            epoch: 3,
+            record,
+        }
     }
 
     fn guard_of(value: &'static [u8]) -> Guard {
-        Guard { epoch: 3, crc: arrived(0, value).record.crc32c() }
+        Guard {
+            epoch: 3,
+            crc: arrived(0, value).record.crc32c(),
+        }
     }
 
     /// Seeks `place` in a log `[10, 20)`, feeds `events` (`Ok` a record, `Err` an end), answers what intake heard.
@@ -447,24 +528,51 @@ mod tests {
     }
 
     fn at(at: u64, guard: Guard) -> Place {
-        Place::At { at: Sequence(at), guard }
+        Place::At {
+            at: Sequence(at),
+            guard,
+        }
     }
 
     #[test]
     fn a_place_is_announced_before_its_first_record() {
         let placed = "placed 0 at 10 guard -1";
-        check(Place::Earliest, &[Ok(arrived(10, b"a"))], &[placed, "record 0 10"]);
-        check(Place::Earliest, &[Ok(arrived(12, b"a")), Err(15)], &[placed, "record 0 12", "advanced 0 to 15"]);
+        check(
+            Place::Earliest,
+            &[Ok(arrived(10, b"a"))],
+            &[placed, "record 0 10"],
+        );
+        check(
+            Place::Earliest,
+            &[Ok(arrived(12, b"a")), Err(15)],
+            &[placed, "record 0 12", "advanced 0 to 15"],
+        );
         check(Place::Latest, &[Err(20)], &[]);
-        check(Place::Latest, &[Err(20), Err(20)], &["placed 0 at 20 guard -1", "advanced 0 to 20"]);
-        check(Place::Latest, &[Ok(arrived(19, b"a"))], &["placed 0 at 20 guard 3"]);
+        check(
+            Place::Latest,
+            &[Err(20), Err(20)],
+            &["placed 0 at 20 guard -1", "advanced 0 to 20"],
+        );
+        check(
+            Place::Latest,
+            &[Ok(arrived(19, b"a"))],
+            &["placed 0 at 20 guard 3"],
+        );
     }
 
     #[test]
     fn the_record_before_a_place_must_be_the_one_that_was_delivered() {
         let same = at(15, guard_of(b"a"));
-        check(same, &[Ok(arrived(14, b"a")), Ok(arrived(15, b"b"))], &["placed 0 at 15 guard 3", "record 0 15"]);
-        check(same, &[Ok(arrived(14, b"x")), Ok(arrived(15, b"b"))], &["halted 0 CULVERT-K006"]);
+        check(
+            same,
+            &[Ok(arrived(14, b"a")), Ok(arrived(15, b"b"))],
+            &["placed 0 at 15 guard 3", "record 0 15"],
+        );
+        check(
+            same,
+            &[Ok(arrived(14, b"x")), Ok(arrived(15, b"b"))],
+            &["halted 0 CULVERT-K006"],
+        );
         // Compacted away: the place is sought once more, now with the epoch compared at the place itself.
         check(
             same,
@@ -478,7 +586,11 @@ mod tests {
         check(at(9, Guard::NONE), &[Err(20)], &["halted 0 CULVERT-K003"]);
         check(at(21, Guard::NONE), &[Err(20)], &["halted 0 CULVERT-K005"]);
         check(at(18, Guard::NONE), &[Err(17)], &["halted 0 CULVERT-K005"]);
-        check(at(20, Guard::NONE), &[Err(20)], &["placed 0 at 20 guard -1", "advanced 0 to 20"]);
+        check(
+            at(20, Guard::NONE),
+            &[Err(20)],
+            &["placed 0 at 20 guard -1", "advanced 0 to 20"],
+        );
     }
 
     #[test]
@@ -518,12 +630,21 @@ mod tests {
     fn a_topic_made_again_is_another_stream_and_both_end_with_the_partition() {
         let (mut streams, mut heard) = (Streams::default(), Heard::default());
         streams.assign(stream(1), None, &mut heard);
-        streams.find("orders", 0).unwrap().halt(topic_gone("orders", 5, true), &mut heard);
+        streams
+            .find("orders", 0)
+            .unwrap()
+            .halt(topic_gone("orders", 5, true), &mut heard);
         streams.assign(stream(2), None, &mut heard);
         streams.revoke("orders", 0, &mut heard);
         assert_eq!(
             heard.0,
-            ["assigned 0 plant/orders/0", "halted 0 CULVERT-K004", "assigned 1 plant/orders/0", "revoked 0", "revoked 1"]
+            [
+                "assigned 0 plant/orders/0",
+                "halted 0 CULVERT-K004",
+                "assigned 1 plant/orders/0",
+                "revoked 0",
+                "revoked 1"
+            ]
         );
     }
 }
