@@ -1,5 +1,6 @@
 //! One Apache Kafka node as a process, on loopback, with its data in a temporary directory.
 
+use crate::proxy::Proxy;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use std::fs;
@@ -28,9 +29,11 @@ impl Broker {
         Broker::start_at(port, port)
     }
 
-    /// A broker that tells its clients to come to another port.
-    pub(crate) fn start_behind(advertised: u16) -> Broker {
-        Broker::start_at(free_port(), advertised)
+    /// A broker that tells its clients to come through `proxy`.
+    pub(crate) fn start_behind(proxy: &Proxy) -> Broker {
+        let port = free_port();
+        proxy.forward_to(port);
+        Broker::start_at(port, proxy.port)
     }
 
     fn start_at(port: u16, advertised: u16) -> Broker {
@@ -52,10 +55,6 @@ impl Broker {
         ]);
         broker.restart();
         broker
-    }
-
-    pub(crate) fn port(&self) -> u16 {
-        self.port
     }
 
     pub(crate) fn address(&self) -> String {
