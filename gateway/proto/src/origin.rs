@@ -252,11 +252,12 @@ impl Origin {
         }
     }
 
-    /// The source reads from `at` on; `guard` names the record before it if that is known.
+    /// The source reads from `at` on; `guard` names what lies before it if that is known. Only the outcome of the last
+    /// [`Action::Place`] may be told: an earlier one that comes late must be dropped.
     pub fn placed(&mut self, at: Sequence, guard: Guard) {
         match self.reading {
             Reading::Placing(Place::Beginning) => {}
-            Reading::Placing(Place::At { at: told, .. }) if told == at => {}
+            Reading::Placing(Place::At { at: told, .. }) if told == at || planted(Trap::LatePlaceCounts) => {}
             _ => return,
         }
         // Where nothing was delivered yet, nothing before the place needs to be proven.
@@ -285,7 +286,7 @@ impl Origin {
         self.begin_waiting_routes();
     }
 
-    /// The source cannot read where it was told to, or not where it reads. Stands until a fresh position names another
+    /// The source cannot read where it was last told to, or not where it reads. Stands until a fresh position names another
     /// place, or an operator decides.
     ///
     /// A place may be refused because only we still believe in it: the outbox of a gateway that was away ends where
