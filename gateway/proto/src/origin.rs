@@ -398,6 +398,10 @@ impl Origin {
         if !core::mem::replace(&mut present.known, true) {
             self.actions.push(Action::RememberKnown(route.clone()));
         }
+        if let (None, Some(start)) = (self.start, self.begun_at()) {
+            self.remember_start(start);
+            self.begin_waiting_routes();
+        }
         if self.halted == Some(Halted::Source) || self.reading == Reading::Waiting {
             self.retry_place();
         }
@@ -414,7 +418,8 @@ impl Origin {
         }
         if present.writer != Some(writer) {
             // Another writer has the sink now; what it says counts once it has answered a question of ours.
-            if present.asked.is_none() {
+            // So does what somebody begun after it had answered that there was nothing.
+            if present.asked.is_none() || present.beginning {
                 self.ask(route);
             }
             return;
@@ -426,12 +431,12 @@ impl Origin {
     }
 
     /// The next hop asks to be sent to from `at`. Says nothing about what the sink holds: moves neither `applied`
-    /// nor where we read. A relay that asks for less than is held is behind the sink and must be told so: offer it
-    /// what is held.
+    /// nor where we read. Who asks for less than is held is either a relay that is behind the sink, or the sink has
+    /// gone back: offer it what is held, and the one will ask anew, the other tell its position.
     pub fn want(&mut self, route: &RouteId, at: Sequence) {
+        let base = self.held.map(|held| held.base);
         if let Some(present) = self.routes.get_mut(route) {
-            present.cursor = Some(at);
-            self.send_from_base();
+            present.cursor = Some(at).filter(|at| Some(*at) >= base);
         }
     }
 
@@ -500,6 +505,7 @@ impl Origin {
         };
         self.nonce = self.nonce.wrapping_add(1);
         present.asked = Some(self.nonce);
+        present.beginning = false;
         if present.linked {
             self.actions.push(Action::Ask {
                 route: route.clone(),

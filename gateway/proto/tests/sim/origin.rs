@@ -287,7 +287,7 @@ impl World {
         }
         let frame = Frame {
             interval: Interval::new(tail.max(begins), end),
-            guard_from: lane.guard_tail().unwrap_or(Guard::NONE),
+            guard_from: origin.held().and_then(|held| held.guard_tail).unwrap_or(Guard::NONE),
             records,
             epoch: last_epoch.unwrap_or(epoch),
         };
