@@ -252,11 +252,12 @@ impl Origin {
         }
     }
 
-    /// The source reads from `at` on; `guard` names the record before it if that is known.
+    /// The source reads from `at` on; `guard` names what lies before it if that is known. Only the outcome of the last
+    /// [`Action::Place`] may be told: an earlier one that comes late must be dropped.
     pub fn placed(&mut self, at: Sequence, guard: Guard) {
         match self.reading {
             Reading::Placing(Place::Beginning) => {}
-            Reading::Placing(Place::At { at: told, .. }) if told == at => {}
+            Reading::Placing(Place::At { at: told, .. }) if told == at || planted(Trap::LatePlaceCounts) => {}
             _ => return,
         }
         // Where nothing was delivered yet, nothing before the place needs to be proven.
@@ -285,7 +286,7 @@ impl Origin {
         self.begin_waiting_routes();
     }
 
-    /// The source cannot read where it was told to, or not where it reads. Stands until a fresh position names another
+    /// The source cannot read where it was last told to, or not where it reads. Stands until a fresh position names another
     /// place, or an operator decides.
     ///
     /// A place may be refused because only we still believe in it: the outbox of a gateway that was away ends where
@@ -397,6 +398,10 @@ impl Origin {
         if !core::mem::replace(&mut present.known, true) {
             self.actions.push(Action::RememberKnown(route.clone()));
         }
+        if let (None, Some(start)) = (self.start, self.begun_at()) {
+            self.remember_start(start);
+            self.begin_waiting_routes();
+        }
         if self.halted == Some(Halted::Source) || self.reading == Reading::Waiting {
             self.retry_place();
         }
@@ -413,7 +418,8 @@ impl Origin {
         }
         if present.writer != Some(writer) {
             // Another writer has the sink now; what it says counts once it has answered a question of ours.
-            if present.asked.is_none() {
+            // So does what somebody begun after it had answered that there was nothing.
+            if present.asked.is_none() || present.beginning {
                 self.ask(route);
             }
             return;
@@ -425,12 +431,12 @@ impl Origin {
     }
 
     /// The next hop asks to be sent to from `at`. Says nothing about what the sink holds: moves neither `applied`
-    /// nor where we read. A relay that asks for less than is held is behind the sink and must be told so: offer it
-    /// what is held.
+    /// nor where we read. Who asks for less than is held is either a relay that is behind the sink, or the sink has
+    /// gone back: offer it what is held, and the one will ask anew, the other tell its position.
     pub fn want(&mut self, route: &RouteId, at: Sequence) {
+        let base = self.held.map(|held| held.base);
         if let Some(present) = self.routes.get_mut(route) {
-            present.cursor = Some(at);
-            self.send_from_base();
+            present.cursor = Some(at).filter(|at| Some(*at) >= base);
         }
     }
 
@@ -499,6 +505,7 @@ impl Origin {
         };
         self.nonce = self.nonce.wrapping_add(1);
         present.asked = Some(self.nonce);
+        present.beginning = false;
         if present.linked {
             self.actions.push(Action::Ask {
                 route: route.clone(),

@@ -265,10 +265,23 @@ impl World {
                 let id = self.histories[stream].id.clone();
                 self.c[c].receiver.begin(nonce, &id, start, guard);
             }
-            Message::Offer { stream, .. } => {
-                let at = self.c[c].receiver.wants(&self.histories[stream].id);
-                if let (Some(session), Some(at), false) = (session, at, self.c[c].receiver.must_take()) {
-                    self.send_up(session, Message::Want { stream, at });
+            Message::Offer { stream, held, .. } => {
+                let receiver = &self.c[c].receiver;
+                let id = &self.histories[stream].id;
+                let (Some(session), false) = (session, receiver.must_take()) else { return };
+                match (receiver.wants(id), receiver.writer(), receiver.position(id)) {
+                    (Some(at), _, _) if held.from <= at => self.send_up(session, Message::Want { stream, at }),
+                    // It has freed what we need, so it believes that we hold more than we do.
+                    (Some(_), Some(writer), Some(position)) => {
+                        let position = position.clone();
+                        let tells = Message::PositionIs {
+                            stream,
+                            writer,
+                            position,
+                        };
+                        self.send_up(session, tells);
+                    }
+                    _ => {}
                 }
             }
             _ => {}
