@@ -40,6 +40,8 @@ pub struct Connector {
     pub via: Vec<String>,
     /// `culvert.start`: where a stream is begun that the sink holds nothing of.
     pub start: Start,
+    /// `culvert.incarnation`: raised by an operator to begin every stream of a sink anew.
+    pub incarnation: u32,
     /// Its own settings, checked.
     pub checked: Checked,
     /// All of its settings as they may be shown: references are not resolved.
@@ -229,6 +231,11 @@ pub const COMMON: &[Common] = &[
     Common {
         key: "culvert.start",
         doc: "`earliest` (default) or `latest`: where a stream is begun that was never read. Resolved once.",
+        honoured: Honoured::Yes,
+    },
+    Common {
+        key: "culvert.incarnation",
+        doc: "Sinks: a number, default 0. Raised by an operator to begin every stream anew, whatever the sink holds: the way out of a changed history.",
         honoured: Honoured::Yes,
     },
     Common {
@@ -576,6 +583,7 @@ impl<'a> Definition<'a> {
         let class = self.class(found);
         let tasks_max = self.tasks_max(found);
         let start = self.start(found);
+        let incarnation = self.incarnation(found);
         let from = self.sites("culvert.from", class, found).into_iter().next();
         let via = self.sites("culvert.via", class, found);
         self.route(from.as_deref(), &via, around, found);
@@ -598,6 +606,7 @@ impl<'a> Definition<'a> {
             from,
             via,
             start: start?,
+            incarnation: incarnation?,
             checked,
             shown: self.settings,
             file: self.file.into(),
@@ -697,6 +706,19 @@ impl<'a> Definition<'a> {
                 None
             }
         }
+    }
+
+    fn incarnation(&self, found: &mut Found) -> Option<u32> {
+        let key = "culvert.incarnation";
+        let Some(text) = self.settings.get(key) else {
+            return Some(0);
+        };
+        let number = text.trim().parse().ok();
+        if number.is_none() {
+            let problem = format!("{:?} is not a whole number", brief(text));
+            found.add(VALUE, self.place(key), key, problem, "valid: 0 to 4294967295; raise it by one");
+        }
+        number
     }
 
     /// `culvert.from` or `culvert.via`: peers' sites, and only for sinks. Of a chain of relays the last is our peer;
