@@ -6,6 +6,7 @@
 //! ```
 //!
 //! The content is incompressible. A record is taken for 200 bytes.
+#![allow(clippy::print_stdout)] // an example is a command line
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use culvert::outbox::{EngineKind, Error, FLUSH_SECONDS_BOUNDS, Flushes, Lane, Op
 use culvert_proto::{Interval, Sequence};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -99,7 +101,7 @@ fn main() -> anyhow::Result<()> {
     println!("RSS                   {} MB", rss_bytes()? / MB);
     flushes(&outbox.stats().flushes);
 
-    pace(&lane, &content, frames * records)?;
+    pace(&lane, &content, frames * records, directory)?;
 
     lane.trim(Sequence(u64::MAX))?;
     outbox.sync()?;
@@ -116,31 +118,38 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How long a frame of 20 KB takes from append to durable when one comes every 5 ms: 20,000 records a second.
-fn pace(lane: &Lane, content: &Bytes, begin: u64) -> anyhow::Result<()> {
-    let mut took = Vec::new();
-    let extents = lane.watch();
+/// A frame of 20 KB every 5 ms, 20,000 records a second, and how long it takes from append to durable; beside it what
+/// a bare write and fdatasync of as much takes on the same disk at the same time.
+fn pace(lane: &Lane, content: &Bytes, begin: u64, directory: &Path) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let (mut took, mut bare) = (Vec::new(), Vec::new());
+    let mut extents = lane.watch();
+    let yardstick = std::fs::File::create(directory.join("yardstick"))?;
     for number in 0..400 {
-        let next = Instant::now() + Duration::from_millis(5);
         let interval = Interval::new(Sequence(begin + number), Sequence(begin + number + 1));
         let at = usize::try_from(number)? * 20_000;
+        let frame = content.slice(at..at + 20_000);
+        let written = Instant::now();
+        yardstick.write_all_at(&frame, at as u64)?;
+        yardstick.sync_data()?;
+        bare.push(written.elapsed());
+        std::thread::sleep(Duration::from_millis(5));
         let appended = Instant::now();
-        lane.append(interval, content.slice(at..at + 20_000))?;
-        while extents.borrow().durable < interval.to {
-            std::hint::spin_loop();
-        }
+        lane.append(interval, frame)?;
+        runtime.block_on(extents.wait_for(|extent| extent.durable >= interval.to))?;
         took.push(appended.elapsed());
-        std::thread::sleep(next.saturating_duration_since(Instant::now()));
+        std::thread::sleep(Duration::from_millis(5));
     }
+    std::fs::remove_file(directory.join("yardstick"))?;
+    println!("append to durable     {}", percentiles(took));
+    println!("bare write + sync     {}", percentiles(bare));
+    Ok(())
+}
+
+fn percentiles(mut took: Vec<Duration>) -> String {
     took.sort();
     let of = |part: usize| took[took.len() * part / 100].as_secs_f64() * 1e3;
-    println!(
-        "append to durable     p50 {:.2} ms, p95 {:.2} ms, p99 {:.2} ms",
-        of(50),
-        of(95),
-        of(99)
-    );
-    Ok(())
+    format!("p50 {:.2} ms, p95 {:.2} ms, p99 {:.2} ms", of(50), of(95), of(99))
 }
 
 fn arguments() -> anyhow::Result<Arguments> {

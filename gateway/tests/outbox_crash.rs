@@ -1,6 +1,7 @@
 //! The outbox in a process that dies: kill -9 at random, and stores whose bytes were changed.
 //!
 //! The child is this test binary again, told by an environment variable what to do ([`child`]).
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)] // tests all through
 
 use bytes::Bytes;
 use culvert::outbox::{EngineKind, Error, Lane, Options, Outbox, verify_main};

@@ -1,4 +1,5 @@
 //! What an outbox takes on disk while data passes through it, and what it gives back.
+#![allow(clippy::unwrap_used)] // tests all through
 
 use bytes::Bytes;
 use culvert::outbox::{EngineKind, Error, Options, Outbox};
