@@ -532,7 +532,8 @@ impl World {
             }
             Action::Commit(at) => {
                 // What waited through a loss of the assignment is no longer ours to say.
-                let stands = self.a[a].streams.get(&stream).and_then(Origin::committed) == Some(at);
+                let committed = self.a[a].streams.get(&stream).and_then(Origin::committed);
+                let stands = committed == Some(at) || planted(Trap::CommitOnAppend);
                 let reader = self.a[a]
                     .readers
                     .values_mut()

@@ -202,21 +202,20 @@ impl World {
     }
 
     fn sink_committed(&mut self, c: usize) {
-        let route = self.c[c].route;
         self.c[c].phase = Phase::Idle;
+        let known: BTreeSet<StreamId> = self.c[c].receiver.streams().map(|(id, _)| id.clone()).collect();
         let (moved, answers) = self.c[c].receiver.committed();
         self.stats.commits += 1;
         self.check_writer(c, &moved);
         for (id, position) in moved {
             let stream = self.stream_index(&id);
-            let begun = position.at == position.start;
             self.sink_tells(c, stream, position);
-            if begun {
+            // A stream that has just begun: now its records can come.
+            if !known.contains(&id) {
                 self.sink_wants(c, stream);
             }
         }
         self.sink_answers(c, answers);
-        let _ = route;
     }
 
     // ----- what is heard ---------------------------------------------------------------------------------------
@@ -314,6 +313,11 @@ impl World {
             }
             // Its origin believes that we hold something: it must ask again. (The sink was restored from a backup
             // that is older than the stream.)
+            Verdict::Unbegun if planted(Trap::FirstFrameBegins) => {
+                let nonce = self.rng.wide();
+                let (from, guard) = (frame.interval.from, frame.guard_from);
+                self.c[c].receiver.begin(nonce, &id, from, guard);
+            }
             Verdict::Unbegun => {
                 if let Some(session) = session.filter(|session| self.c[c].told.insert(*session)) {
                     self.send_up(session, Message::Register);
