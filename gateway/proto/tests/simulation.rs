@@ -12,7 +12,8 @@ const SCHEDULES: u64 = 10_000;
 #[test]
 #[cfg(not(feature = "traps"))]
 fn every_record_arrives_exactly_once_whatever_fails() {
-    let schedules = std::env::var("CULVERT_SCHEDULES").map_or(SCHEDULES, |text| text.parse().expect("a number"));
+    let schedules =
+        std::env::var("CULVERT_SCHEDULES").map_or(SCHEDULES, |text| text.parse().expect("a number"));
     let mut stats = Stats::default();
     for seed in 1..=schedules {
         let outcome = sim::run(seed, false);
@@ -23,14 +24,21 @@ fn every_record_arrives_exactly_once_whatever_fails() {
     }
     println!("{stats}");
     let faults: u64 = stats.faults.values().sum();
-    assert!(stats.delivered > schedules, "hardly anything was delivered: {stats}");
+    assert!(
+        stats.delivered > schedules,
+        "hardly anything was delivered: {stats}"
+    );
     assert!(faults > schedules, "hardly anything went wrong: {stats}");
 }
 
 #[test]
 fn one_seed_is_one_schedule() {
     for seed in [1, 7, 42, 1_000_003] {
-        assert_eq!(sim::run(seed, false).hash, sim::run(seed, false).hash, "seed {seed}");
+        assert_eq!(
+            sim::run(seed, false).hash,
+            sim::run(seed, false).hash,
+            "seed {seed}"
+        );
     }
     assert_ne!(sim::run(1, false).hash, sim::run(2, false).hash);
 }
@@ -50,11 +58,18 @@ fn every_trap_is_caught() {
         match caught {
             Some((seeds, failure)) => {
                 let violation = failure.violation;
-                println!("{trap:?} | {seeds} | {} | {}", violation.invariant, violation.seen.lines().next().unwrap_or(""));
+                println!(
+                    "{trap:?} | {seeds} | {} | {}",
+                    violation.invariant,
+                    violation.seen.lines().next().unwrap_or("")
+                );
             }
             None => missed.push(trap),
         }
     }
     plant(None);
-    assert!(missed.is_empty(), "not caught in {SEEDS_MAX} schedules each: {missed:?}");
+    assert!(
+        missed.is_empty(),
+        "not caught in {SEEDS_MAX} schedules each: {missed:?}"
+    );
 }

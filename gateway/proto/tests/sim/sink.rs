@@ -267,9 +267,13 @@ impl World {
             Message::Offer { stream, held, .. } => {
                 let receiver = &self.c[c].receiver;
                 let id = &self.histories[stream].id;
-                let (Some(session), false) = (session, receiver.must_take()) else { return };
+                let (Some(session), false) = (session, receiver.must_take()) else {
+                    return;
+                };
                 match (receiver.wants(id), receiver.writer(), receiver.position(id)) {
-                    (Some(at), _, _) if held.from <= at => self.send_up(session, Message::Want { stream, at }),
+                    (Some(at), _, _) if held.from <= at => {
+                        self.send_up(session, Message::Want { stream, at })
+                    }
                     // It has freed what we need, so it believes that we hold more than we do.
                     (Some(_), Some(writer), Some(position)) => {
                         let position = position.clone();
