@@ -356,11 +356,11 @@ impl Origin {
         self.settle();
     }
 
-    /// There is a way to the sink of `route`: ask it where it stands.
+    /// There is a way to the sink of `route`, or the way beyond the next hop is a new one: ask the sink where it
+    /// stands. What the next hop wished in this session still holds.
     pub fn linked(&mut self, route: &RouteId) {
         if let Some(present) = self.routes.get_mut(route) {
             present.linked = true;
-            present.cursor = None;
             self.ask(route);
         }
     }

@@ -56,6 +56,7 @@ pub struct OriginStream {
     /// The source task that reads it now.
     reader: Mutex<Option<(Slot, mpsc::Sender<Order>)>>,
     seeks: AtomicU64,
+    restarts: AtomicU64,
     outlets: Mutex<BTreeMap<RouteId, Outlet>>,
 }
 
@@ -95,6 +96,7 @@ impl OriginStream {
             exchange: exchange.clone(),
             reader: Mutex::default(),
             seeks: AtomicU64::new(0),
+            restarts: AtomicU64::new(0),
             outlets: Mutex::default(),
         });
         Ok(exchange.put_stream(stream))
@@ -155,7 +157,10 @@ impl OriginStream {
                     },
                 );
             }
-            Action::Restart(at) => self.lane.restart(at)?,
+            Action::Restart(at) => {
+                self.lane.restart(at)?;
+                self.restarts.fetch_add(1, Ordering::AcqRel);
+            }
             Action::Place(place) => self.seek(place),
             Action::Trim(below) => self.lane.trim(below)?,
             Action::Commit(applied) => self.order(|slot| Order::Commit(slot, applied)),
@@ -172,6 +177,11 @@ impl OriginStream {
     #[must_use]
     pub fn held(&self) -> Option<Held> {
         self.machine.lock().held()
+    }
+
+    /// Changes whenever what is held begins elsewhere: the next hop must be told.
+    pub(super) fn restarts(&self) -> u64 {
+        self.restarts.load(Ordering::Acquire)
     }
 
     /// The highest position heard from the sink of `route`.
@@ -196,10 +206,15 @@ impl OriginStream {
         Ok(())
     }
 
-    /// There is a way to the sink of `route`.
+    /// There is a way to the sink of `route`; a new session with the next hop begins without wishes.
     pub(super) fn linked(&self, route: &RouteId, outlet: &Outlet) {
-        self.outlets.lock().insert(route.clone(), outlet.clone());
-        self.act(|machine| machine.linked(route));
+        let before = self.outlets.lock().insert(route.clone(), outlet.clone());
+        self.act(|machine| {
+            if before.is_some_and(|before| !before.is(outlet)) {
+                machine.unlinked(route);
+            }
+            machine.linked(route);
+        });
     }
 
     /// The way to the sink of `route` is cut, if it was over this session.
@@ -256,6 +271,12 @@ impl OriginStream {
                 format!(
                     "a sink wants {} from {wanted}, and only {held} is held; its source cannot be read again",
                     self.id
+                ),
+            ),
+            Halted::Forked { route, at } => (
+                "CULVERT-F010",
+                format!(
+                    "the record before {at} is not the one that {route} was delivered: the source's history changed"
                 ),
             ),
             // Told by the source itself, with its own reason.
