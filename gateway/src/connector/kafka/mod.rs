@@ -16,6 +16,7 @@ pub mod config;
 mod native;
 mod partition;
 mod positions;
+pub mod producer;
 mod reader;
 mod sink;
 mod source;
