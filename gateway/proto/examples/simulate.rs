@@ -64,14 +64,17 @@ fn options() -> Result<Options, String> {
 
 fn number(word: Option<String>, option: &str) -> Result<u64, String> {
     let word = word.ok_or_else(|| format!("{option} needs a number"))?;
-    word.parse().map_err(|_| format!("{option} needs a number, not {word:?}"))
+    word.parse()
+        .map_err(|_| format!("{option} needs a number, not {word:?}"))
 }
 
 #[cfg(feature = "traps")]
 fn plant(name: &str) -> Result<(), String> {
     use culvert_proto::traps::{Trap, plant};
     let trap = Trap::ALL.into_iter().find(|trap| format!("{trap:?}") == name);
-    plant(Some(trap.ok_or_else(|| format!("there is no trap {name:?}; there are {:?}", Trap::ALL))?));
+    plant(Some(trap.ok_or_else(|| {
+        format!("there is no trap {name:?}; there are {:?}", Trap::ALL)
+    })?));
     Ok(())
 }
 

@@ -32,6 +32,6 @@ pub mod stream;
 pub mod traps;
 pub mod wire;
 
-pub use position::{Guard, Position};
+pub use position::{Guard, Position, Seam};
 pub use sequence::{Interval, Sequence};
 pub use stream::{Lineage, StreamId};

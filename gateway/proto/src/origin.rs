@@ -12,9 +12,10 @@
 //!   group remembers, provisionally: such a start is read again once the position is known.
 //! - A6: the group's offset moves only on fresh knowledge, and back only after a fresh lower position.
 
-use crate::position::{Guard, Position};
+use crate::position::{Guard, Position, Seam};
 use crate::sequence::{Interval, Sequence};
 use crate::stream::RouteId;
+use crate::traps::{Trap, planted};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
@@ -174,6 +175,13 @@ pub enum Halted {
         /// What is held.
         held: Interval,
     },
+    /// The record before the sink's position is not the one that we hold there: the source's history changed.
+    Forked {
+        /// The route whose sink holds another record.
+        route: RouteId,
+        /// Its position, and the end of what we hold.
+        at: Sequence,
+    },
     /// The source refused the place: its history changed or the place is gone. The reason is the source's.
     Source,
 }
@@ -244,11 +252,12 @@ impl Origin {
         }
     }
 
-    /// The source reads from `at` on; `guard` names the record before it if that is known.
+    /// The source reads from `at` on; `guard` names what lies before it if that is known. Only the outcome of the last
+    /// [`Action::Place`] may be told: an earlier one that comes late must be dropped.
     pub fn placed(&mut self, at: Sequence, guard: Guard) {
         match self.reading {
             Reading::Placing(Place::Beginning) => {}
-            Reading::Placing(Place::At { at: told, .. }) if told == at => {}
+            Reading::Placing(Place::At { at: told, .. }) if told == at || planted(Trap::LatePlaceCounts) => {}
             _ => return,
         }
         // Where nothing was delivered yet, nothing before the place needs to be proven.
@@ -257,20 +266,27 @@ impl Origin {
         self.reading = Reading::Here;
         self.refused = None;
         self.halted.take_if(|why| *why == Halted::Source);
-        if self.held.is_none_or(|held| held.tail != at) {
-            self.held = Some(Held::empty_at(at, guard));
-            self.actions.push(Action::Restart(at));
-            self.send_from_base();
+        match &mut self.held {
+            Some(held) if held.tail == at => {
+                held.guard_tail = guard.or(held.guard_tail);
+                if held.base == at {
+                    held.guard_base = held.guard_tail.or(held.guard_base);
+                }
+            }
+            _ => {
+                self.held = Some(Held::empty_at(at, guard));
+                self.actions.push(Action::Restart(at));
+                self.send_from_base();
+            }
         }
-        if self.start.is_none() {
-            let start = self.begun_at().unwrap_or(at);
-            self.start = Some(start);
-            self.actions.push(Action::RememberStart(start));
+        // A place that is only remembered, by the group or the outbox, does not say where the stream began.
+        if let (None, Some(start)) = (self.start, if begins { Some(at) } else { self.begun_at() }) {
+            self.remember_start(start);
         }
         self.begin_waiting_routes();
     }
 
-    /// The source cannot read where it was told to, or not where it reads. Stands until a fresh position names another
+    /// The source cannot read where it was last told to, or not where it reads. Stands until a fresh position names another
     /// place, or an operator decides.
     ///
     /// A place may be refused because only we still believe in it: the outbox of a gateway that was away ends where
@@ -296,6 +312,9 @@ impl Origin {
             held.tail = held.tail.max(to);
             held.guard_tail = Some(guard);
         }
+        if planted(Trap::CommitOnAppend) {
+            self.actions.push(Action::Commit(to));
+        }
     }
 
     /// Everything below `to` is on disk.
@@ -304,7 +323,9 @@ impl Origin {
             held.durable = held.durable.max(to.min(held.tail));
         }
         // What the sinks had before it was on disk can be freed now.
-        self.trim();
+        if !self.finds_fork() {
+            self.trim();
+        }
     }
 
     // ----- the routes ------------------------------------------------------------------------------------------
@@ -335,11 +356,11 @@ impl Origin {
         self.settle();
     }
 
-    /// There is a way to the sink of `route`: ask it where it stands.
+    /// There is a way to the sink of `route`, or the way beyond the next hop is a new one: ask the sink where it
+    /// stands. What the next hop wished in this session still holds.
     pub fn linked(&mut self, route: &RouteId) {
         if let Some(present) = self.routes.get_mut(route) {
             present.linked = true;
-            present.cursor = None;
             self.ask(route);
         }
     }
@@ -357,7 +378,7 @@ impl Origin {
         let Some(present) = self.routes.get_mut(route) else {
             return;
         };
-        if present.asked != Some(nonce) {
+        if present.asked != Some(nonce) && !planted(Trap::AnyAnswerCounts) {
             return;
         }
         let Some(position) = position else {
@@ -380,6 +401,10 @@ impl Origin {
         if !core::mem::replace(&mut present.known, true) {
             self.actions.push(Action::RememberKnown(route.clone()));
         }
+        if let (None, Some(start)) = (self.start, self.begun_at()) {
+            self.remember_start(start);
+            self.begin_waiting_routes();
+        }
         if self.halted == Some(Halted::Source) || self.reading == Reading::Waiting {
             self.retry_place();
         }
@@ -394,9 +419,15 @@ impl Origin {
         if present.incarnation != position.incarnation {
             return;
         }
+        if planted(Trap::StaleGoesBack) && present.position.is_some() {
+            present.position = Some(position);
+            self.committed = None;
+            return self.settle();
+        }
         if present.writer != Some(writer) {
             // Another writer has the sink now; what it says counts once it has answered a question of ours.
-            if present.asked.is_none() {
+            // So does what somebody begun after it had answered that there was nothing.
+            if present.asked.is_none() || present.beginning {
                 self.ask(route);
             }
             return;
@@ -408,20 +439,27 @@ impl Origin {
     }
 
     /// The next hop asks to be sent to from `at`. Says nothing about what the sink holds: moves neither `applied`
-    /// nor where we read. A relay that asks for less than is held is behind the sink and must be told so: offer it
-    /// what is held.
+    /// nor where we read. Who asks for less than is held is either a relay that is behind the sink, or the sink has
+    /// gone back: offer it what is held, and the one will ask anew, the other tell its position.
     pub fn want(&mut self, route: &RouteId, at: Sequence) {
+        let base = self.held.map(|held| held.base);
         if let Some(present) = self.routes.get_mut(route) {
-            present.cursor = Some(at);
-            self.send_from_base();
+            present.cursor = Some(at).filter(|at| Some(*at) >= base);
+            if let (true, Some(position)) = (planted(Trap::HopIsTruth), &mut present.position) {
+                position.at = position.at.max(at);
+                self.settle();
+            }
         }
     }
 
-    /// Where `route` must be sent from next, if there is anything on disk to send there.
+    /// Where `route` must be sent from next, if there is anything on disk to send there, and it is known to follow
+    /// what lies before it. Where reading began provisionally at a bare number, nothing is sent before the sink has
+    /// said where it stands: its gateway could not tell our history from another one.
     #[must_use]
     pub fn next_to_send(&self, route: &RouteId) -> Option<Sequence> {
         let (held, cursor) = (self.held?, self.routes.get(route)?.cursor?);
-        let sendable = held.base <= cursor && cursor < held.durable && self.reading != Reading::Elsewhere;
+        let on_disk = held.base <= cursor && cursor < held.durable;
+        let sendable = on_disk && held.guard_base.is_some() && self.reading != Reading::Elsewhere;
         sendable.then_some(cursor)
     }
 
@@ -436,6 +474,10 @@ impl Origin {
             && *cursor < interval.to
         {
             *cursor = interval.to;
+        }
+        if let (true, Some(held)) = (planted(Trap::TrimOnSend), &mut self.held) {
+            held.base = held.base.max(interval.to);
+            self.actions.push(Action::Trim(interval.to));
         }
     }
 
@@ -479,6 +521,7 @@ impl Origin {
         };
         self.nonce = self.nonce.wrapping_add(1);
         present.asked = Some(self.nonce);
+        present.beginning = false;
         if present.linked {
             self.actions.push(Action::Ask {
                 route: route.clone(),
@@ -496,11 +539,23 @@ impl Origin {
             return self.halt(Halted::PositionLost { route: route.clone() });
         }
         present.beginning = true;
-        if self.start.is_some() {
+        if let (None, Some(start)) = (self.start, self.begun_at()) {
+            self.remember_start(start);
+        }
+        let ours = !matches!(self.reading, Reading::Elsewhere | Reading::Placing(Place::Beginning));
+        let holds_start = self.held.is_some_and(|held| Some(held.base) == self.start);
+        if self.start.is_some() && (holds_start || !ours) {
             self.begin_waiting_routes();
-        } else if self.reading == Reading::Waiting && self.routes.values().all(|r| r.beginning) {
+        } else if ours && (self.start.is_some() || self.routes.values().all(|route| route.beginning)) {
+            // What a route that comes later begins with may be gone by now: begin with the first record there is.
+            self.start = None;
             self.place(Place::Beginning);
         }
+    }
+
+    fn remember_start(&mut self, start: Sequence) {
+        self.start = Some(start);
+        self.actions.push(Action::RememberStart(start));
     }
 
     /// Where the stream began, as the sinks remember it.
@@ -532,33 +587,34 @@ impl Origin {
     /// Brings what is held, freed and committed in line with what the routes need.
     fn settle(&mut self) {
         self.reach_what_is_needed();
+        if self.finds_fork() {
+            return;
+        }
         self.trim();
         self.commit();
     }
 
-    /// The outbox must reach the lowest place any route may ask for; else it is restarted there and the source read
-    /// again.
+    /// The outbox must reach the lowest place that a sink needs, and follow what it holds there; else it is restarted
+    /// there and the source read again.
     fn reach_what_is_needed(&mut self) {
-        let Some((needed, route)) = self
+        let lowest = self
             .routes
             .values()
-            .filter_map(|route| Some((route.applied()?, route)))
-            .min_by_key(|(at, _)| *at)
-        else {
-            return;
-        };
-        // The sink's guard belongs to its position; a relay's wish comes without one.
-        let guard = route
-            .position
-            .as_ref()
-            .filter(|position| position.at == needed)
-            .map(|p| p.guard);
-        let guard = guard.filter(|guard| *guard != Guard::NONE);
-        if let Some(held) = self.held {
-            let unproven = held.guard_base.is_none() && guard.is_some() && route.is_fresh();
-            if held.interval().reaches(needed) && !unproven {
+            .filter_map(|route| Some((route.position.as_ref()?, route.is_fresh())))
+            .min_by_key(|(position, _)| position.at);
+        let Some((position, fresh)) = lowest else { return };
+        let (needed, guard) = (position.at, position.guard);
+        if let Some(held) = &mut self.held {
+            let unproven = held.guard_base.is_none() && fresh;
+            if held.interval().reaches(needed) && !(unproven && guard != Guard::NONE) {
+                if unproven {
+                    // The sink holds nothing that we would have to follow.
+                    held.guard_base = Some(Guard::NONE);
+                }
                 return;
             }
+        }
+        if let Some(held) = self.held {
             if !self.replayable {
                 if self.halted.is_none() && !held.interval().reaches(needed) {
                     self.halt(Halted::Gone {
@@ -581,7 +637,26 @@ impl Origin {
             }
             return;
         }
-        self.restart(needed, guard);
+        self.restart(needed, (fresh || guard != Guard::NONE).then_some(guard));
+    }
+
+    /// A sink that stands right where we end must hold our last record (S6). Where there is more to send, its own
+    /// gateway compares; here nobody else would.
+    fn finds_fork(&mut self) -> bool {
+        let Some((tail, Some(guard))) = self.held.map(|held| (held.tail, held.guard_tail)) else {
+            return false;
+        };
+        let fork = self.routes.iter().find_map(|(route, present)| {
+            let position = present.position.as_ref().filter(|position| position.at == tail)?;
+            (!Seam::from(guard).fits(position.guard)).then(|| route.clone())
+        });
+        let Some(route) = fork.filter(|_| !planted(Trap::GuardUnchecked)) else {
+            return false;
+        };
+        if self.reading != Reading::Elsewhere && self.halted.is_none() {
+            self.halt(Halted::Forked { route, at: tail });
+        }
+        true
     }
 
     fn asks_first(&mut self) -> bool {
@@ -634,6 +709,9 @@ impl Origin {
 
     /// The lowest place every registered sink has applied; none while one of them is unknown.
     fn applied_by_all(&self) -> Option<Sequence> {
+        if planted(Trap::TrimByFastest) {
+            return self.routes.values().filter_map(Route::applied).max();
+        }
         let mut lowest = None;
         for route in self.routes.values() {
             let applied = route.applied()?;
@@ -658,7 +736,9 @@ impl Origin {
 
     /// What lies below the base is not sent any more: whoever waits for it is told by the gap that follows.
     fn send_from_base(&mut self) {
-        let Some(base) = self.held.map(|held| held.base) else { return };
+        let Some(base) = self.held.map(|held| held.base) else {
+            return;
+        };
         for route in self.routes.values_mut() {
             route.cursor = route.cursor.map(|cursor| cursor.max(base));
         }

@@ -59,3 +59,40 @@ impl Guard {
     /// Nothing is known: the beginning of a stream.
     pub const NONE: Guard = Guard { epoch: -1, crc: 0 };
 }
+
+/// What a frame knows about the place before one of its own: the other half of the comparison with a [`Guard`].
+///
+/// Inside a frame, a place without a record has no epoch of its own: control records and what compaction took are
+/// not seen. But epochs only grow along a log, so it lies between those of its neighbours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seam {
+    /// The place was not written under an earlier epoch; -1 where that is not known.
+    pub epoch_min: i32,
+    /// Nor under a later one; -1 where that is not known.
+    pub epoch_max: i32,
+    /// CRC32C of the record there; 0 where there is none (any more), or where it is not known.
+    pub crc: u32,
+}
+
+impl Seam {
+    /// Whether the place can be the one that `held` names. What one side does not know is not held against the
+    /// other.
+    #[must_use]
+    pub fn fits(self, held: Guard) -> bool {
+        let knows = |epoch: i32| epoch >= 0 && held.epoch >= 0;
+        let not_before = !knows(self.epoch_min) || self.epoch_min <= held.epoch;
+        let not_behind = !knows(self.epoch_max) || held.epoch <= self.epoch_max;
+        let same_record = held.crc == 0 || self.crc == 0 || held.crc == self.crc;
+        not_before && not_behind && same_record
+    }
+}
+
+impl From<Guard> for Seam {
+    fn from(guard: Guard) -> Seam {
+        Seam {
+            epoch_min: guard.epoch,
+            epoch_max: guard.epoch,
+            crc: guard.crc,
+        }
+    }
+}

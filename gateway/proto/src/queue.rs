@@ -4,6 +4,7 @@
 //! a frame, never answers a question about the sink, and may lose everything it holds: the origin still has it.
 
 use crate::sequence::{Interval, Sequence};
+use crate::traps::{Trap, planted};
 use alloc::vec::Vec;
 
 /// A relay's queue of one (route, stream).
@@ -112,7 +113,13 @@ impl Queue {
     pub fn position(&mut self, at: Sequence) {
         self.applied = Some(at);
         let Some(held) = self.held else { return };
-        if at < held.base || held.tail < at {
+        // What the next hop waits for is kept even if the position says that it came another way: a position that
+        // arrives late, from before the sink was restored, looks no different.
+        let waits_for = self.cursor.map_or(at, |cursor| cursor.min(at));
+        if planted(Trap::RelayKeepsQueue) && at < held.base {
+            return;
+        }
+        if at < held.base || held.tail < waits_for {
             self.restart(at);
         } else {
             self.trim();
@@ -120,12 +127,13 @@ impl Queue {
     }
 
     fn trim(&mut self) {
-        let (Some(held), Some(applied)) = (&mut self.held, self.applied) else { return };
-        let below = applied.min(held.durable);
+        let (Some(held), Some(applied)) = (&mut self.held, self.applied) else {
+            return;
+        };
+        let below = applied.min(held.durable).min(self.cursor.unwrap_or(applied));
         if held.base < below {
             held.base = below;
             self.actions.push(Action::Trim(below));
-            self.send_from_base();
         }
     }
 
@@ -136,6 +144,7 @@ impl Queue {
         // another place must not be taken for the beginning.
         match self.held {
             Some(held) if held.base <= at && at <= held.tail => {}
+            Some(_) if planted(Trap::RelayKeepsQueue) => {}
             _ => self.restart(at),
         }
     }
@@ -161,6 +170,7 @@ impl Queue {
         {
             *cursor = interval.to;
         }
+        self.trim();
     }
 
     /// What is held.

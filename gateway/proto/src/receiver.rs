@@ -9,9 +9,10 @@
 //!   that it still is the writer.
 
 use crate::digest::Digest;
-use crate::position::{Guard, Position};
+use crate::position::{Guard, Position, Seam};
 use crate::sequence::{Interval, Sequence};
 use crate::stream::StreamId;
+use crate::traps::{Trap, planted};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
@@ -79,10 +80,10 @@ pub enum Admission {
     Forked {
         /// The seam.
         at: Sequence,
-        /// Identity of the record that the sink holds before it.
+        /// Identity of what the sink holds before it.
         held: Guard,
-        /// Identity of the record that the frame has before it.
-        found: Guard,
+        /// What the frame has before it.
+        found: Seam,
     },
 }
 
@@ -153,21 +154,25 @@ impl Receiver {
             Verdict::NotNow
         } else if interval.to <= at {
             Verdict::Known
-        } else if interval.from > at {
+        } else if interval.from > at && !planted(Trap::GapAccepted) {
             Verdict::Gap(at)
+        } else if planted(Trap::GapAccepted) || planted(Trap::OverlapAppliedWhole) {
+            Verdict::Apply(interval.from)
         } else {
             Verdict::Apply(at)
         }
     }
 
-    /// The frame to be applied has the record that `found` names before the seam.
+    /// The frame to be applied has `found` before the place where it is to be applied from.
     #[must_use]
-    pub fn admit(&mut self, id: &StreamId, found: Guard) -> Admission {
+    pub fn admit(&mut self, id: &StreamId, found: impl Into<Seam>) -> Admission {
+        let found = found.into();
         let Some(stream) = self.streams.get_mut(id) else {
             return Admission::Admitted;
         };
         let held = stream.written.guard;
-        if same_record(held, found) {
+        let unchecked = [Trap::GuardUnchecked, Trap::GapAccepted, Trap::OverlapAppliedWhole];
+        if found.fits(held) || unchecked.into_iter().any(planted) {
             return Admission::Admitted;
         }
         stream.halted = true;
@@ -192,7 +197,8 @@ impl Receiver {
     /// The origin says where a stream begins of which the sink holds nothing. Goes into the next commit; a stream
     /// that has a position keeps it.
     pub fn begin(&mut self, question: u128, id: &StreamId, start: Sequence, guard: Guard) {
-        if !self.must_take() && !self.streams.contains_key(id) {
+        let is_held = self.streams.contains_key(id) && !planted(Trap::BeginOverwrites);
+        if !self.must_take() && !is_held {
             let written = Position::beginning(self.incarnation, start, guard);
             // Not held before its first commit: an impossible earlier position makes it part of that commit.
             let position = Position {
@@ -322,11 +328,4 @@ impl Receiver {
             })
             .collect()
     }
-}
-
-/// Whether two guards can name the same record. What one side does not know is not held against the other.
-fn same_record(held: Guard, found: Guard) -> bool {
-    let epoch = held.epoch < 0 || found.epoch < 0 || held.epoch == found.epoch;
-    let crc = held.crc == 0 || found.crc == 0 || held.crc == found.crc;
-    epoch && crc
 }

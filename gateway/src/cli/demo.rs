@@ -50,12 +50,15 @@ pub(super) struct Args {
     /// How the outboxes store records: sled or log
     #[arg(long, value_enum, default_value = "sled", hide_possible_values = true)]
     engine: Engine,
-    /// Work in this new directory, and leave everything there
+    /// Work in this directory, made anew, and leave everything there
     #[arg(long, value_name = "DIR")]
     directory: Option<PathBuf>,
     /// Leave the temporary directory, and say where it is
     #[arg(long, conflicts_with = "directory")]
     keep: bool,
+    /// Leave the gateways running until they are interrupted, to look around
+    #[arg(long)]
+    stay: bool,
     #[command(flatten)]
     clusters: kafka::Args,
 }
@@ -98,7 +101,7 @@ pub(super) fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     };
     let plan = args.plan(&ends);
     let place = Place::open(args)?;
-    let outcome = match play(&plan, &ends, place.path(), session) {
+    let outcome = match play(args, &plan, &ends, place.path(), session) {
         Ok(outcome) => outcome,
         Err(error) => {
             if let Some(Interrupted(signal)) = error.downcast_ref() {
@@ -109,16 +112,20 @@ pub(super) fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
             return Err(error);
         }
     };
-    let records = ends.records(&plan);
-    show(&outcome, records, session)?;
-    let proven = outcome.is_proven(records);
+    let proven = outcome.is_proven(ends.records(&plan));
     if args.keep || !proven {
         place.keep(session);
     }
     Ok(if proven { Exit::Ok } else { Exit::Failed })
 }
 
-fn play(plan: &Plan, ends: &Ends, directory: &Path, session: &Session) -> anyhow::Result<Outcome> {
+fn play(
+    args: &Args,
+    plan: &Plan,
+    ends: &Ends,
+    directory: &Path,
+    session: &Session,
+) -> anyhow::Result<Outcome> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -131,10 +138,19 @@ fn play(plan: &Plan, ends: &Ends, directory: &Path, session: &Session) -> anyhow
     let network = Network::lay(directory, ends, plan, launcher, runtime.handle())?;
     let view = View::new(session.terminal, ends.records(plan));
     let mut story = Story::new(plan, ends, network, view, stop);
-    let outcome = story.play();
+    let played = story.play();
     story.view.close();
+    let outcome = played?;
+    show(&outcome, ends.records(plan), session)?;
+    if args.stay {
+        session.terminal.note(format_args!(
+            "\nthe gateways run in {} until you press Ctrl-C; for example, in gw3 there: culvert status --streams",
+            directory.display()
+        ));
+        story.stay()?;
+    }
     story.network.leave(plan)?;
-    outcome
+    Ok(outcome)
 }
 
 fn show(outcome: &Outcome, records: u64, session: &Session) -> anyhow::Result<()> {
@@ -182,13 +198,7 @@ impl Place {
             let made = tempfile::Builder::new().prefix("culvert-demo-").tempdir();
             return Ok(Place::Temporary(made.context("make a temporary directory")?));
         };
-        fs::create_dir_all(directory).with_context(|| format!("make {}", directory.display()))?;
-        if fs::read_dir(directory)?.next().is_some() {
-            bail!(
-                "{} is not empty\n\nThe demo makes its own gateways; name a new directory.",
-                directory.display()
-            );
-        }
+        empty(directory)?;
         Ok(Place::Given(directory.canonicalize()?))
     }
 
@@ -205,5 +215,80 @@ impl Place {
             Place::Temporary(directory) => directory.keep(),
         };
         session.terminal.note(format_args!("kept in {}", path.display()));
+    }
+}
+
+/// The file by which a directory is known for a demo's, and may be emptied.
+const MARK: &str = "this-is-a-culvert-demo";
+
+/// Makes an empty directory. One that holds anything but a demo is not touched.
+fn empty(directory: &Path) -> anyhow::Result<()> {
+    if directory.join(MARK).exists() {
+        fs::remove_dir_all(directory).with_context(|| format!("empty {}", directory.display()))?;
+    }
+    fs::create_dir_all(directory).with_context(|| format!("make {}", directory.display()))?;
+    if fs::read_dir(directory)?.next().is_some() {
+        bail!(
+            "{} is there and is not a demo's\n\nName another --directory.",
+            directory.display()
+        );
+    }
+    fs::write(directory.join(MARK), "").with_context(|| format!("write in {}", directory.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Environment};
+
+    const PLAN: Plan = Plan {
+        records: 11,
+        rate: 5.0,
+        seed: 1,
+        engine: Engine::Sled,
+    };
+
+    #[test]
+    fn every_gateway_has_a_valid_configuration_with_and_without_the_wire() {
+        let place = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let launcher = Launcher::new(&Environment::default()).unwrap();
+        let network = Network::lay(place.path(), &Ends::Embedded, &PLAN, launcher, runtime.handle()).unwrap();
+        let (wire, first) = (
+            network.wire.address().to_string(),
+            place.path().join("gw1/culvert.toml"),
+        );
+        let check = || {
+            for gateway in ["gw1", "gw2", "gw3"] {
+                let file = place.path().join(gateway).join("culvert.toml");
+                let config = Config::load(&file, &Environment::default()).unwrap();
+                config.check_files().unwrap();
+            }
+            fs::read_to_string(&first).unwrap().contains(&wire)
+        };
+        assert!(check(), "gateway 1 dials the wire");
+        network.leave(&PLAN).unwrap();
+        assert!(!check(), "what is left needs no wire");
+    }
+
+    #[test]
+    fn generators_make_at_least_what_was_asked_for() {
+        for (records, made) in [(1, 5), (10, 10), (11, 15), (120_000, 120_000)] {
+            assert_eq!(Ends::Embedded.records(&Plan { records, ..PLAN }), made);
+        }
+    }
+
+    #[test]
+    fn only_a_demos_directory_is_emptied() {
+        let place = tempfile::tempdir().unwrap();
+        let demo = place.path().join("demo");
+        for _ in 0..2 {
+            empty(&demo).unwrap();
+            fs::write(demo.join("left"), "").unwrap();
+        }
+        fs::write(place.path().join("thesis.tex"), "").unwrap();
+        let error = empty(place.path()).unwrap_err().to_string();
+        assert!(error.contains("is not a demo's"), "{error}");
+        assert!(place.path().join("thesis.tex").exists());
     }
 }

@@ -20,6 +20,7 @@ mod config;
 mod demo;
 pub mod exit;
 mod generate;
+mod outbox;
 mod parent;
 mod pki;
 mod prove;
@@ -45,11 +46,11 @@ pub struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
+  culvert demo                         three networks on this host, in a minute
   culvert check                        find every mistake in ./culvert.toml and the connectors
   culvert run                          start the gateway
   culvert status                       what each connector and stream is doing
   culvert prove --wait 30s             prove that nothing was lost, doubled or put out of order
-  culvert demo                         see all of that on this host, with nothing else installed
 
 Exit codes: 0 done; 1 failed; 2 wrong configuration or arguments; 3 something needed is not there;
 128 + n ended by signal n.";
@@ -77,6 +78,8 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// See records cross three networks, and survive what kills gateways
+    Demo(Box<demo::Args>),
     /// Run the gateway
     Run(run::Args),
     /// Find every mistake in the configuration, without starting anything
@@ -84,18 +87,18 @@ enum Verb {
     /// Show the configuration in force
     #[command(subcommand)]
     Config(config::Verb),
+    /// Make and show certificates
+    Pki(pki::Args),
     /// Show what a running gateway is doing
     Status(status::Args),
     /// Prove that nothing was lost, doubled or put out of order
     Prove(prove::Args),
     Generate(Box<generate::Args>),
     Verify(Box<verify::Args>),
-    /// Three gateways on this host, a cut link, a kill of each, and a proof
-    Demo(Box<demo::Args>),
-    /// Make and show certificates
-    Pki(pki::Args),
     /// Print completions for a shell
     Completions(completions::Args),
+    #[command(subcommand, hide = true)]
+    Outbox(outbox::Verb),
 }
 
 /// What a verb works with: the answers' way out, the environment and the configuration's place.
@@ -158,15 +161,16 @@ pub fn main() -> ExitCode {
 
 fn dispatch(verb: Verb, session: &Session) -> anyhow::Result<Exit> {
     match verb {
+        Verb::Demo(args) => demo::run(&args, session),
         Verb::Run(args) => run::run(&args, session),
         Verb::Check => check::run(session),
-        Verb::Demo(args) => demo::run(&args, session),
         Verb::Pki(args) => pki::run(&args, session),
         Verb::Config(verb) => config::run(&verb, session),
         Verb::Status(args) => status::run(&args, session),
         Verb::Prove(args) => prove::run(&args, session),
         Verb::Generate(args) => generate::run(&args, session),
         Verb::Verify(args) => verify::run(&args, session),
+        Verb::Outbox(verb) => outbox::run(verb),
         Verb::Completions(args) => completions::run(&args, session, Cli::command()),
     }
 }

@@ -10,7 +10,7 @@ impl World {
     pub fn fault(&mut self) -> bool {
         let a = self.rng.below(2);
         let c = self.rng.below(self.c.len());
-        let (happened, what) = match self.rng.below(30) {
+        let (happened, what) = match self.rng.below(32) {
             0..3 => (self.origin_crashes(a, false), "origin crash"),
             3 => (self.origin_crashes(a, true), "origin disk lost"),
             4..6 => (self.relay_crashes(false), "relay crash"),
@@ -21,11 +21,24 @@ impl World {
             19..21 => (self.end_arrives_late(), "late EndTxn arrives"),
             21..23 => (self.compaction(), "compaction"),
             23 => (self.leader_change(), "leader change"),
-            24 => (self.topology.history_changes && self.truncation(), "unclean truncation"),
-            25 => (self.topology.history_changes && self.recreation(), "topic recreated"),
-            26 => (self.topology.history_changes && self.retention_passes(), "retention passed"),
+            24 => (
+                self.topology.history_changes && self.truncation(),
+                "unclean truncation",
+            ),
+            25 => (
+                self.topology.history_changes && self.recreation(),
+                "topic recreated",
+            ),
+            26 => (
+                self.topology.history_changes && self.retention_passes(),
+                "retention passed",
+            ),
             27 => (self.topology.sink_restores && self.sink_backup(), "sink backup"),
-            28 => (self.topology.sink_restores && self.sink_restored(), "sink restored"),
+            28 => (
+                self.topology.sink_restores && self.sink_restored(),
+                "sink restored",
+            ),
+            29..31 => (self.origin_pauses(a), "origin pause"),
             _ => (self.two_sinks_meet(), "shard taken over"),
         };
         if happened {
@@ -35,7 +48,10 @@ impl World {
     }
 
     fn origin_crashes(&mut self, a: usize, disk_lost: bool) -> bool {
-        self.note(format_args!("A{a} crashes{}", if disk_lost { ", its disk is lost" } else { "" }));
+        self.note(format_args!(
+            "A{a} crashes{}",
+            if disk_lost { ", its disk is lost" } else { "" }
+        ));
         self.origin_stops(a);
         self.cut_all_of(Node::A(a));
         self.registered.retain(|(gateway, _)| *gateway != a);
@@ -49,12 +65,23 @@ impl World {
         true
     }
 
+    /// A gateway stands still, and believes what it believed when it goes on: the zombie of a consumer group.
+    fn origin_pauses(&mut self, a: usize) -> bool {
+        let until = self.trace.step + 20 + self.rng.below(300) as u64;
+        self.note(format_args!("A{a} pauses until step {until}"));
+        self.a[a].paused_until = until;
+        true
+    }
+
     fn relay_crashes(&mut self, disk_lost: bool) -> bool {
         if self.b.is_empty() {
             return false;
         }
         let b = self.rng.below(self.b.len());
-        self.note(format_args!("B{b} crashes{}", if disk_lost { ", its disk is lost" } else { "" }));
+        self.note(format_args!(
+            "B{b} crashes{}",
+            if disk_lost { ", its disk is lost" } else { "" }
+        ));
         self.relay_stops(b);
         self.cut_all_of(Node::B(b));
         let survive = self.rng.below(self.b[b].disk.pending() + 1);
@@ -75,8 +102,15 @@ impl World {
     }
 
     fn session_cut(&mut self) -> bool {
-        let live: Vec<u64> = self.sessions.iter().filter(|(_, s)| !s.cut).map(|(id, _)| *id).collect();
-        let Some(id) = self.rng.pick(&live) else { return false };
+        let live: Vec<u64> = self
+            .sessions
+            .iter()
+            .filter(|(_, s)| !s.cut)
+            .map(|(id, _)| *id)
+            .collect();
+        let Some(id) = self.rng.pick(&live) else {
+            return false;
+        };
         self.cut(id);
         true
     }
@@ -98,7 +132,10 @@ impl World {
         }
         let index = self.rng.below(self.stores[route].late.len());
         let did = self.stores[route].late_end(index);
-        self.note(format_args!("a late EndTxn arrives at sink {route}, and {}", if did { "commits" } else { "is fenced" }));
+        self.note(format_args!(
+            "a late EndTxn arrives at sink {route}, and {}",
+            if did { "commits" } else { "is fenced" }
+        ));
         self.check_store(route);
         true
     }
@@ -109,8 +146,14 @@ impl World {
         if log.len() < 2 {
             return false;
         }
-        let keys: Vec<RecordKey> = log[..log.len() - 1].iter().map(|entry| entry.key).filter(|key| *key != 0).collect();
-        let Some(key) = self.rng.pick(&keys) else { return false };
+        let keys: Vec<RecordKey> = log[..log.len() - 1]
+            .iter()
+            .map(|entry| entry.key)
+            .filter(|key| *key != 0)
+            .collect();
+        let Some(key) = self.rng.pick(&keys) else {
+            return false;
+        };
         self.note(format_args!("compaction takes record {key} of partition {p}"));
         self.oracle.compacted.insert(key);
         true
@@ -161,7 +204,9 @@ impl World {
         partition.log_start = partition.base;
         partition.epoch = 0;
         self.group.committed.remove(&old);
-        self.note(format_args!("the topic of partition {p} is made anew: stream {stream}"));
+        self.note(format_args!(
+            "the topic of partition {p} is made anew: stream {stream}"
+        ));
         true
     }
 
@@ -197,6 +242,12 @@ impl World {
         self.stores[route].restore(backup);
         self.note(format_args!("sink {route} is restored from a backup"));
         self.oracle_sees_restore(route);
+        // Whoever was connected to it is not any more.
+        for c in [2 * route, 2 * route + 1] {
+            if self.c[c].up {
+                self.sink_lost(c, "the sink was restarted");
+            }
+        }
         true
     }
 

@@ -105,7 +105,15 @@ fn unsettled(world: &World) -> String {
     for partition in &world.partitions {
         let stream = partition.stream;
         let owner = world.a[partition.owner].streams.get(&stream);
-        let at: Vec<_> = world.stores.iter().map(|s| s.streams.get(&stream).and_then(|c| Some(c.position.as_ref()?.at.0))).collect();
+        let at: Vec<_> = world
+            .stores
+            .iter()
+            .map(|s| {
+                s.streams
+                    .get(&stream)
+                    .and_then(|c| Some(c.position.as_ref()?.at.0))
+            })
+            .collect();
         text += &format!(
             "\n  stream {stream}: source [{}, {}), sinks at {at:?}, group {:?}, owner A{}: {owner:?}",
             partition.log_start,

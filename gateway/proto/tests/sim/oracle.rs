@@ -10,7 +10,7 @@
 //!
 //! S11 holds by construction (there is no clock), S12 is the links' (nobody here speaks for another).
 
-use super::source::{Entry, RecordKey};
+use super::source::{Entry, RecordKey, StreamHistory};
 use super::store::Content;
 use super::world::World;
 use culvert_proto::digest::Digest;
@@ -64,7 +64,11 @@ impl World {
     /// Looks at what became visible in a sink.
     pub fn check_store(&mut self, route: usize) {
         for stream in std::mem::take(&mut self.stores[route].touched) {
-            let content = self.stores[route].streams.get(&stream).cloned().unwrap_or_default();
+            let content = self.stores[route]
+                .streams
+                .get(&stream)
+                .cloned()
+                .unwrap_or_default();
             if let Err((invariant, seen)) = self.judge(route, stream, &content) {
                 self.violated(invariant, format!("sink {route}, stream {stream}: {seen}"));
             }
@@ -74,7 +78,12 @@ impl World {
         }
     }
 
-    fn judge(&mut self, route: usize, stream: usize, content: &Content) -> Result<(), (&'static str, String)> {
+    fn judge(
+        &mut self,
+        route: usize,
+        stream: usize,
+        content: &Content,
+    ) -> Result<(), (&'static str, String)> {
         let mut keys = BTreeSet::new();
         if let Some(twice) = content.records.iter().find(|record| !keys.insert(record.key)) {
             return Err(("S1", format!("holds record {} at {} twice", twice.key, twice.at)));
@@ -86,23 +95,42 @@ impl World {
             return Err(("S3", "holds records and no position".to_owned()));
         };
         let before = self.oracle.positions.get(&(route, stream));
-        if let Some(before) = before.filter(|before| position.at < before.at || position.start != before.start) {
+        if let Some(before) =
+            before.filter(|before| position.at < before.at || position.start != before.start)
+        {
             let (was, is) = ((before.start, before.at), (position.start, position.at));
             return Err(("S9", format!("position (start, at) went from {was:?} to {is:?}")));
         }
         let first = before.is_none();
-        if let Some(outside) = content.records.iter().find(|r| r.at < position.start || r.at >= position.at) {
+        if let Some(outside) = content
+            .records
+            .iter()
+            .find(|r| r.at < position.start || r.at >= position.at)
+        {
             let (start, at) = (position.start, position.at);
-            return Err(("S3", format!("holds {} and its position is [{start}, {at})", outside.at)));
+            return Err((
+                "S3",
+                format!("holds {} and its position is [{start}, {at})", outside.at),
+            ));
         }
         let mut digest = Digest::EMPTY;
-        content.records.iter().for_each(|record| digest.add(super::source::content_of(record.key)));
+        content
+            .records
+            .iter()
+            .for_each(|record| digest.add(super::source::content_of(record.key)));
         if digest != position.digest {
             let (held, told) = (digest.count, position.digest.count);
-            return Err(("S10", format!("holds {held} records, its position's digest speaks of {told}")));
+            return Err((
+                "S10",
+                format!("holds {held} records, its position's digest speaks of {told}"),
+            ));
         }
         self.judge_history(stream, content, position)?;
-        if first { self.judge_start(stream, position) } else { Ok(()) }
+        if first {
+            self.judge_start(stream, position)
+        } else {
+            Ok(())
+        }
     }
 
     /// S2 and S6: what the sink holds is one history of the source, whole.
@@ -117,16 +145,36 @@ impl World {
         let mut reason = None;
         let logs = (live.stream == stream).then_some(&live.log);
         for log in logs.into_iter().chain(history.branches.iter().rev()) {
-            match self.compare(history.base, log, content, position) {
+            match self.compare(history, log, content, position) {
                 Ok(()) => return Ok(()),
                 Err(why) => reason.get_or_insert(why),
             };
         }
         let at = position.at;
-        Err(("S2", format!("position {at}: {}", reason.unwrap_or_else(|| "there is no such history".to_owned()))))
+        Err((
+            "S2",
+            format!(
+                "position {at}: {}",
+                reason.unwrap_or_else(|| "there is no such history".to_owned())
+            ),
+        ))
     }
 
-    fn compare(&self, base: u64, log: &[Entry], content: &Content, position: &Position) -> Result<(), String> {
+    fn compare(
+        &self,
+        history: &StreamHistory,
+        log: &[Entry],
+        content: &Content,
+        position: &Position,
+    ) -> Result<(), String> {
+        let base = history.base;
+        let was_there = |offset: u64, key: RecordKey| {
+            let in_branch = |branch: &Vec<Entry>| branch.get((offset - base) as usize).map(|entry| entry.key);
+            history
+                .branches
+                .iter()
+                .any(|branch| in_branch(branch) == Some(key))
+        };
         let (start, end) = (position.start.0, position.at.0);
         if end > base + log.len() as u64 {
             return Err(format!("the source ends at {}", base + log.len() as u64));
@@ -134,10 +182,17 @@ impl World {
         let mut held = content.records.iter().peekable();
         for offset in start..end {
             let entry = offset.checked_sub(base).and_then(|index| log.get(index as usize));
-            let found = held.next_if(|record| record.at.0 == offset).map(|record| record.key);
+            let found = held
+                .next_if(|record| record.at.0 == offset)
+                .map(|record| record.key);
             let key = entry.map_or(0, |entry| entry.key);
             match found {
-                Some(found) if found != key => return Err(format!("at {offset} it holds record {found}, not {key}")),
+                // What an unclean election took from the source, and put no other record in its place, is more than
+                // was promised, not less: nobody can tell it from what compaction took.
+                Some(found) if key == 0 && was_there(offset, found) => {}
+                Some(found) if found != key => {
+                    return Err(format!("at {offset} it holds record {found}, not {key}"));
+                }
                 None if key != 0 && !self.oracle.is_compacted(key) => {
                     return Err(format!("at {offset} it lacks record {key}"));
                 }
@@ -158,7 +213,10 @@ impl World {
             .filter_map(|offset| partition.entry(offset))
             .find(|entry| entry.key != 0 && !self.oracle.is_compacted(entry.key));
         match skipped {
-            Some(entry) => Err(("S2", format!("begins at {}, behind record {}", position.start, entry.key))),
+            Some(entry) => Err((
+                "S2",
+                format!("begins at {}, behind record {}", position.start, entry.key),
+            )),
             None => Ok(()),
         }
     }
@@ -171,8 +229,14 @@ impl World {
             let content = self.stores[route].streams.get(&stream);
             let held = content.and_then(|content| content.position.as_ref());
             if held != Some(position) {
-                let seen = format!("C{c} believes to have committed {} of stream {stream}", position.at);
-                self.violated("S7", format!("{seen}, the sink holds {:?}", held.map(|held| held.at)));
+                let seen = format!(
+                    "C{c} believes to have committed {} of stream {stream}",
+                    position.at
+                );
+                self.violated(
+                    "S7",
+                    format!("{seen}, the sink holds {:?}", held.map(|held| held.at)),
+                );
             }
         }
     }
@@ -182,10 +246,15 @@ impl World {
         let route = self.c[c].route;
         for (stream, told) in positions {
             let content = self.stores[route].streams.get(stream);
-            let held = content.and_then(|content| content.position.as_ref()).map(|position| position.at);
+            let held = content
+                .and_then(|content| content.position.as_ref())
+                .map(|position| position.at);
             let told = told.as_ref().map(|position| position.at);
             if told != held {
-                self.violated("C1", format!("C{c} answers {told:?} for stream {stream}, the sink holds {held:?}"));
+                self.violated(
+                    "C1",
+                    format!("C{c} answers {told:?} for stream {stream}, the sink holds {held:?}"),
+                );
             }
         }
     }
@@ -209,7 +278,12 @@ impl World {
     // ----- origins ---------------------------------------------------------------------------------------------
 
     fn held_by_sink(&self, route: usize, stream: usize) -> Option<Sequence> {
-        self.stores[route].streams.get(&stream)?.position.as_ref().map(|position| position.at)
+        self.stores[route]
+            .streams
+            .get(&stream)?
+            .position
+            .as_ref()
+            .map(|position| position.at)
     }
 
     /// S4: no origin believes more than the sink holds.
@@ -222,7 +296,9 @@ impl World {
                     };
                     let held = self.held_by_sink(index, *stream);
                     if Some(applied) > held && !self.oracle.suspended.contains(&(a, *stream, index)) {
-                        let seen = format!("A{a} believes {applied} of stream {stream}, sink {index} holds {held:?}");
+                        let seen = format!(
+                            "A{a} believes {applied} of stream {stream}, sink {index} holds {held:?}"
+                        );
                         self.violated("S4", seen);
                         return;
                     }
@@ -239,7 +315,10 @@ impl World {
             }
             let held = self.held_by_sink(route, stream);
             if Some(below) > held {
-                self.violated("S5", format!("A{a} frees stream {stream} below {below}, sink {route} holds {held:?}"));
+                self.violated(
+                    "S5",
+                    format!("A{a} frees stream {stream} below {below}, sink {route} holds {held:?}"),
+                );
             }
         }
     }
@@ -247,12 +326,18 @@ impl World {
     pub fn check_commit(&mut self, a: usize, stream: usize, at: Sequence) {
         let before = self.oracle.committed.insert(stream, at);
         if let Some(before) = before.filter(|before| at < *before && self.oracle.restored.is_empty()) {
-            self.violated("A6", format!("the group's offset of stream {stream} goes back from {before} to {at}"));
+            self.violated(
+                "A6",
+                format!("the group's offset of stream {stream} goes back from {before} to {at}"),
+            );
         }
         for route in 0..self.routes.len() {
             let held = self.held_by_sink(route, stream);
             if Some(at) > held && !self.oracle.suspended.contains(&(a, stream, route)) {
-                self.violated("S5", format!("the group's offset of stream {stream} is {at}, sink {route} holds {held:?}"));
+                self.violated(
+                    "S5",
+                    format!("the group's offset of stream {stream} is {at}, sink {route} holds {held:?}"),
+                );
             }
         }
     }
@@ -277,12 +362,16 @@ impl World {
                 "source refuses the place",
                 history.truncated || history.passed || !history.alive,
             ),
+            Halted::Forked { .. } => ("history forked at the origin", history.truncated),
             Halted::PositionLost { .. } => ("sink lost its position", !self.oracle.restored.is_empty()),
             Halted::Gone { .. } => ("outbox lost records", false),
         };
         *self.stats.halts.entry(name).or_default() += 1;
         if !agreed {
-            self.violated("L3", format!("A{a} halts stream {stream} without reason: {why:?}"));
+            self.violated(
+                "L3",
+                format!("A{a} halts stream {stream} without reason: {why:?}"),
+            );
         }
     }
 
@@ -290,7 +379,10 @@ impl World {
         *self.stats.halts.entry("history forked at the sink").or_default() += 1;
         self.oracle.forked.insert(stream);
         if !self.histories[stream].truncated && !planted(Trap::TopicByName) {
-            self.violated("L3", format!("a sink halts stream {stream} as forked, its history never changed"));
+            self.violated(
+                "L3",
+                format!("a sink halts stream {stream} as forked, its history never changed"),
+            );
         }
     }
 
@@ -321,16 +413,23 @@ impl World {
         let halted = owner.streams.get(&stream).and_then(Origin::halted);
         let reason = match halted {
             Some(Halted::Source) if history.truncated => "history truncated",
+            Some(Halted::Forked { .. }) if history.truncated => "history truncated, origin halted",
             Some(Halted::Source) if history.passed => "retention passed",
             Some(Halted::PositionLost { .. }) if !self.oracle.restored.is_empty() => "position lost",
-            _ if history.truncated && self.forked_somewhere(stream) => "history truncated, sink halted",
+            _ if history.truncated && self.oracle.forked.contains(&stream) => {
+                "history truncated, sink halted"
+            }
+            // Nothing is left that could tell: the next record that the source gets will.
+            _ if history.truncated && self.is_ahead(stream) => "history truncated, sink ahead of it",
             _ => return None,
         };
         Some(reason)
     }
 
-    fn forked_somewhere(&self, stream: usize) -> bool {
-        self.oracle.forked.contains(&stream)
+    fn is_ahead(&self, stream: usize) -> bool {
+        let end = self.partitions[self.histories[stream].partition].end();
+        let held = (0..self.routes.len()).filter_map(|route| self.held_by_sink(route, stream));
+        held.max().is_some_and(|held| held.0 > end)
     }
 
     /// L1 and S6 once more, now that all has settled: every record that the source has is in every sink.
@@ -343,7 +442,11 @@ impl World {
                 continue;
             }
             for route in 0..self.routes.len() {
-                let content = self.stores[route].streams.get(&stream).cloned().unwrap_or_default();
+                let content = self.stores[route]
+                    .streams
+                    .get(&stream)
+                    .cloned()
+                    .unwrap_or_default();
                 delivered += content.records.len() as u64;
                 let keys: BTreeSet<RecordKey> = content.records.iter().map(|record| record.key).collect();
                 let first = content.position.as_ref().map_or(0, |position| position.start.0);

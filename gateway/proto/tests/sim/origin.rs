@@ -2,8 +2,8 @@
 //! around it.
 
 use super::net::Message;
-use super::outbox::{Frame, Lane, Op, Outbox};
 use super::oracle::Oracle;
+use super::outbox::{Frame, Lane, Op, Outbox};
 use super::source::{Entry, Partition, Rec};
 use super::world::World;
 use culvert_proto::origin::{Action, Halted, Held, Origin, Place};
@@ -15,6 +15,8 @@ use std::rc::Rc;
 #[derive(Default)]
 pub struct OriginGateway {
     pub up: bool,
+    /// It does nothing before this step: a long pause of the process or its machine.
+    pub paused_until: u64,
     pub disk: Outbox,
     pub streams: BTreeMap<usize, Origin>,
     /// By partition: what the group has assigned to this gateway, as far as it knows.
@@ -120,7 +122,9 @@ impl World {
             return false;
         }
         let committed = self.group.committed.get(&stream).copied();
-        self.note(format_args!("A{a} is assigned stream {stream}, group at {committed:?}"));
+        self.note(format_args!(
+            "A{a} is assigned stream {stream}, group at {committed:?}"
+        ));
         let reader = Reader {
             stream,
             generation,
@@ -179,7 +183,13 @@ impl World {
             return false;
         };
         let (stream, outcome) = (reader.stream, reader.outcome.take());
-        self.note(format_args!("A{a} hears how its seek of stream {stream} went: {outcome:?}"));
+        if reader.seek.is_some() && !planted(Trap::LatePlaceCounts) {
+            // Another place was asked for meanwhile; only its outcome counts.
+            return true;
+        }
+        self.note(format_args!(
+            "A{a} hears how its seek of stream {stream} went: {outcome:?}"
+        ));
         if let Some(origin) = self.a[a].streams.get_mut(&stream) {
             match outcome {
                 Some(Ok((at, guard))) => origin.placed(at, guard),
@@ -217,7 +227,9 @@ impl World {
             // The broker says that the place is not in its history (KIP-320); nothing is ever reset by itself.
             reader.place = None;
             origin.halt(Halted::Source);
-            self.note(format_args!("A{a} finds its place {from} of stream {stream} gone"));
+            self.note(format_args!(
+                "A{a} finds its place {from} of stream {stream} gone"
+            ));
             self.origin_acts(a, stream);
             return true;
         }
@@ -264,17 +276,27 @@ impl World {
         if end <= tail {
             return true;
         }
-        let begins = if planted(Trap::LastPlusOne) { records.first().map_or(tail, |r| r.at) } else { Sequence(from) };
+        let begins = if planted(Trap::LastPlusOne) {
+            records.first().map_or(tail, |r| r.at)
+        } else {
+            Sequence(from)
+        };
         if begins > tail && !planted(Trap::LastPlusOne) {
-            return self.violated("S2", format!("A{a} reads stream {stream} at {from}, its outbox ends at {tail}"));
+            return self.violated(
+                "S2",
+                format!("A{a} reads stream {stream} at {from}, its outbox ends at {tail}"),
+            );
         }
         let frame = Frame {
             interval: Interval::new(tail.max(begins), end),
-            guard_from: lane.guard_tail().unwrap_or(Guard::NONE),
+            guard_from: origin
+                .held()
+                .and_then(|held| held.guard_tail)
+                .unwrap_or(Guard::NONE),
             records,
             epoch: last_epoch.unwrap_or(epoch),
         };
-        let guard = frame.guard_before(end);
+        let guard = frame.guard_end();
         self.note(format_args!(
             "A{a} takes {} of stream {stream} in, {} records",
             frame.interval,
@@ -302,7 +324,9 @@ impl World {
         let partition = &self.partitions[p];
         let fenced = partition.generation != reader.generation && !planted(Trap::ZombieCommits);
         if fenced || partition.stream != stream {
-            self.note(format_args!("A{a}'s commit of stream {stream} at {at} is refused by the group"));
+            self.note(format_args!(
+                "A{a}'s commit of stream {stream} at {at} is refused by the group"
+            ));
             return true;
         }
         self.note(format_args!("the group's offset of stream {stream} is {at}"));
@@ -312,7 +336,12 @@ impl World {
     }
 
     fn pick_reader(&mut self, a: usize, due: impl Fn(&Reader) -> bool) -> Option<usize> {
-        let due: Vec<usize> = self.a[a].readers.iter().filter(|(_, r)| due(r)).map(|(p, _)| *p).collect();
+        let due: Vec<usize> = self.a[a]
+            .readers
+            .iter()
+            .filter(|(_, r)| due(r))
+            .map(|(p, _)| *p)
+            .collect();
         self.rng.pick(&due)
     }
 
@@ -423,7 +452,14 @@ impl World {
         let Some(held) = origin.held() else { return };
         let applied = origin.applied(&self.routes[route].id).map(|position| position.at);
         let held = held.interval();
-        self.send_down(session, Message::Offer { stream, held, applied });
+        self.send_down(
+            session,
+            Message::Offer {
+                stream,
+                held,
+                applied,
+            },
+        );
     }
 
     /// Sends one frame that the next hop of some route needs.
@@ -439,8 +475,17 @@ impl World {
         let Some((route, session, stream, at)) = self.rng.pick(&due) else {
             return false;
         };
-        let Some(frame) = self.a[a].disk.now.lanes.get(&stream).and_then(|lane| lane.covering(at)) else {
-            return self.violated("A2", format!("A{a} is to send stream {stream} at {at} and holds no such frame"));
+        let Some(frame) = self.a[a]
+            .disk
+            .now
+            .lanes
+            .get(&stream)
+            .and_then(|lane| lane.covering(at))
+        else {
+            return self.violated(
+                "A2",
+                format!("A{a} is to send stream {stream} at {at} and holds no such frame"),
+            );
         };
         self.note(format_args!("A{a} sends {} of stream {stream}", frame.interval));
         let id = self.routes[route].id.clone();
@@ -492,8 +537,12 @@ impl World {
             }
             Action::Commit(at) => {
                 // What waited through a loss of the assignment is no longer ours to say.
-                let stands = self.a[a].streams.get(&stream).and_then(Origin::committed) == Some(at);
-                let reader = self.a[a].readers.values_mut().find(|reader| reader.stream == stream);
+                let committed = self.a[a].streams.get(&stream).and_then(Origin::committed);
+                let stands = committed == Some(at) || planted(Trap::CommitOnAppend);
+                let reader = self.a[a]
+                    .readers
+                    .values_mut()
+                    .find(|reader| reader.stream == stream);
                 if let (Some(reader), true) = (reader, stands) {
                     reader.commit = Some(at);
                 }
@@ -513,7 +562,9 @@ impl World {
             }
             Action::Restart(at) => {
                 let held = self.a[a].streams.get(&stream).and_then(Origin::held);
-                let guard = held.filter(|held| held.base == at).and_then(|held| held.guard_base);
+                let guard = held
+                    .filter(|held| held.base == at)
+                    .and_then(|held| held.guard_base);
                 self.a[a].disk.restart(stream, at, guard);
                 for route in 0..self.routes.len() {
                     if self.is_registered(a, route) {
@@ -522,7 +573,10 @@ impl World {
                 }
             }
             Action::Place(place) => {
-                let reader = self.a[a].readers.values_mut().find(|reader| reader.stream == stream);
+                let reader = self.a[a]
+                    .readers
+                    .values_mut()
+                    .find(|reader| reader.stream == stream);
                 match reader {
                     Some(reader) => reader.seek = Some(place),
                     None => {
@@ -567,7 +621,9 @@ fn seek(partition: &Partition, oracle: &Oracle, place: Place) -> Result<(Sequenc
     if guard.epoch >= 0 && partition.end_of_epoch(guard.epoch) < at.0 {
         return Err(());
     }
-    let before = at.0.checked_sub(1).filter(|before| *before >= partition.log_start);
+    let before =
+        at.0.checked_sub(1)
+            .filter(|before| *before >= partition.log_start);
     let visible = |entry: &Entry| entry.key != 0 && !oracle.is_compacted(entry.key);
     let found = before.and_then(|before| partition.entry(before)).filter(visible);
     match found {

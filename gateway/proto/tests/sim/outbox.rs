@@ -2,7 +2,7 @@
 //! happened to reach the disk (a torn operation at its end is found by its checksum and dropped).
 
 use super::source::Rec;
-use culvert_proto::{Guard, Interval, Sequence};
+use culvert_proto::{Guard, Interval, Seam, Sequence};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
@@ -17,20 +17,33 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// Identity of the place before `at`. Of a hole inside, nothing is known: compaction may have taken a record of
-    /// an earlier epoch there. At the end the source's own position rested.
-    pub fn guard_before(&self, at: Sequence) -> Guard {
+    /// Identity of the last place. The source's own position rested behind it, so its epoch is known.
+    pub fn guard_end(&self) -> Guard {
+        let to = self.interval.to;
+        let record = self.records.last().filter(|record| record.at.next() == to);
+        let epoch = self.epoch;
+        record.map_or(Guard { epoch, crc: 0 }, Rec::guard)
+    }
+
+    /// What is known about the place before `at`.
+    pub fn seam(&self, at: Sequence) -> Seam {
         if at == self.interval.from {
-            return self.guard_from;
+            return self.guard_from.into();
         }
-        let record = self.records.iter().find(|record| record.at.next() == at);
-        match record {
-            Some(record) => record.guard(),
-            None if at == self.interval.to => Guard {
-                epoch: self.epoch,
+        let before = self.records.iter().rev().find(|record| record.at < at);
+        match before {
+            Some(record) if record.at.next() == at => record.guard().into(),
+            // All records of a frame are of one epoch, so what lies between them is too.
+            Some(record) => Guard {
+                epoch: record.epoch,
+                crc: 0,
+            }
+            .into(),
+            None => Seam {
+                epoch_min: self.guard_from.epoch,
+                epoch_max: self.epoch,
                 crc: 0,
             },
-            None => Guard::NONE,
         }
     }
 }
@@ -51,7 +64,7 @@ impl Lane {
     pub fn guard_tail(&self) -> Option<Guard> {
         match self.frames.last() {
             Some(frame) => {
-                let guard = frame.guard_before(frame.interval.to);
+                let guard = frame.guard_end();
                 (guard != Guard::NONE).then_some(guard)
             }
             None => self.guard_base,
@@ -95,7 +108,7 @@ impl Image {
                 if let Some(lane) = self.lanes.get_mut(stream) {
                     let whole = lane.frames.iter().take_while(|f| f.interval.to <= *below).count();
                     if let Some(last) = lane.frames.drain(..whole).last() {
-                        lane.guard_base = Some(last.guard_before(last.interval.to)).filter(|g| *g != Guard::NONE);
+                        lane.guard_base = Some(last.guard_end()).filter(|g| *g != Guard::NONE);
                     }
                     let first = lane.frames.first().map_or(lane.tail, |f| f.interval.from);
                     lane.base = lane.base.max(first);

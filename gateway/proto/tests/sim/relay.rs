@@ -63,7 +63,9 @@ impl World {
                     self.relay_offers(b, stream);
                 }
             }
-            Message::PositionIs { stream, ref position, .. } => {
+            Message::PositionIs {
+                stream, ref position, ..
+            } => {
                 let at = position.at;
                 self.relay_forwards_up(b, &message);
                 self.with_queue(b, stream, |queue| queue.position(at));
@@ -77,7 +79,11 @@ impl World {
                 }
             }
             // ----- from above
-            Message::Offer { stream, held, applied } => {
+            Message::Offer {
+                stream,
+                held,
+                applied,
+            } => {
                 self.with_queue(b, stream, |queue| {
                     if let Some(applied) = applied.filter(|at| queue.applied() < Some(*at)) {
                         queue.position(applied);
@@ -98,7 +104,10 @@ impl World {
         let mut verdict = Verdict::Known;
         // Actions first: a queue that begins anew must not forget the frame that made it begin.
         self.with_queue(b, stream, |queue| verdict = queue.frame(frame.interval));
-        self.note(format_args!("B{b} gets {} of stream {stream}: {verdict:?}", frame.interval));
+        self.note(format_args!(
+            "B{b} gets {} of stream {stream}: {verdict:?}",
+            frame.interval
+        ));
         if let Verdict::Append(_) = verdict {
             self.b[b].disk.write(Op::Append(stream, Rc::clone(frame)));
         }
@@ -123,13 +132,21 @@ impl World {
 
     fn relay_offers(&mut self, b: usize, stream: usize) {
         let relay = &self.b[b];
-        let (Some(queue), Some(lower), true) = (relay.queues.get(&stream), relay.lower, relay.registered) else {
+        let (Some(queue), Some(lower), true) = (relay.queues.get(&stream), relay.lower, relay.registered)
+        else {
             return;
         };
         if let Some(held) = queue.held() {
             let applied = queue.applied();
             let held = culvert_proto::Interval::new(held.base, held.tail);
-            self.send_down(lower, Message::Offer { stream, held, applied });
+            self.send_down(
+                lower,
+                Message::Offer {
+                    stream,
+                    held,
+                    applied,
+                },
+            );
         }
     }
 
@@ -166,13 +183,20 @@ impl World {
         let Some((stream, at)) = self.rng.pick(&due) else {
             return false;
         };
-        let Some(frame) = self.b[b].disk.now.lanes.get(&stream).and_then(|lane| lane.covering(at)) else {
-            return self.violated("B1", format!("B{b} is to send stream {stream} at {at} and holds no such frame"));
+        let Some(frame) = self.b[b]
+            .disk
+            .now
+            .lanes
+            .get(&stream)
+            .and_then(|lane| lane.covering(at))
+        else {
+            return self.violated(
+                "B1",
+                format!("B{b} is to send stream {stream} at {at} and holds no such frame"),
+            );
         };
         self.note(format_args!("B{b} sends {} of stream {stream}", frame.interval));
-        if let Some(queue) = self.b[b].queues.get_mut(&stream) {
-            queue.sent(frame.interval);
-        }
+        self.with_queue(b, stream, |queue| queue.sent(frame.interval));
         self.send_down(lower, Message::Frame { stream, frame });
         true
     }

@@ -116,9 +116,14 @@ impl World {
         let gateway = &mut self.c[c];
         gateway.phase = Phase::Idle;
         gateway.told.clear();
+        let known: Vec<StreamId> = gateway.receiver.streams().map(|(id, _)| id.clone()).collect();
         gateway.receiver.taken(writer, named);
         let answers = gateway.receiver.answer_after_taking();
         self.sink_answers(c, answers);
+        // A stream that it held and holds no more cannot be told as a position: its origin must ask.
+        if known.iter().any(|id| self.c[c].receiver.position(id).is_none()) {
+            self.sink_says(c, &Message::Register);
+        }
         // What was sent to the writer before us is lost, and its origins believe him: tell them all.
         for (stream, position) in positions {
             self.sink_tells(c, stream, position.clone());
@@ -126,7 +131,7 @@ impl World {
         }
     }
 
-    fn sink_lost(&mut self, c: usize, why: &str) {
+    pub fn sink_lost(&mut self, c: usize, why: &str) {
         self.note(format_args!("C{c} gives its writer up: {why}"));
         self.c[c].receiver.lost();
         self.c[c].phase = Phase::Idle;
@@ -197,21 +202,20 @@ impl World {
     }
 
     fn sink_committed(&mut self, c: usize) {
-        let route = self.c[c].route;
         self.c[c].phase = Phase::Idle;
+        let known: BTreeSet<StreamId> = self.c[c].receiver.streams().map(|(id, _)| id.clone()).collect();
         let (moved, answers) = self.c[c].receiver.committed();
         self.stats.commits += 1;
         self.check_writer(c, &moved);
         for (id, position) in moved {
             let stream = self.stream_index(&id);
-            let begun = position.at == position.start;
             self.sink_tells(c, stream, position);
-            if begun {
+            // A stream that has just begun: now its records can come.
+            if !known.contains(&id) {
                 self.sink_wants(c, stream);
             }
         }
         self.sink_answers(c, answers);
-        let _ = route;
     }
 
     // ----- what is heard ---------------------------------------------------------------------------------------
@@ -260,10 +264,27 @@ impl World {
                 let id = self.histories[stream].id.clone();
                 self.c[c].receiver.begin(nonce, &id, start, guard);
             }
-            Message::Offer { stream, .. } => {
-                let at = self.c[c].receiver.wants(&self.histories[stream].id);
-                if let (Some(session), Some(at), false) = (session, at, self.c[c].receiver.must_take()) {
-                    self.send_up(session, Message::Want { stream, at });
+            Message::Offer { stream, held, .. } => {
+                let receiver = &self.c[c].receiver;
+                let id = &self.histories[stream].id;
+                let (Some(session), false) = (session, receiver.must_take()) else {
+                    return;
+                };
+                match (receiver.wants(id), receiver.writer(), receiver.position(id)) {
+                    (Some(at), _, _) if held.from <= at => {
+                        self.send_up(session, Message::Want { stream, at })
+                    }
+                    // It has freed what we need, so it believes that we hold more than we do.
+                    (Some(_), Some(writer), Some(position)) => {
+                        let position = position.clone();
+                        let tells = Message::PositionIs {
+                            stream,
+                            writer,
+                            position,
+                        };
+                        self.send_up(session, tells);
+                    }
+                    _ => {}
                 }
             }
             _ => {}
@@ -273,12 +294,17 @@ impl World {
     fn sink_gets(&mut self, c: usize, session: Option<u64>, stream: usize, frame: &Rc<Frame>) {
         let id = self.histories[stream].id.clone();
         let verdict = self.c[c].receiver.frame(&id, frame.interval);
-        self.note(format_args!("C{c} gets {} of stream {stream}: {verdict:?}", frame.interval));
+        self.note(format_args!(
+            "C{c} gets {} of stream {stream}: {verdict:?}",
+            frame.interval
+        ));
         match verdict {
             Verdict::Apply(from) => {
-                let seam = frame.guard_before(from);
+                let seam = frame.seam(from);
                 if let Admission::Forked { .. } = self.c[c].receiver.admit(&id, seam) {
-                    self.note(format_args!("C{c} halts stream {stream}: {from} does not follow {seam:?} there"));
+                    self.note(format_args!(
+                        "C{c} halts stream {stream}: {from} does not follow {seam:?} there"
+                    ));
                     return self.check_forked(stream);
                 }
                 let records: Vec<Rec> = frame.records.iter().copied().filter(|r| r.at >= from).collect();
@@ -291,6 +317,11 @@ impl World {
             }
             // Its origin believes that we hold something: it must ask again. (The sink was restored from a backup
             // that is older than the stream.)
+            Verdict::Unbegun if planted(Trap::FirstFrameBegins) => {
+                let nonce = self.rng.wide();
+                let (from, guard) = (frame.interval.from, frame.guard_from);
+                self.c[c].receiver.begin(nonce, &id, from, guard);
+            }
             Verdict::Unbegun => {
                 if let Some(session) = session.filter(|session| self.c[c].told.insert(*session)) {
                     self.send_up(session, Message::Register);
@@ -303,8 +334,10 @@ impl World {
     fn sink_writes(&mut self, c: usize, stream: usize, id: &StreamId, frame: &Frame, records: Vec<Rec>) {
         let gateway = &mut self.c[c];
         let mut digest = Digest::EMPTY;
-        records.iter().for_each(|record| digest.add(content_of(record.key)));
-        let guard = frame.guard_before(frame.interval.to);
+        records
+            .iter()
+            .for_each(|record| digest.add(content_of(record.key)));
+        let guard = frame.guard_end();
         let named = records.into_iter().map(|record| (stream, record)).collect();
         match self.stores[gateway.route].write(gateway.replica, gateway.epoch, named) {
             Ok(()) => gateway.receiver.wrote(id, frame.interval.to, guard, &digest),
@@ -367,5 +400,8 @@ impl World {
 }
 
 fn short(positions: &[(usize, Position)]) -> Vec<(usize, u64)> {
-    positions.iter().map(|(stream, position)| (*stream, position.at.0)).collect()
+    positions
+        .iter()
+        .map(|(stream, position)| (*stream, position.at.0))
+        .collect()
 }

@@ -166,7 +166,11 @@ impl Store {
 
     fn current(&mut self, replica: usize, epoch: u64) -> Result<&mut Producer, Fenced> {
         let producer = &mut self.producers[producer_of(replica)];
-        if producer.epoch == epoch { Ok(producer) } else { Err(Fenced) }
+        if producer.epoch == epoch {
+            Ok(producer)
+        } else {
+            Err(Fenced)
+        }
     }
 }
 

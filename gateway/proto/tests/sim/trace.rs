@@ -40,13 +40,19 @@ impl Trace {
             let _ = std::io::Write::write_all(&mut out, self.line.as_bytes());
             let _ = std::io::Write::write_all(&mut out, b"\n");
         }
-        let mut reused = if self.last.len() == LINES { self.last.pop_front().unwrap_or_default() } else { String::new() };
+        let mut reused = if self.last.len() == LINES {
+            self.last.pop_front().unwrap_or_default()
+        } else {
+            String::new()
+        };
         std::mem::swap(&mut reused, &mut self.line);
         self.last.push_back(reused);
     }
 
     pub fn last(&self) -> String {
-        self.last.iter().fold(String::new(), |all, line| all + line + "\n")
+        self.last
+            .iter()
+            .fold(String::new(), |all, line| all + line + "\n")
     }
 }
 
@@ -104,14 +110,29 @@ impl fmt::Display for Stats {
             self.commits,
             self.commits_uncertain
         )?;
-        writeln!(f, "longest calm until all was delivered: {} steps", self.calm_steps_max)?;
+        writeln!(
+            f,
+            "longest calm until all was delivered: {} steps",
+            self.calm_steps_max
+        )?;
         writeln!(f, "faults: {}", list(&self.faults))?;
         writeln!(f, "halts: {}", list(&self.halts))?;
-        write!(f, "streams that rightly stood still at the end: {}", list(&self.standing))
+        write!(
+            f,
+            "streams that rightly stood still at the end: {}",
+            list(&self.standing)
+        )
     }
 }
 
 fn list(counts: &BTreeMap<&'static str, u64>) -> String {
-    let all: Vec<String> = counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
-    if all.is_empty() { "none".to_owned() } else { all.join(", ") }
+    let all: Vec<String> = counts
+        .iter()
+        .map(|(name, count)| format!("{name} {count}"))
+        .collect();
+    if all.is_empty() {
+        "none".to_owned()
+    } else {
+        all.join(", ")
+    }
 }

@@ -47,7 +47,11 @@ impl Topology {
             partitions: 1 + rng.below(2),
             routes: if rng.chance(25) { 2 } else { 1 },
             relays: [0, 0, 0, 1, 1, 2][rng.below(6)],
-            sink: if rng.chance(65) { Kind::Transactional } else { Kind::CompareAndSet },
+            sink: if rng.chance(65) {
+                Kind::Transactional
+            } else {
+                Kind::CompareAndSet
+            },
             records_max: 4 + rng.below(36),
             outbox_frames_max: [3, 8, 1_000][rng.below(3)],
             commit_faults: [0, 5, 20, 40][rng.below(4)],
@@ -192,11 +196,17 @@ impl World {
     }
 
     pub fn stream_index(&self, id: &StreamId) -> usize {
-        self.histories.iter().position(|history| history.id == *id).unwrap_or(usize::MAX)
+        self.histories
+            .iter()
+            .position(|history| history.id == *id)
+            .unwrap_or(usize::MAX)
     }
 
     pub fn route_index(&self, id: &RouteId) -> usize {
-        self.routes.iter().position(|route| route.id == *id).unwrap_or(usize::MAX)
+        self.routes
+            .iter()
+            .position(|route| route.id == *id)
+            .unwrap_or(usize::MAX)
     }
 
     pub fn note(&mut self, what: fmt::Arguments<'_>) {
@@ -231,7 +241,7 @@ impl World {
         let a = self.rng.below(2);
         let b = self.rng.below(self.b.len().max(1));
         let c = self.rng.below(self.c.len());
-        let up_a = self.a[a].up;
+        let up_a = self.origin_runs(a);
         let up_b = self.b.get(b).is_some_and(|relay| relay.up);
         let up_c = self.c[c].up;
         match self.rng.below(100) {
@@ -251,6 +261,19 @@ impl World {
             95..97 => self.network_connects(),
             97..99 => self.network_tells_cut(),
             _ => self.faults && self.retention(),
+        }
+    }
+
+    fn origin_runs(&self, a: usize) -> bool {
+        self.a[a].up && self.a[a].paused_until <= self.trace.step
+    }
+
+    /// Whether it can hear something now.
+    fn listens(&self, node: Node) -> bool {
+        match node {
+            Node::A(a) => self.origin_runs(a),
+            Node::B(b) => self.b[b].up,
+            Node::C(c) => self.sink_is_free(c),
         }
     }
 
@@ -322,16 +345,24 @@ impl World {
     }
 
     fn network_delivers(&mut self) -> bool {
-        let live: Vec<u64> = self.sessions.iter().filter(|(_, s)| !s.cut).map(|(id, _)| *id).collect();
-        let Some(id) = self.rng.pick(&live) else { return false };
+        let live: Vec<u64> = self
+            .sessions
+            .iter()
+            .filter(|(_, s)| !s.cut)
+            .map(|(id, _)| *id)
+            .collect();
+        let Some(id) = self.rng.pick(&live) else {
+            return false;
+        };
         let way = self.rng.below(4);
         let Some(session) = self.sessions.get_mut(&id) else {
             return false;
         };
-        let (to, route) = (if way == 0 { session.upper } else { session.lower }, session.route);
-        if let Node::C(c) = to
-            && !self.sink_is_free(c)
-        {
+        let (to, route) = (
+            if way == 0 { session.upper } else { session.lower },
+            session.route,
+        );
+        if !self.listens(to) {
             return false;
         }
         let Some(session) = self.sessions.get_mut(&id) else {
@@ -358,12 +389,12 @@ impl World {
             return false;
         }
         let index = self.rng.below(self.late.len());
-        let late = if self.rng.chance(30) { self.late[index].clone() } else { self.late.swap_remove(index) };
-        let up = match late.to {
-            Node::A(a) => self.a[a].up,
-            Node::B(b) => self.b[b].up,
-            Node::C(c) => self.sink_is_free(c),
+        let late = if self.rng.chance(30) {
+            self.late[index].clone()
+        } else {
+            self.late.swap_remove(index)
         };
+        let up = self.listens(late.to);
         if up {
             self.stats.late += 1;
             self.note(format_args!("late to {:?}: {:?}", late.to, brief(&late.message)));
@@ -407,10 +438,17 @@ impl World {
         };
         let mut lowers = Vec::new();
         if hop < self.topology.relays {
-            let relay = self.b.iter().position(|relay| relay.route == route && relay.hop == hop && relay.up);
+            let relay = self
+                .b
+                .iter()
+                .position(|relay| relay.route == route && relay.hop == hop && relay.up);
             lowers.extend(relay.map(Node::B));
         } else {
-            let sinks = self.c.iter().enumerate().filter(|(_, c)| c.route == route && c.up);
+            let sinks = self
+                .c
+                .iter()
+                .enumerate()
+                .filter(|(_, c)| c.route == route && c.up);
             lowers.extend(sinks.map(|(c, _)| Node::C(c)));
         }
         let Some(lower) = self.rng.pick(&lowers) else {
@@ -418,7 +456,9 @@ impl World {
         };
         self.session_last += 1;
         let id = self.session_last;
-        self.note(format_args!("session {id}: {upper:?} to {lower:?} for route {route}"));
+        self.note(format_args!(
+            "session {id}: {upper:?} to {lower:?} for route {route}"
+        ));
         self.sessions.insert(
             id,
             Session {
@@ -476,8 +516,15 @@ impl World {
     }
 
     fn network_tells_cut(&mut self) -> bool {
-        let cut: Vec<u64> = self.sessions.iter().filter(|(_, s)| s.cut).map(|(id, _)| *id).collect();
-        let Some(id) = self.rng.pick(&cut) else { return false };
+        let cut: Vec<u64> = self
+            .sessions
+            .iter()
+            .filter(|(_, s)| s.cut)
+            .map(|(id, _)| *id)
+            .collect();
+        let Some(id) = self.rng.pick(&cut) else {
+            return false;
+        };
         let Some(session) = self.sessions.get_mut(&id) else {
             return false;
         };
@@ -542,10 +589,15 @@ pub fn brief(message: &Message) -> String {
     match message {
         Message::Frame { stream, frame } => format!("Frame {} of stream {stream}", frame.interval),
         Message::Answer { nonce, positions, .. } => {
-            let at: Vec<_> = positions.iter().map(|(s, p)| (*s, p.as_ref().map(|p| p.at.0))).collect();
+            let at: Vec<_> = positions
+                .iter()
+                .map(|(s, p)| (*s, p.as_ref().map(|p| p.at.0)))
+                .collect();
             format!("Answer {:x} {at:?}", *nonce as u16)
         }
-        Message::PositionIs { stream, position, .. } => format!("PositionIs {} of stream {stream}", position.at),
+        Message::PositionIs { stream, position, .. } => {
+            format!("PositionIs {} of stream {stream}", position.at)
+        }
         other => format!("{other:?}"),
     }
 }

@@ -18,11 +18,11 @@ use std::time::{Duration, Instant};
 
 /// The stage and everyone on it.
 pub(super) struct Story<'a> {
-    pub(super) plan: &'a Plan,
-    pub(super) ends: &'a Ends,
+    plan: &'a Plan,
+    ends: &'a Ends,
     pub(super) network: Network,
     pub(super) view: View,
-    pub(super) stop: Stop,
+    stop: Stop,
     watch: Watch,
     generators: Vec<Program>,
 }
@@ -89,6 +89,15 @@ impl<'a> Story<'a> {
         outcome.verified = self.verify(&contents)?;
         outcome.seconds = self.view.elapsed().as_secs_f64();
         Ok(outcome)
+    }
+
+    /// Lets everything run until somebody wants it to end.
+    pub(super) fn stay(&mut self) -> anyhow::Result<()> {
+        while self.stop.asked_by().is_none() {
+            self.network.check()?;
+            thread::sleep(LOOK_EVERY);
+        }
+        Ok(())
     }
 
     /// The last gateway first, so that each finds whom it dials.
