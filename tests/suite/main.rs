@@ -6,4 +6,5 @@
 mod cluster;
 mod line;
 
+mod demo;
 mod exactly_once;

@@ -4,6 +4,7 @@
 #![allow(clippy::print_stderr, reason = "a command line")]
 
 mod check;
+mod demo;
 mod prepare;
 mod steps;
 mod summary;
@@ -22,6 +23,8 @@ struct Door {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Two Kafka clusters, three gateways between them, a cut link, a kill of each, and a proof.
+    Demo(demo::Arguments),
     /// Fetch what tests need (Kafka's jars or image) and name what this host lacks.
     Prepare(prepare::Arguments),
     /// Run every test there is and say what could not run here.
@@ -35,6 +38,10 @@ enum Verb {
 fn main() -> ExitCode {
     let outcome = match Door::parse().verb {
         Verb::Prepare(arguments) => prepare::run(&arguments),
+        Verb::Demo(arguments) => match demo::run(&arguments) {
+            Ok(code) => return code,
+            Err(fault) => Err(fault),
+        },
         Verb::Test(arguments) => return test::run(&arguments),
         Verb::Check(arguments) => check::run(&arguments),
         Verb::Tidy => tidy::run(),
