@@ -86,10 +86,13 @@ impl Stop {
     /// The signal that asked to end at once, if one did.
     #[must_use]
     pub fn ended_by(&self) -> Option<u8> {
-        self.now
-            .is_cancelled()
-            .then(|| self.signal.load(Ordering::Relaxed))
-            .filter(|number| *number != 0)
+        self.now.is_cancelled().then(|| self.asked_by()).flatten()
+    }
+
+    /// The last signal that asked to stop, if one did.
+    #[must_use]
+    pub fn asked_by(&self) -> Option<u8> {
+        Some(self.signal.load(Ordering::Relaxed)).filter(|number| *number != 0)
     }
 }
 
