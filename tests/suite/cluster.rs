@@ -12,6 +12,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::ClientConfig;
 use std::future::Future;
+use std::ops::Range;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
@@ -121,13 +122,15 @@ impl Topic {
         Ok(())
     }
 
-    /// A transaction of the orders from `first`, committed or aborted.
-    pub(crate) fn transact(&self, partitions: i32, first: u64, count: u64, commit: bool) -> anyhow::Result<()> {
+    /// A transaction of the orders of these numbers that have a key, committed or aborted.
+    pub(crate) fn transact(&self, partitions: i32, numbers: Range<u64>, commit: bool) -> anyhow::Result<()> {
         let producer = self.producer(&[("transactional.id", &self.name)])?;
         producer.init_transactions(ANSWER)?;
         producer.begin_transaction()?;
-        for number in first..first + count {
-            send(&producer, &self.name, &Record::order(number, partitions))?;
+        for order in numbers.map(|number| Record::order(number, partitions)) {
+            if order.key.is_some() {
+                send(&producer, &self.name, &order)?;
+            }
         }
         producer.flush(ANSWER)?;
         if commit {
@@ -318,6 +321,17 @@ impl Tail {
             self.look(Duration::from_millis(50))?;
         }
         Ok(())
+    }
+
+    /// How many records of a partition were read.
+    pub(crate) fn count(&self, partition: i32) -> i64 {
+        self.records.iter().filter(|record| record.partition == partition).count() as i64
+    }
+
+    /// Whether a record of a partition was read that the source had not before its end was `end`. The source must
+    /// hold nothing but orders, dealt out to the partitions in turn.
+    pub(crate) fn has_passed(&self, partition: i32, end: i64) -> bool {
+        self.count(partition) > end
     }
 
     /// Where the consumer stands: control records move it, too.

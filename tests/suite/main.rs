@@ -7,3 +7,5 @@ mod cluster;
 mod line;
 
 mod exactly_once;
+mod lag;
+mod takeover;
