@@ -1,2 +1,9 @@
-//! x
-fn main() {}
+//! The whole product, by its promises: real brokers, real gateways, real faults, and a ledger that judges.
+//!
+//! Each module is a promise. The tests of one process share two Kafka clusters ([`cluster`]) and use topics,
+//! connectors and gateways of their own ([`line`]); only what kills brokers starts its own.
+
+mod cluster;
+mod line;
+
+mod exactly_once;

@@ -6,7 +6,7 @@ use culvert_tests::process::find_program;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Fail when a check's program is not installed.
+    /// Ask the RustSec advisory database too (needs a network), and fail when a check's program is not installed.
     #[arg(long)]
     all: bool,
 }
@@ -32,7 +32,19 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     see(steps::run(steps::cargo(&clippy)));
     see(tidy::run());
     match find_program("cargo-deny") {
-        Some(_) => see(steps::run(steps::cargo(&["deny", "--locked", "check"]))),
+        Some(_) => {
+            see(steps::run(steps::cargo(&[
+                "deny", "--locked", "check", "bans", "licenses", "sources",
+            ])));
+            if arguments.all {
+                see(steps::run(steps::cargo(&[
+                    "deny",
+                    "--locked",
+                    "check",
+                    "advisories",
+                ])));
+            }
+        }
         None => {
             const MISSING: &str = "licences and advisories not checked: cargo-deny is not installed\n\n\
                                    cargo install cargo-deny --locked";

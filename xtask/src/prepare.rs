@@ -5,7 +5,7 @@
 
 use crate::steps;
 use anyhow::{Context, bail};
-use culvert_tests::broker::{IMAGE, Runtime, class_archive};
+use culvert_tests::broker::{IMAGE, LABEL, Runtime, class_archive};
 use culvert_tests::process::find_program;
 use culvert_tests::workspace;
 use std::fs;
@@ -89,7 +89,7 @@ fn brokers(install: bool) -> anyhow::Result<Runtime> {
     let choice = match engine_has_image() {
         Ok(()) => "container",
         Err(why) => {
-            eprintln!("no container brokers: {why:#}");
+            eprintln!("no container brokers: {why}");
             fetch_jars(install)?;
             "jars"
         }
@@ -118,6 +118,8 @@ fn engine_has_image() -> anyhow::Result<()> {
     there
         .or_else(|_| docker(&["pull", "--quiet", &image]))
         .with_context(|| format!("get {image}"))?;
+    let ours = format!("label={}={}", LABEL.0, LABEL.1);
+    docker(&["container", "prune", "--force", "--filter", &ours])?;
     Ok(())
 }
 

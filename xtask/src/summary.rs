@@ -10,6 +10,8 @@ pub(crate) struct Tally {
     pub(crate) brokers: String,
     /// `test: reason`, for what could not run on this host.
     pub(crate) not_run: Vec<String>,
+    /// What tests measured, a line each.
+    pub(crate) figures: Vec<String>,
     passed: u64,
     failed: u64,
     programs: u64,
@@ -34,9 +36,7 @@ impl Tally {
         } else if let Some(rest) = line.strip_prefix("test ") {
             match rest.split_once(" ... ") {
                 Some((name, "FAILED")) => self.failures.push(name.to_owned()),
-                Some((name, how)) if how.starts_with("ignored") => {
-                    self.not_run.push(format!("{name}: {how}"));
-                }
+                Some((name, how)) if is_left_out(how) => self.not_run.push(format!("{name}: {how}")),
                 _ => {}
             }
         }
@@ -86,6 +86,15 @@ impl Tally {
     }
 }
 
+/// Whether "ignored, reason" leaves something untested. A measurement has no verdict, and the child of a test is run by
+/// that test; each says so in its reason.
+fn is_left_out(how: &str) -> bool {
+    let runs_elsewhere =
+        |reason: &str| reason.starts_with("a measurement") || reason.starts_with("the child of");
+    how.strip_prefix("ignored")
+        .is_some_and(|rest| !runs_elsewhere(rest.trim_start_matches([',', ' '])))
+}
+
 /// The number before `word` in "ok. 28 passed; 1 failed; 0 ignored".
 fn count(result: &str, word: &str) -> u64 {
     let words: Vec<&str> = result
@@ -107,6 +116,7 @@ impl fmt::Display for Tally {
             writeln!(f, "{what:<9} {:.0} s", took.as_secs_f64())?;
         }
         for (title, lines) in [
+            ("figures", &self.figures),
             ("not run on this host", &self.not_run),
             ("failed", &self.failures),
             ("faults", &self.faults),
@@ -173,5 +183,8 @@ mod tests {
         let ignored = format!("{CLEAN}test slow ... ignored, takes an hour\n");
         check(&ignored, false, "3 passed, 0 failed");
         check(&ignored, true, "3 passed, 1 failed");
+        let elsewhere =
+            format!("{CLEAN}test rate ... ignored, a measurement\ntest kid ... ignored, the child of x\n");
+        check(&elsewhere, true, "3 passed, 0 failed");
     }
 }

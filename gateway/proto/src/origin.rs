@@ -252,11 +252,12 @@ impl Origin {
         }
     }
 
-    /// The source reads from `at` on; `guard` names the record before it if that is known.
+    /// The source reads from `at` on; `guard` names what lies before it if that is known. Only the outcome of the last
+    /// [`Action::Place`] may be told: an earlier one that comes late must be dropped.
     pub fn placed(&mut self, at: Sequence, guard: Guard) {
         match self.reading {
             Reading::Placing(Place::Beginning) => {}
-            Reading::Placing(Place::At { at: told, .. }) if told == at => {}
+            Reading::Placing(Place::At { at: told, .. }) if told == at || planted(Trap::LatePlaceCounts) => {}
             _ => return,
         }
         // Where nothing was delivered yet, nothing before the place needs to be proven.
@@ -285,7 +286,7 @@ impl Origin {
         self.begin_waiting_routes();
     }
 
-    /// The source cannot read where it was told to, or not where it reads. Stands until a fresh position names another
+    /// The source cannot read where it was last told to, or not where it reads. Stands until a fresh position names another
     /// place, or an operator decides.
     ///
     /// A place may be refused because only we still believe in it: the outbox of a gateway that was away ends where
@@ -310,6 +311,9 @@ impl Origin {
         if let Some(held) = &mut self.held {
             held.tail = held.tail.max(to);
             held.guard_tail = Some(guard);
+        }
+        if planted(Trap::CommitOnAppend) {
+            self.actions.push(Action::Commit(to));
         }
     }
 
@@ -374,7 +378,7 @@ impl Origin {
         let Some(present) = self.routes.get_mut(route) else {
             return;
         };
-        if present.asked != Some(nonce) {
+        if present.asked != Some(nonce) && !planted(Trap::AnyAnswerCounts) {
             return;
         }
         let Some(position) = position else {
@@ -397,6 +401,10 @@ impl Origin {
         if !core::mem::replace(&mut present.known, true) {
             self.actions.push(Action::RememberKnown(route.clone()));
         }
+        if let (None, Some(start)) = (self.start, self.begun_at()) {
+            self.remember_start(start);
+            self.begin_waiting_routes();
+        }
         if self.halted == Some(Halted::Source) || self.reading == Reading::Waiting {
             self.retry_place();
         }
@@ -411,9 +419,15 @@ impl Origin {
         if present.incarnation != position.incarnation {
             return;
         }
+        if planted(Trap::StaleGoesBack) && present.position.is_some() {
+            present.position = Some(position);
+            self.committed = None;
+            return self.settle();
+        }
         if present.writer != Some(writer) {
             // Another writer has the sink now; what it says counts once it has answered a question of ours.
-            if present.asked.is_none() {
+            // So does what somebody begun after it had answered that there was nothing.
+            if present.asked.is_none() || present.beginning {
                 self.ask(route);
             }
             return;
@@ -425,12 +439,16 @@ impl Origin {
     }
 
     /// The next hop asks to be sent to from `at`. Says nothing about what the sink holds: moves neither `applied`
-    /// nor where we read. A relay that asks for less than is held is behind the sink and must be told so: offer it
-    /// what is held.
+    /// nor where we read. Who asks for less than is held is either a relay that is behind the sink, or the sink has
+    /// gone back: offer it what is held, and the one will ask anew, the other tell its position.
     pub fn want(&mut self, route: &RouteId, at: Sequence) {
+        let base = self.held.map(|held| held.base);
         if let Some(present) = self.routes.get_mut(route) {
-            present.cursor = Some(at);
-            self.send_from_base();
+            present.cursor = Some(at).filter(|at| Some(*at) >= base);
+            if let (true, Some(position)) = (planted(Trap::HopIsTruth), &mut present.position) {
+                position.at = position.at.max(at);
+                self.settle();
+            }
         }
     }
 
@@ -456,6 +474,10 @@ impl Origin {
             && *cursor < interval.to
         {
             *cursor = interval.to;
+        }
+        if let (true, Some(held)) = (planted(Trap::TrimOnSend), &mut self.held) {
+            held.base = held.base.max(interval.to);
+            self.actions.push(Action::Trim(interval.to));
         }
     }
 
@@ -499,6 +521,7 @@ impl Origin {
         };
         self.nonce = self.nonce.wrapping_add(1);
         present.asked = Some(self.nonce);
+        present.beginning = false;
         if present.linked {
             self.actions.push(Action::Ask {
                 route: route.clone(),
@@ -519,13 +542,14 @@ impl Origin {
         if let (None, Some(start)) = (self.start, self.begun_at()) {
             self.remember_start(start);
         }
-        if self.start.is_some() {
+        let ours = !matches!(self.reading, Reading::Elsewhere | Reading::Placing(Place::Beginning));
+        let holds_start = self.held.is_some_and(|held| Some(held.base) == self.start);
+        if self.start.is_some() && (holds_start || !ours) {
             self.begin_waiting_routes();
-        } else if self.routes.values().all(|route| route.beginning) {
-            match self.reading {
-                Reading::Elsewhere | Reading::Placing(Place::Beginning) => {}
-                Reading::Waiting | Reading::Placing(_) | Reading::Here => self.place(Place::Beginning),
-            }
+        } else if ours && (self.start.is_some() || self.routes.values().all(|route| route.beginning)) {
+            // What a route that comes later begins with may be gone by now: begin with the first record there is.
+            self.start = None;
+            self.place(Place::Beginning);
         }
     }
 
@@ -685,6 +709,9 @@ impl Origin {
 
     /// The lowest place every registered sink has applied; none while one of them is unknown.
     fn applied_by_all(&self) -> Option<Sequence> {
+        if planted(Trap::TrimByFastest) {
+            return self.routes.values().filter_map(Route::applied).max();
+        }
         let mut lowest = None;
         for route in self.routes.values() {
             let applied = route.applied()?;

@@ -9,7 +9,7 @@
 //! - A stream that halts stops no other (L3). A route that fails keeps everything at the origin.
 
 use super::exchange::{Exchange, Outlet, Route};
-use super::transit::Window;
+use super::transit::{Window, registration};
 use super::{Sink, SinkFault};
 use crate::codec::compression::Codecs;
 use crate::observe::metrics;
@@ -405,10 +405,16 @@ impl Shard {
                 self.write(frame, stream, at)
             }
             Verdict::Gap(at) => {
-                window.want(at);
+                window.want(at, frame.interval());
                 Ok(())
             }
-            Verdict::Known | Verdict::Unbegun | Verdict::NotNow => Ok(()),
+            Verdict::Unbegun => {
+                let exchange = self.exchange.upgrade();
+                let route = exchange.and_then(|exchange| exchange.route(&self.route));
+                window.register_again(|| route.as_ref().map(registration));
+                Ok(())
+            }
+            Verdict::Known | Verdict::NotNow => Ok(()),
         }
     }
 
@@ -437,8 +443,8 @@ impl Shard {
                 Admission::Forked { at, held, found } => {
                     let reason = format!(
                         "the record before {at} is not the one that was delivered (delivered: epoch {}, CRC {:08x}; now: \
-                         epoch {}, CRC {:08x}): the source's history changed",
-                        held.epoch, held.crc, found.epoch, found.crc
+                         epoch {} to {}, CRC {:08x}): the source's history changed",
+                        held.epoch, held.crc, found.epoch_min, found.epoch_max, found.crc
                     );
                     self.halt(stream, "CULVERT-F010", reason);
                     return Ok(());

@@ -56,6 +56,7 @@ pub struct OriginStream {
     /// The source task that reads it now.
     reader: Mutex<Option<(Slot, mpsc::Sender<Order>)>>,
     seeks: AtomicU64,
+    restarts: AtomicU64,
     outlets: Mutex<BTreeMap<RouteId, Outlet>>,
 }
 
@@ -95,6 +96,7 @@ impl OriginStream {
             exchange: exchange.clone(),
             reader: Mutex::default(),
             seeks: AtomicU64::new(0),
+            restarts: AtomicU64::new(0),
             outlets: Mutex::default(),
         });
         Ok(exchange.put_stream(stream))
@@ -155,14 +157,20 @@ impl OriginStream {
                     },
                 );
             }
-            Action::Restart(at) => self.lane.restart(at)?,
+            Action::Restart(at) => {
+                self.lane.restart(at)?;
+                self.restarts.fetch_add(1, Ordering::AcqRel);
+            }
             Action::Place(place) => self.seek(place),
             Action::Trim(below) => self.lane.trim(below)?,
             Action::Commit(applied) => self.order(|slot| Order::Commit(slot, applied)),
             Action::RememberStart(at) => {
                 outbox.put_durable(&start_key(&self.spelled), &at.0.to_be_bytes())?
             }
-            Action::RememberKnown(route) => outbox.put(&known_key(&self.spelled, &route), b"")?,
+            Action::RememberKnown(route) => {
+                let incarnation = self.exchange.route(&route).map_or(0, |route| route.incarnation);
+                outbox.put(&known_key(&self.spelled, &route, incarnation), b"")?;
+            }
             Action::Halt(why) => self.tell_halt(&why),
         }
         Ok(())
@@ -172,6 +180,11 @@ impl OriginStream {
     #[must_use]
     pub fn held(&self) -> Option<Held> {
         self.machine.lock().held()
+    }
+
+    /// Changes whenever what is held begins elsewhere: the next hop must be told.
+    pub(super) fn restarts(&self) -> u64 {
+        self.restarts.load(Ordering::Acquire)
     }
 
     /// The highest position heard from the sink of `route`.
@@ -190,7 +203,7 @@ impl OriginStream {
     pub(super) fn register(&self, exchange: &Exchange, route: &Route) -> Result<(), outbox::Error> {
         let known = exchange
             .outbox
-            .get(&known_key(&self.spelled, &route.id))
+            .get(&known_key(&self.spelled, &route.id, route.incarnation))
             .is_some();
         self.act(|machine| machine.register(route.id.clone(), route.incarnation, known));
         Ok(())
@@ -263,6 +276,12 @@ impl OriginStream {
                     self.id
                 ),
             ),
+            Halted::Forked { route, at } => (
+                "CULVERT-F010",
+                format!(
+                    "the record before {at} is not the one that {route} was delivered: the source's history changed"
+                ),
+            ),
             // Told by the source itself, with its own reason.
             Halted::Source => return,
         };
@@ -315,9 +334,9 @@ fn start_key(spelled: &[u8]) -> Vec<u8> {
     [b"start/", spelled].concat()
 }
 
-/// The sink of this route once named a position of the stream.
-fn known_key(spelled: &[u8], route: &RouteId) -> Vec<u8> {
-    [b"known/", spelled, route.0.as_bytes()].concat()
+/// The sink of this route, in this incarnation, once named a position of the stream.
+fn known_key(spelled: &[u8], route: &RouteId, incarnation: u32) -> Vec<u8> {
+    [b"known/", spelled, route.0.as_bytes(), &incarnation.to_be_bytes()].concat()
 }
 
 /// Streams of this site that this gateway's disk remembers. They are not read here until a source is assigned them,

@@ -25,7 +25,7 @@ use culvert_proto::stream::RouteId;
 use culvert_proto::{Interval, Sequence, StreamId};
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::{Notify, mpsc};
 
 /// How many bytes of frames may be on their way or wait at the receiver, for each stream. 4 MiB keep 300 Mbit/s busy
@@ -165,11 +165,11 @@ pub fn handle(exchange: &Arc<Exchange>, outlet: &Outlet, message: Message) -> Re
             route,
             stream,
             held,
-            applied: _,
+            applied,
         } => {
             match bound_for(exchange, outlet, &route, &stream)? {
                 Towards::Sink(delivery) => delivery.offered(outlet, &stream),
-                Towards::Relay(queue) => queue.offered(outlet, held),
+                Towards::Relay(queue) => queue.offered(outlet, held, applied),
             }
             Ok(())
         }
@@ -220,6 +220,11 @@ pub fn handle(exchange: &Arc<Exchange>, outlet: &Outlet, message: Message) -> Re
                     }
                 }
                 _ => {
+                    for (stream, position) in positions {
+                        if let Some(position) = position {
+                            exchange.queue(route, stream)?.position(exchange, position.at)?;
+                        }
+                    }
                     if let Some(relayed) = exchange.route(route) {
                         exchange.post_to_site(&relayed.origin, &message);
                     }
@@ -353,7 +358,10 @@ fn register(
         _ => {
             exchange.post_to_site(&route.origin, &registration(&route));
             for queue in exchange.queues(&id) {
-                send_from(exchange, outlet, Supply::Relay(queue));
+                send_from(exchange, outlet, Supply::Relay(queue.clone()));
+                if let Some(sending) = exchange.sending(&id, &queue.stream) {
+                    sending.offer_again();
+                }
             }
         }
     }
@@ -445,6 +453,9 @@ pub fn link_stream(exchange: &Arc<Exchange>, route: &Route, stream: &Arc<OriginS
     }
     stream.linked(&route.id, outlet);
     send_from(exchange, outlet, Supply::Origin(stream.clone(), route.id.clone()));
+    if let Some(sending) = exchange.sending(&route.id, &stream.id) {
+        sending.offer_again();
+    }
     Ok(())
 }
 
@@ -556,6 +567,8 @@ pub struct Sending {
     outlet: Outlet,
     supply: Supply,
     credit: AtomicU64,
+    /// The next hop must be told anew what is held.
+    offer_due: AtomicBool,
     wake: Notify,
 }
 
@@ -589,6 +602,20 @@ impl Supply {
         }
     }
 
+    fn applied(&self) -> Option<Sequence> {
+        match self {
+            Supply::Origin(stream, route) => stream.applied(route),
+            Supply::Relay(queue) => queue.machine.lock().applied(),
+        }
+    }
+
+    fn restarts(&self) -> u64 {
+        match self {
+            Supply::Origin(stream, _) => stream.restarts(),
+            Supply::Relay(queue) => queue.restarts.load(Ordering::Acquire),
+        }
+    }
+
     fn next(&self) -> Option<Sequence> {
         match self {
             Supply::Origin(stream, route) => stream.act(|machine| machine.next_to_send(route)),
@@ -614,12 +641,14 @@ pub fn send_from(exchange: &Exchange, outlet: &Outlet, supply: Supply) {
         return;
     }
     let (outlet, credit, wake) = (outlet.clone(), AtomicU64::new(0), Notify::new());
+    let offer_due = AtomicBool::new(false);
     let sending = Arc::new(Sending {
         route,
         stream,
         outlet,
         supply,
         credit,
+        offer_due,
         wake,
     });
     exchange.put_sending(sending.clone());
@@ -638,18 +667,14 @@ impl Sending {
         };
         let mut lane = self.outlet.link.open_lane(&header).await?;
         let mut extents = self.supply.lane().watch();
-        let mut spent = 0;
-        let mut offered = false;
+        let (mut spent, mut offered) = (0, None);
         loop {
-            if !offered && let Some(held) = self.supply.held() {
-                let (route, stream) = (self.route.clone(), self.stream.clone());
-                self.outlet.post(Message::Offer {
-                    route,
-                    stream,
-                    held,
-                    applied: None,
-                });
-                offered = true;
+            let restarts = self.supply.restarts();
+            if (offered != Some(restarts) || self.offer_due.swap(false, Ordering::AcqRel))
+                && let Some(held) = self.supply.held()
+            {
+                self.offer(held);
+                offered = Some(restarts);
             }
             let due = self
                 .supply
@@ -680,6 +705,18 @@ impl Sending {
         }
     }
 
+    /// Tells the next hop what is held; it answers with where it wants to be sent from.
+    fn offer(&self, held: Interval) {
+        let (route, stream) = (self.route.clone(), self.stream.clone());
+        let applied = self.supply.applied();
+        self.outlet.post(Message::Offer {
+            route,
+            stream,
+            held,
+            applied,
+        });
+    }
+
     /// Frames from `at` on; most often out of the outbox's cache.
     fn read(&self, at: Sequence) -> Result<Vec<(Interval, Bytes)>, outbox::Error> {
         tokio::task::block_in_place(|| self.supply.lane().read(at, READ_BYTES))
@@ -690,8 +727,18 @@ impl Sending {
             Supply::Origin(stream, route) => stream.act(|machine| machine.want(route, at)),
             Supply::Relay(queue) => queue.want(at)?,
         }
-        self.wake.notify_one();
+        // What was freed, the sink has: a next hop that asks for it must be told where we begin.
+        if self.supply.held().is_some_and(|held| at < held.from) {
+            self.offer_again();
+        }
+        self.wake();
         Ok(())
+    }
+
+    /// The next hop may not know what is held: tell it anew.
+    fn offer_again(&self) {
+        self.offer_due.store(true, Ordering::Release);
+        self.wake();
     }
 
     /// What is due may have changed.
@@ -771,8 +818,9 @@ pub struct Window {
 struct Progress {
     consumed: u64,
     granted: u64,
-    /// The wish that was last sent and not yet fulfilled: it is not repeated for each frame still on its way.
-    wished: Option<Sequence>,
+    /// The wish that was last sent and not yet fulfilled, and the end of the last frame that did not fulfil it.
+    gap: Option<(Sequence, Sequence)>,
+    registered_again: bool,
 }
 
 impl Window {
@@ -780,7 +828,8 @@ impl Window {
         let progress = Mutex::new(Progress {
             consumed: 0,
             granted: CREDIT_WINDOW,
-            wished: None,
+            gap: None,
+            registered_again: false,
         });
         let window = Window {
             outlet,
@@ -809,23 +858,42 @@ impl Window {
         }
     }
 
-    /// A frame arrived that begins behind what is held: ask, once, to be sent from `at`.
-    pub fn want(&self, at: Sequence) {
-        if self.progress.lock().wished.replace(at) != Some(at) {
-            let (route, stream) = (self.header.route.clone(), self.header.stream.clone());
-            self.outlet.post(Message::Want { route, stream, at });
+    /// A frame of `interval` arrived that begins behind what is held: ask to be sent from `at`, once for all frames
+    /// that follow each other, for they were on their way before the wish could be heard.
+    pub fn want(&self, at: Sequence, interval: Interval) {
+        let mut progress = self.progress.lock();
+        let follows = progress.gap == Some((at, interval.from));
+        progress.gap = Some((at, interval.to));
+        if !follows {
+            self.wish(at);
         }
     }
 
     /// A new writer stands at `at`, whatever was wished before.
     pub fn want_again(&self, at: Sequence) {
-        self.progress.lock().wished = None;
-        self.want(at);
+        self.progress.lock().gap = None;
+        self.wish(at);
+    }
+
+    /// The sink knows nothing of a stream that its origin takes for begun: register again, once, so that it asks.
+    pub fn register_again(&self, registration: impl FnOnce() -> Option<Message>) {
+        let mut progress = self.progress.lock();
+        if !progress.registered_again
+            && let Some(registration) = registration()
+        {
+            progress.registered_again = true;
+            self.outlet.post(registration);
+        }
     }
 
     /// A frame arrived that could be used.
     pub fn fulfilled(&self) {
-        self.progress.lock().wished = None;
+        self.progress.lock().gap = None;
+    }
+
+    fn wish(&self, at: Sequence) {
+        let (route, stream) = (self.header.route.clone(), self.header.stream.clone());
+        self.outlet.post(Message::Want { route, stream, at });
     }
 
     fn grant(&self, bytes: u64) {
@@ -844,6 +912,8 @@ pub struct RelayQueue {
     pub stream: StreamId,
     lane: Lane,
     machine: Mutex<Queue>,
+    /// Changes whenever what is held begins elsewhere: the next hop must be told.
+    restarts: AtomicU64,
     /// The previous hop, in this session.
     upstream: Mutex<Option<Outlet>>,
 }
@@ -869,6 +939,7 @@ impl RelayQueue {
             stream,
             lane,
             machine: Mutex::new(machine),
+            restarts: AtomicU64::new(0),
             upstream: Mutex::default(),
         })
     }
@@ -895,9 +966,15 @@ impl RelayQueue {
         }
     }
 
-    fn offered(&self, outlet: &Outlet, held: Interval) {
+    fn offered(&self, outlet: &Outlet, held: Interval, applied: Option<Sequence>) {
         *self.upstream.lock() = Some(outlet.clone());
-        if let Err(error) = self.act(|machine| machine.offered(held)) {
+        let outcome = self.act(|machine| {
+            if let Some(applied) = applied.filter(|at| machine.applied() < Some(*at)) {
+                machine.position(applied);
+            }
+            machine.offered(held);
+        });
+        if let Err(error) = outcome {
             tracing::error!(stream = %self.stream, %error, "relay queue cannot be used");
         }
     }
@@ -913,7 +990,10 @@ impl RelayQueue {
                 match trial.frame(frame.interval()) {
                     queue::Verdict::Known => return Ok(()),
                     queue::Verdict::Gap => {
-                        window.want(trial.held().map_or(Sequence::ZERO, |held| held.tail));
+                        window.want(
+                            trial.held().map_or(Sequence::ZERO, |held| held.tail),
+                            frame.interval(),
+                        );
                         return Ok(());
                     }
                     queue::Verdict::Append(piece) => {

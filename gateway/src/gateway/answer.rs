@@ -328,10 +328,23 @@ impl Gateway {
         deadline: Instant,
         progress: &watch::Sender<Progress>,
     ) -> Result<Option<Sequence>, Fault> {
-        let arrived = || delivery.status().positions.get(stream).map_or(Sequence::ZERO, |position| position.at);
+        let arrived = || {
+            delivery
+                .status()
+                .positions
+                .get(stream)
+                .map_or(Sequence::ZERO, |position| position.at)
+        };
         let beyond = Interval::new(arrived(), Sequence(u64::MAX));
-        let blocks = self.origin_blocks(connector, &delivery.route, stream, beyond, u32::MAX).await?;
-        let Some(end) = blocks.iter().filter(|block| block.digest.count > 0).map(|block| block.to).max() else {
+        let blocks = self
+            .origin_blocks(connector, &delivery.route, stream, beyond, u32::MAX)
+            .await?;
+        let Some(end) = blocks
+            .iter()
+            .filter(|block| block.digest.count > 0)
+            .map(|block| block.to)
+            .max()
+        else {
             return Ok(None);
         };
         while arrived() < end && Instant::now() < deadline {

@@ -20,9 +20,14 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// The newest format of the directory that this program knows.
 const FORMAT: u16 = 1;
+/// A lock that was just let go may live on for a moment in a child that another thread is starting: between fork and
+/// exec it has our files open.
+const LOCK_WAIT: Duration = Duration::from_millis(300);
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 const MANIFEST: &str = "MANIFEST";
 const MANIFEST_BYTES_MAX: u64 = 4096;
 const MARK: &str = "mark";
@@ -45,12 +50,18 @@ pub(super) fn lock(root: &Path) -> Result<File, Error> {
         .write(true)
         .open(root.join("lock"))
         .map_err(Error::io(doing()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::Locked {
-            path: root.to_path_buf(),
-        }),
-        Err(TryLockError::Error(error)) => Err(Error::io(doing())(error)),
+    let deadline = Instant::now() + LOCK_WAIT;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::Locked {
+                    path: root.to_path_buf(),
+                });
+            }
+            Err(TryLockError::Error(error)) => return Err(Error::io(doing())(error)),
+        }
     }
 }
 

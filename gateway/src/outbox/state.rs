@@ -71,7 +71,9 @@ pub(super) struct State {
     pending_bytes: u64,
     /// Lanes that have something to trim.
     trims: BTreeSet<LaneId>,
+    /// The newest stamp given out; the newest out of the queue that is durable; and up to which nothing is left to do.
     asked: u64,
+    committed: u64,
     done: u64,
     /// Threads that wait for the next flush: it is not put off for them.
     pub(super) waiting: usize,
@@ -95,6 +97,7 @@ pub(super) struct LaneState {
     tail: Sequence,
     fresh: bool,
     trim_below: Sequence,
+    trim_stamp: u64,
     /// Where this life began.
     begin: Sequence,
     removed: bool,
@@ -223,6 +226,7 @@ impl State {
             pending_bytes: 0,
             trims: BTreeSet::new(),
             asked: 0,
+            committed: 0,
             done: 0,
             waiting: 0,
             quota_bytes,
@@ -409,11 +413,13 @@ impl State {
     }
 
     pub(super) fn trim(&mut self, lane: LaneId, below: Sequence) -> Result<(), Error> {
+        let stamp = self.asked + 1;
         let state = self.lane_mut(lane)?;
         if below > state.trim_below {
             state.trim_below = below;
+            state.trim_stamp = stamp;
             self.trims.insert(lane);
-            self.asked += 1;
+            self.asked = stamp;
         }
         Ok(())
     }
@@ -687,7 +693,7 @@ impl State {
             .filter(|change| !matches!(change, Change::Trim { .. }));
         self.pending_bytes -= queued.map(Change::bytes).sum::<u64>();
         let newest = batch.stamps.iter().copied().max().unwrap_or(0);
-        self.done = self.done.max(newest);
+        self.committed = self.committed.max(newest);
         self.settle();
         for lane in touched {
             if let Some(state) = self.lanes.get(&lane) {
@@ -722,11 +728,21 @@ impl State {
         state.base = base;
     }
 
-    /// With nothing left to do, everything asked for is durable: also what came to nothing.
+    /// Finds out up to which stamp nothing is left to do. Trims that wait for their frames hold it back; with nothing
+    /// left at all, what came to nothing is done too.
     pub(super) fn settle(&mut self) {
-        if !self.has_work() {
-            self.done = self.asked;
-        }
+        let waiting = self
+            .trims
+            .iter()
+            .filter_map(|lane| self.lanes.get(lane))
+            .map(|lane| lane.trim_stamp - 1)
+            .min();
+        let done = if self.has_work() {
+            self.committed.min(waiting.unwrap_or(u64::MAX))
+        } else {
+            self.asked
+        };
+        self.done = self.done.max(done);
     }
 
     pub(super) fn done(&self) -> u64 {
@@ -754,6 +770,7 @@ impl LaneState {
             tail: Sequence::ZERO,
             fresh: true,
             trim_below: Sequence::ZERO,
+            trim_stamp: 0,
             begin: Sequence::ZERO,
             removed: false,
             held_life: life,

@@ -1,5 +1,6 @@
 //! One Apache Kafka node as a process, on loopback, with its data in a temporary directory.
 
+use crate::proxy::Proxy;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use std::fs;
@@ -28,23 +29,32 @@ impl Broker {
         Broker::start_at(port, port)
     }
 
-    /// A broker that tells its clients to come to another port.
-    pub(crate) fn start_behind(advertised: u16) -> Broker {
-        Broker::start_at(free_port(), advertised)
+    /// A broker that tells its clients to come through `proxy`.
+    pub(crate) fn start_behind(proxy: &Proxy) -> Broker {
+        let port = free_port();
+        proxy.forward_to(port);
+        Broker::start_at(port, proxy.port)
     }
 
     fn start_at(port: u16, advertised: u16) -> Broker {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let properties = properties(directory.path(), port, advertised, free_port());
         fs::write(directory.path().join("server.properties"), properties).expect("server.properties");
-        let mut broker = Broker { directory, port, child: None };
-        broker.run_tool(&["kafka.tools.StorageTool", "format", "-t", "5L6g3nShT-eMCtK--X86sw", "-c", "server.properties"]);
+        let mut broker = Broker {
+            directory,
+            port,
+            child: None,
+        };
+        broker.run_tool(&[
+            "kafka.tools.StorageTool",
+            "format",
+            "-t",
+            "5L6g3nShT-eMCtK--X86sw",
+            "-c",
+            "server.properties",
+        ]);
         broker.restart();
         broker
-    }
-
-    pub(crate) fn port(&self) -> u16 {
-        self.port
     }
 
     pub(crate) fn address(&self) -> String {
@@ -76,12 +86,18 @@ impl Broker {
     }
 
     fn wait_until_ready(&self) {
-        let probe: BaseConsumer =
-            ClientConfig::new().set("bootstrap.servers", self.address()).create().expect("a client");
+        let probe: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", self.address())
+            .create()
+            .expect("a client");
         let deadline = Instant::now() + Duration::from_secs(90);
         while probe.fetch_metadata(None, Duration::from_secs(1)).is_err() {
             let log = self.directory.path().join("server.log");
-            assert!(Instant::now() < deadline, "Kafka did not start: {}", fs::read_to_string(log).unwrap_or_default());
+            assert!(
+                Instant::now() < deadline,
+                "Kafka did not start: {}",
+                fs::read_to_string(log).unwrap_or_default()
+            );
         }
     }
 
@@ -92,7 +108,11 @@ impl Broker {
             .current_dir(self.directory.path())
             .output()
             .expect("java, which Kafka needs, is installed");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 }
 
@@ -104,9 +124,16 @@ impl Drop for Broker {
 
 fn java_arguments() -> Vec<String> {
     let class_path = format!("{}/*", libraries().display());
-    ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-cp", &class_path]
-        .map(str::to_owned)
-        .into()
+    [
+        "-Xmx512m",
+        "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",
+        "-Xshare:auto",
+        "-cp",
+        &class_path,
+    ]
+    .map(str::to_owned)
+    .into()
 }
 
 fn libraries() -> PathBuf {

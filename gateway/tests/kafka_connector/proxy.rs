@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
+use std::time::{Duration, Instant};
 
 /// `EndTxn` in the Kafka protocol.
 const END_TXN: [u8; 2] = [0, 26];
@@ -26,6 +27,8 @@ pub(crate) struct Proxy {
 struct State {
     fault: Option<Fault>,
     delayed: Option<(TcpStream, Vec<u8>)>,
+    /// The answer to a request whose client is gone.
+    late: Option<Vec<u8>>,
     target: u16,
 }
 
@@ -61,9 +64,15 @@ impl Proxy {
     pub(crate) fn release(&self) -> i16 {
         let (mut broker, request) = self.lock().delayed.take().expect("a delayed request");
         broker.write_all(&request).expect("the broker still listens");
-        let answer = frame(&mut broker).expect("the broker answers");
-        // size, correlation id, tagged fields, throttle time, error code
-        i16::from_be_bytes([answer[13], answer[14]])
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            if let Some(answer) = self.lock().late.take() {
+                // u32 size, u32 correlation id, u32 throttle time, i16 error code (EndTxn version 1)
+                return i16::from_be_bytes([answer[12], answer[13]]);
+            }
+            assert!(Instant::now() < deadline, "the broker does not answer");
+            thread::yield_now();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -73,15 +82,21 @@ impl Proxy {
 
 fn join(client: &TcpStream, state: &Arc<Mutex<State>>) {
     let target = state.lock().map(|state| state.target).unwrap_or_default();
-    let Ok(broker) = TcpStream::connect((Ipv4Addr::LOCALHOST, target)) else { return };
-    let (Ok(mut answers), Ok(mut back)) = (broker.try_clone(), client.try_clone()) else { return };
+    let Ok(broker) = TcpStream::connect((Ipv4Addr::LOCALHOST, target)) else {
+        return;
+    };
+    let (Ok(mut answers), Ok(mut back)) = (broker.try_clone(), client.try_clone()) else {
+        return;
+    };
     let delayed = Arc::new(Mutex::new(false));
-    let silent = delayed.clone();
+    let (silent, shared) = (delayed.clone(), state.clone());
     thread::spawn(move || {
-        // Byte by byte as they come; a lost answer is lost by breaking the connection before.
-        let mut buffer = [0; 65536];
-        while let Ok(count) = answers.read(&mut buffer) {
-            if count == 0 || *silent.lock().expect("held shortly") || back.write_all(&buffer[..count]).is_err() {
+        while let Ok(answer) = frame(&mut answers) {
+            if *silent.lock().expect("held shortly") {
+                shared.lock().expect("no test panics while it holds this").late = Some(answer);
+                break;
+            }
+            if back.write_all(&answer).is_err() {
                 break;
             }
         }

@@ -2,7 +2,7 @@
 
 use crate::broker::broker;
 use crate::cluster::{create_topic, delete_topic, produce, producer, send};
-use crate::tap::{Owned, sink, sink_config, take, unique, write};
+use crate::tap::{Owned, PATIENCE, sink, sink_config, take, unique, write};
 use culvert::connector::kafka::{KafkaReader, KafkaSink};
 use culvert::flow::{Reader, Sink, SinkFault};
 use culvert_proto::digest::{self, Digest};
@@ -10,17 +10,22 @@ use culvert_proto::record::HeadersBuf;
 use culvert_proto::{Guard, Lineage, Position, Sequence, StreamId};
 use rdkafka::producer::Producer;
 use std::ops::ControlFlow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-const CREATE: [(&str, &str); 2] =
-    [("topic.creation.default.partitions", "1"), ("topic.creation.default.replication.factor", "1")];
+const CREATE: [(&str, &str); 2] = [
+    ("topic.creation.default.partitions", "1"),
+    ("topic.creation.default.replication.factor", "1"),
+];
 
 pub(crate) fn stream(topic: &str, partition: u32) -> StreamId {
     StreamId {
         site: "plant".into(),
         topic: topic.into(),
         partition,
-        lineage: Lineage::Replayable { cluster: "c".into(), topic: [7; 16] },
+        lineage: Lineage::Replayable {
+            cluster: "c".into(),
+            topic: [7; 16],
+        },
     }
 }
 
@@ -30,26 +35,48 @@ pub(crate) fn position(at: u64, records: &[Owned]) -> Position {
     position.guard = Guard { epoch: 4, crc: 99 };
     position.digest = Digest::EMPTY;
     for record in records {
-        record.lend(&mut HeadersBuf::new(), |lent| position.digest.add(digest::content(&lent)));
+        record.lend(&mut HeadersBuf::new(), |lent| {
+            position.digest.add(digest::content(&lent));
+        });
     }
     position
 }
 
 pub(crate) fn values(texts: &[&str]) -> Vec<Owned> {
-    texts.iter().map(|text| Owned::new(Some("k"), Some(text))).collect()
+    texts
+        .iter()
+        .map(|text| Owned::new(Some("k"), Some(text)))
+        .collect()
 }
 
 /// What a consumer that reads committed records sees.
 pub(crate) fn committed(address: &str, topic: &str, partition: u32) -> Vec<Owned> {
-    let mut reader = KafkaReader::of_sink(&sink_config(address, topic, &[("topics", topic)])).unwrap();
+    let mut reader =
+        KafkaReader::of_sink(&sink_config(address, topic, &[("topics", topic)])).expect("a reader");
     let mut found = Vec::new();
     reader
         .read(topic, partition, Sequence::ZERO, None, &mut |_, record| {
             found.push(Owned::of(record));
             ControlFlow::Continue(())
         })
-        .unwrap();
+        .expect("the topic can be read");
     found
+}
+
+/// A commit is decided before it is visible: its markers are written after the answer.
+#[track_caller]
+pub(crate) fn check_committed(address: &str, topic: &str, partition: u32, expected: &[Owned]) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let found = committed(address, topic, partition);
+        if found == expected {
+            return;
+        }
+        assert!(
+            Instant::now() < deadline && expected.starts_with(&found),
+            "{found:?} is not {expected:?}"
+        );
+    }
 }
 
 fn creating(address: &str, topic: &str) -> KafkaSink {
@@ -82,14 +109,18 @@ fn data_and_position_appear_together_and_are_found_again() {
     let mut first = creating(&address, &topic);
     assert_eq!(take(&mut first), []);
     write(&mut first, &stream, 0, &records).unwrap();
-    assert_eq!(committed(&address, &topic, 0), [], "nothing is visible before the commit");
+    check_committed(&address, &topic, 0, &[]); // nothing is visible before the commit
     first.commit(&[(stream.clone(), position(6, &records))]).unwrap();
-    assert_eq!(committed(&address, &topic, 0), records);
+    check_committed(&address, &topic, 0, &records);
 
     let mut second = creating(&address, &topic);
     assert_eq!(take(&mut second), [(stream.clone(), position(6, &records))]);
     second.commit(&[(stream.clone(), position(9, &records))]).unwrap();
-    assert_eq!(take(&mut first), [(stream, position(9, &records))], "a position moves without records");
+    assert_eq!(
+        take(&mut first),
+        [(stream, position(9, &records))],
+        "a position moves without records"
+    );
 }
 
 #[test]
@@ -103,10 +134,13 @@ fn a_new_writer_fences_the_old_one_and_drops_what_it_wrote() {
     let outcome = old.commit(&[(stream.clone(), position(1, &values(&["old"])))]);
     assert!(matches!(outcome, Err(SinkFault::Fenced(_))), "{outcome:?}");
     let again = old.commit(&[]);
-    assert!(matches!(again, Err(SinkFault::Retry(_))), "a fenced writer has to take again: {again:?}");
+    assert!(
+        matches!(again, Err(SinkFault::Retry(_))),
+        "a fenced writer has to take again: {again:?}"
+    );
     write(&mut new, &stream, 0, &values(&["new"])).unwrap();
     new.commit(&[(stream, position(1, &values(&["new"])))]).unwrap();
-    assert_eq!(committed(&address, &topic, 0), values(&["new"]));
+    check_committed(&address, &topic, 0, &values(&["new"]));
 }
 
 #[test]
@@ -121,7 +155,7 @@ fn records_of_a_writer_that_died_are_never_seen() {
     assert_eq!(take(&mut next), []);
     write(&mut next, &stream, 0, &values(&["kept"])).unwrap();
     next.commit(&[(stream, position(1, &values(&["kept"])))]).unwrap();
-    assert_eq!(committed(&address, &topic, 0), values(&["kept"]));
+    check_committed(&address, &topic, 0, &values(&["kept"]));
 }
 
 #[test]
@@ -129,14 +163,20 @@ fn keys_land_where_a_java_client_would_put_them() {
     let (address, by_client, by_sink) = (broker(), unique("client"), unique("sink"));
     create_topic(&address, &by_client, 7, &[]);
     create_topic(&address, &by_sink, 7, &[]);
-    let keyed: Vec<Owned> = (0..50).map(|n| Owned::new(Some(&format!("key-{n}")), Some("v"))).collect();
+    let keyed: Vec<Owned> = (0..50)
+        .map(|n| Owned::new(Some(&format!("key-{n}")), Some("v")))
+        .collect();
     // librdkafka's own partitioner is checked against Java's in its test suite.
     let producer = producer(&address, &[("partitioner", "murmur2_random")]);
     for record in &keyed {
         send(&producer, &by_client, -1, record);
     }
     producer.flush(Duration::from_secs(10)).unwrap();
-    let mut sink = sink(&address, &by_sink, &[("topics", &by_sink), ("culvert.partitioner", "key")]);
+    let mut sink = sink(
+        &address,
+        &by_sink,
+        &[("topics", &by_sink), ("culvert.partitioner", "key")],
+    );
     take(&mut sink);
     let stream = stream(&by_sink, 12);
     write(&mut sink, &stream, 0, &keyed).unwrap();
@@ -147,7 +187,7 @@ fn keys_land_where_a_java_client_would_put_them() {
         if partition == 12 % 7 {
             expected.push(Owned::new(None, Some("no key")));
         }
-        assert_eq!(committed(&address, &by_sink, partition), expected, "partition {partition}");
+        check_committed(&address, &by_sink, partition, &expected);
     }
 }
 
@@ -156,17 +196,25 @@ fn target_topics_are_made_and_grow_only_where_that_was_asked_for() {
     let (address, topic) = (broker(), unique("made"));
     let mut strict = sink(&address, &topic, &[("topics", &topic)]);
     take(&mut strict);
-    check_stop(write(&mut strict, &stream(&topic, 0), 0, &values(&["a"])), "CULVERT-K014", &topic);
+    check_stop(
+        write(&mut strict, &stream(&topic, 0), 0, &values(&["a"])),
+        "CULVERT-K014",
+        &topic,
+    );
 
     let mut sink = creating(&address, &topic);
     take(&mut sink);
     write(&mut sink, &stream(&topic, 0), 0, &values(&["a"])).unwrap();
     write(&mut sink, &stream(&topic, 2), 0, &values(&["c"])).unwrap();
     sink.commit(&[]).unwrap();
-    assert_eq!(committed(&address, &topic, 2), values(&["c"]));
+    check_committed(&address, &topic, 2, &values(&["c"]));
 
     take(&mut strict);
-    check_stop(write(&mut strict, &stream(&topic, 3), 0, &values(&["d"])), "CULVERT-K013", "needs 4");
+    check_stop(
+        write(&mut strict, &stream(&topic, 3), 0, &values(&["d"])),
+        "CULVERT-K013",
+        "needs 4",
+    );
 }
 
 #[test]
@@ -208,21 +256,28 @@ fn a_record_that_the_target_cannot_hold_is_refused_alone() {
     let mut sink = creating(&address, &topic);
     take(&mut sink);
     let outcome = write(&mut sink, &stream, 0, &values(&["small"]));
-    assert!(matches!(outcome, Err(SinkFault::Retry(_))), "opened again with batches that fit: {outcome:?}");
+    assert!(
+        matches!(outcome, Err(SinkFault::Retry(_))),
+        "opened again with batches that fit: {outcome:?}"
+    );
     take(&mut sink);
     let large = "x".repeat(3_000);
     let many: Vec<String> = (0..100).map(|n| format!("{n:0>100}")).collect();
     let many = values(&many.iter().map(String::as_str).collect::<Vec<_>>());
     write(&mut sink, &stream, 0, &many).unwrap();
     match write(&mut sink, &stream, 100, &values(&[&large])) {
-        Err(SinkFault::Record { sequence: Sequence(100), reason }) => {
+        Err(SinkFault::Record {
+            sequence: Sequence(100),
+            reason,
+        }) => {
             assert!(reason.contains("max.message.bytes=2000"), "{reason}");
         }
         other => panic!("{other:?}"),
     }
     write(&mut sink, &stream, 101, &values(&["next"])).unwrap();
     sink.commit(&[(stream, position(102, &[]))]).unwrap();
-    assert_eq!(committed(&address, &topic, 0).len(), 101);
+    let expected: Vec<Owned> = many.into_iter().chain(values(&["next"])).collect();
+    check_committed(&address, &topic, 0, &expected);
 }
 
 #[test]
@@ -233,8 +288,21 @@ fn the_writer_that_a_position_names_is_fenced_before_it_is_believed() {
     take(&mut first);
     first.commit(&[(stream.clone(), position(3, &[]))]).unwrap();
     // A connector that got another name takes its positions along.
-    create_topic(&address, &format!("culvert.positions.{new}"), 1, &[("cleanup.policy", "compact")]);
-    let moved = committed(&address, &format!("culvert.positions.{old}"), 0);
+    create_topic(
+        &address,
+        &format!("culvert.positions.{new}"),
+        1,
+        &[("cleanup.policy", "compact")],
+    );
+    let positions = format!("culvert.positions.{old}");
+    let deadline = Instant::now() + PATIENCE;
+    let moved = loop {
+        let moved = committed(&address, &positions, 0);
+        assert!(Instant::now() < deadline, "no position appears");
+        if !moved.is_empty() {
+            break moved;
+        }
+    };
     let producer = producer(&address, &[]);
     for record in &moved {
         send(&producer, &format!("culvert.positions.{new}"), 0, record);

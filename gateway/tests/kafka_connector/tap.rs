@@ -128,6 +128,24 @@ impl Tap {
             .map(|(slot, ..)| *slot)
     }
 
+    /// Where to go on in a stream that was read before under another slot.
+    fn next_of(&self, stream: &StreamId) -> Option<Place> {
+        let is_ours = |slot: &Slot| {
+            self.assigned
+                .iter()
+                .any(|(other, its, _)| other == slot && its == stream)
+        };
+        let (_, sequence, epoch, record) = self.records.iter().rfind(|(slot, ..)| is_ours(slot))?;
+        let guard = Guard {
+            epoch: *epoch,
+            crc: record.crc(),
+        };
+        Some(Place::At {
+            at: sequence.next(),
+            guard,
+        })
+    }
+
     pub(crate) fn held(&self) -> usize {
         self.assigned.len() - self.revoked.len()
     }
@@ -157,7 +175,8 @@ impl Driven {
         if let Err(fault) = self.source.poll(Duration::from_millis(20), &mut self.tap) {
             self.faults.push(fault);
         }
-        while let (Some(place), Some((slot, ..))) = (self.place, self.tap.assigned.get(self.placed)) {
+        while let (Some(first), Some((slot, stream, _))) = (self.place, self.tap.assigned.get(self.placed)) {
+            let place = self.tap.next_of(stream).unwrap_or(first);
             self.source.seek(*slot, place).expect("a seek");
             self.placed += 1;
         }

@@ -4,7 +4,7 @@ pub mod class_archive;
 mod properties;
 mod runtime;
 
-pub use runtime::{IMAGE, Runtime};
+pub use runtime::{IMAGE, LABEL, Runtime};
 
 use crate::{Scratch, TcpProxy, TlsFiles, ports};
 use anyhow::{Context, bail};

@@ -8,12 +8,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
-use testcontainers::core::{ExecCommand, Mount};
+use testcontainers::core::{CmdWaitFor, ExecCommand, Mount};
 use testcontainers::runners::SyncRunner;
 use testcontainers::{Container, GenericImage, ImageExt};
 
 /// The image that brokers run from where a container engine answers: name and tag.
 pub const IMAGE: (&str, &str) = ("apache/kafka", "4.3.1");
+
+/// On each of the lab's containers, so that `cargo xtask prepare` can remove those that a killed test left stopped.
+pub const LABEL: (&str, &str) = ("io.culvert.lab", "broker");
 
 /// What a broker runs from. The same properties, class and signals either way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -218,6 +221,7 @@ impl Contained {
             .with_entrypoint("sh")
             .with_cmd(command)
             .with_network("host")
+            .with_label(LABEL.0, LABEL.1)
             .with_user(host::user())
             .with_startup_timeout(TOOL)
             .with_mount(Mount::bind_mount(root.clone(), root));
@@ -230,16 +234,18 @@ impl Contained {
     }
 
     fn signal(&self, signal: &str) -> anyhow::Result<()> {
-        let kill = format!("kill -{signal} $(cat /tmp/jvm)");
-        if self.runs() {
-            apart(|| {
-                self.container()
-                    .exec(ExecCommand::new(["sh", "-c", &kill]))
-                    .map(drop)
-            })
-            .with_context(|| format!("send {signal}"))?;
+        if !self.runs() {
+            return Ok(());
         }
-        Ok(())
+        let kill = format!("kill -{signal} $(cat /tmp/jvm)");
+        let kill = ExecCommand::new(["sh", "-c", &kill]).with_cmd_ready_condition(CmdWaitFor::exit());
+        let sent = apart(|| self.container().exec(kill)?.exit_code())
+            .with_context(|| format!("send {signal} into the container"))?;
+        // Without a code the container has ended meanwhile.
+        match sent {
+            Some(0) | None => Ok(()),
+            Some(code) => bail!("send {signal} into the container: kill ended with {code}"),
+        }
     }
 
     fn wait(&self, deadline: Duration) -> anyhow::Result<Option<i32>> {

@@ -13,7 +13,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("observe", &["config"]),
     ("config", &["connector", "identity"]),
     ("connector", &["flow", "codec"]),
-    ("flow", &["outbox", "link", "codec", "identity"]),
+    ("flow", &["outbox", "link", "codec", "identity", "observe"]),
     ("link", &["identity"]),
     ("outbox", &[]),
     ("codec", &[]),

@@ -461,10 +461,6 @@ impl Ask for Producer {
 ///
 /// # Errors
 /// The code of the whole request; each topic has its own result beside.
-#[expect(
-    clippy::type_complexity,
-    reason = "a result for the call, and one for each topic"
-)]
 pub(super) fn describe_topics(
     client: &impl Ask,
     topics: &[&str],
@@ -555,10 +551,6 @@ pub(super) enum Edge {
 ///
 /// # Errors
 /// The code of the whole request; each partition has its own result beside.
-#[expect(
-    clippy::type_complexity,
-    reason = "a result for the call, and one for each partition"
-)]
 pub(super) fn list_offsets(
     client: &impl Ask,
     partitions: &[(&str, i32)],
@@ -638,21 +630,35 @@ pub(super) fn list_offsets(
         .collect())
 }
 
-/// Seeks each `(topic, partition, offset, leader epoch)`. With an epoch other than -1 librdkafka first asks the broker
-/// where that epoch ended (KIP-320), and reports a truncation as a [`Failure`] of the partition.
+/// Where to seek in a partition.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Target<'a> {
+    /// The topic.
+    pub(super) topic: &'a str,
+    /// The partition.
+    pub(super) partition: i32,
+    /// The offset.
+    pub(super) offset: u64,
+    /// The leader epoch of the record before it; -1 where it is not known.
+    pub(super) epoch: i32,
+}
+
+/// Seeks. With an epoch other than -1 librdkafka first asks the broker where that epoch ended (KIP-320), and reports a
+/// truncation as a [`Failure`] of the partition.
 ///
 /// # Errors
 /// The code of the whole call; each partition has its own result beside.
-#[expect(
-    clippy::type_complexity,
-    reason = "a result for the call, and one for each partition"
-)]
 pub(super) fn seek(
     consumer: &Consumer,
-    places: &[(&str, i32, i64, i32)],
+    targets: &[Target<'_>],
     wait: Duration,
 ) -> Result<Vec<Result<(), RDKafkaErrorCode>>, RDKafkaErrorCode> {
-    let list = list_of(places.iter().copied());
+    let place = |target: &Target<'_>| i64::try_from(target.offset).unwrap_or(i64::MAX);
+    let list = list_of(
+        targets
+            .iter()
+            .map(|to| (to.topic, to.partition, place(to), to.epoch)),
+    );
     // SAFETY: client and list are alive; the error is ours and taken.
     unsafe {
         let error = sys::rd_kafka_seek_partitions(consumer.handle(), list.ptr(), milliseconds(wait));

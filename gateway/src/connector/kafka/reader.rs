@@ -61,10 +61,6 @@ impl KafkaReader {
     }
 
     /// What the brokers say about `topics`, in their order.
-    #[expect(
-        clippy::type_complexity,
-        reason = "a result for the call, and one for each topic"
-    )]
     pub(super) fn describe(
         &self,
         topics: &[&str],

@@ -478,7 +478,7 @@ impl Writer {
             self.go_on()?;
         }
         let mut message = message(topic, partition, record);
-        let mut deadline = None;
+        let (mut deadline, mut asked) = (None, false);
         loop {
             match self.producer.send(message) {
                 Ok(()) => return Ok(()),
@@ -489,6 +489,14 @@ impl Writer {
                     }
                     self.note_next(Duration::from_millis(1));
                     self.go_on()?;
+                    message = back;
+                }
+                // It grew a moment ago, and the producer has not heard of it.
+                Err((KafkaError::MessageProduction(Code::UnknownPartition), back)) if !asked => {
+                    asked = true;
+                    let outcome = self.producer.client().fetch_metadata(Some(topic), ASK_TIMEOUT);
+                    outcome
+                        .map_err(|error| fault(self.code_of(&error), &format!("look up {topic}: {error}")))?;
                     message = back;
                 }
                 Err((KafkaError::MessageProduction(Code::MessageSizeTooLarge), _)) => {

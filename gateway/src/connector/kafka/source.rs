@@ -6,11 +6,14 @@
 //!   new topic if that offset exists there (a FIXME in its `rdkafka_topic.c`). The only notice is a line of its debug
 //!   log, written before the first fetch from the new topic: the source reads that line, stops, asks for topic ids,
 //!   and goes on with a new stream. Ids are also asked for at each seek and every 30 s.
+//! - After an outage of the group's coordinator that is longer than the session, librdkafka may be fenced by its own
+//!   second joining as the same static member (a heartbeat of the first one is still on its way), which it takes for
+//!   fatal. The client is then opened again; only being fenced twice in a row means another gateway of this name.
 //! - How far a stream was read comes from ends of partitions: the event stands behind all records in the same queue
 //!   and carries the fetch position, which control records and compacted offsets have moved.
 
 use super::config::{SourceConfig, Topics};
-use super::native::{self, Consumer, Edge, Event, Failure, Message, News, TopicDescription};
+use super::native::{self, Consumer, Edge, Event, Failure, Message, News, Target, TopicDescription};
 use super::streams::{self, Arrived, Headers, State, Stream, Streams};
 use super::{ASK_TIMEOUT, Remedy, TOPIC_CHECK_EVERY, remedy};
 use crate::flow::{Halt, Intake, Place, Slot, Source, SourceFault};
@@ -26,9 +29,13 @@ use std::time::{Duration, Instant};
 /// How many events one poll hands over at most, so that intake closes its frames in time: about 2 ms of work.
 const EVENTS_PER_POLL: usize = 2_000;
 
+/// A client that becomes unusable again within this time does not heal by itself.
+const REOPEN_EVERY: Duration = Duration::from_secs(60);
+
 /// One task of a Kafka source connector.
 pub struct KafkaSource {
     config: SourceConfig,
+    task: u32,
     consumer: Consumer,
     streams: Streams,
     headers: Headers,
@@ -39,6 +46,9 @@ pub struct KafkaSource {
     check_due: Instant,
     /// A topic may have been made again: nothing is handed over before its id was asked for.
     ids_in_doubt: bool,
+    /// Why the client cannot be used any more.
+    broken: Option<Failure>,
+    reopened: Option<Instant>,
 }
 
 impl KafkaSource {
@@ -50,6 +60,7 @@ impl KafkaSource {
         let consumer = Consumer::open(&config.consumer(task)).map_err(|error| settings_refused(&error))?;
         Ok(KafkaSource {
             config,
+            task,
             consumer,
             streams: Streams::default(),
             headers: Headers::new(),
@@ -58,12 +69,17 @@ impl KafkaSource {
             cluster: None,
             check_due: Instant::now(),
             ids_in_doubt: false,
+            broken: None,
+            reopened: None,
         })
     }
 }
 
 impl Source for KafkaSource {
     fn poll(&mut self, wait: Duration, intake: &mut dyn Intake) -> Result<(), SourceFault> {
+        if let Some(failure) = self.broken.take() {
+            self.open_again(&failure, intake)?;
+        }
         let prepared = self.prepare(intake);
         if self.ids_in_doubt {
             return prepared;
@@ -132,6 +148,25 @@ impl Source for KafkaSource {
 }
 
 impl KafkaSource {
+    /// Replaces a client that cannot be used any more. Its assignments are gone.
+    fn open_again(&mut self, failure: &Failure, intake: &mut dyn Intake) -> Result<(), SourceFault> {
+        for (topic, partition) in self.streams.partitions() {
+            self.streams.revoke(&topic, partition, intake);
+        }
+        if self.reopened.is_some_and(|at| at.elapsed() < REOPEN_EVERY) {
+            return Err(stopped(failure.code, &failure.text));
+        }
+        tracing::warn!(connector = self.config.connector, code = %failure.code, text = failure.text, "client opened again");
+        self.consumer =
+            Consumer::open(&self.config.consumer(self.task)).map_err(|error| settings_refused(&error))?;
+        self.reopened = Some(Instant::now());
+        self.unnamed.clear();
+        self.subscribed.clear();
+        self.check_due = Instant::now();
+        self.ids_in_doubt = false;
+        Ok(())
+    }
+
     /// All that needs a broker's answer and is not reading.
     fn prepare(&mut self, intake: &mut dyn Intake) -> Result<(), SourceFault> {
         if Instant::now() >= self.check_due {
@@ -257,7 +292,7 @@ impl KafkaSource {
         let starts = ask(Edge::Start).map_err(|code| fault(code, &format!("list first offsets: {code}")))?;
         let ends =
             ask(Edge::CommittedEnd).map_err(|code| fault(code, &format!("list last offsets: {code}")))?;
-        let mut places = Vec::new();
+        let (mut targets, mut landings) = (Vec::new(), Vec::new());
         let mut refused = None;
         for ((&(topic, partition), start), end) in names.iter().zip(starts).zip(ends) {
             let Some(stream) = self.streams.find(topic, partition) else {
@@ -266,28 +301,36 @@ impl KafkaSource {
             let Some(seek) = stream.due() else { continue };
             match (start, end) {
                 (Ok(start), Ok(end)) => match streams::resolve(seek, unsigned(start), unsigned(end)) {
-                    Ok((first, epoch, landing)) => {
-                        places.push(((topic, partition, signed(first), epoch), landing));
+                    Ok((offset, epoch, landing)) => {
+                        targets.push(Target {
+                            topic,
+                            partition,
+                            offset,
+                            epoch,
+                        });
+                        landings.push(landing);
                     }
                     Err(halt) => stream.halt(halt, intake),
                 },
                 (Err(code), _) | (_, Err(code)) => refused = denied(stream, code, intake).or(refused),
             }
         }
-        self.seek_all(&places)?;
+        self.seek_all(&targets, &landings)?;
         refused.map_or(Ok(()), Err)
     }
 
-    fn seek_all(&mut self, places: &[((&str, i32, i64, i32), State)]) -> Result<(), SourceFault> {
-        if places.is_empty() {
+    /// Seeks `targets`, each of which then stands at its `landings`.
+    fn seek_all(&mut self, targets: &[Target<'_>], landings: &[State]) -> Result<(), SourceFault> {
+        if targets.is_empty() {
             return Ok(());
         }
-        let targets: Vec<_> = places.iter().map(|(target, _)| *target).collect();
-        let outcomes = native::seek(&self.consumer, &targets, ASK_TIMEOUT)
+        let outcomes = native::seek(&self.consumer, targets, ASK_TIMEOUT)
             .map_err(|code| fault(code, &format!("seek: {code}")))?;
         let mut landed = TopicPartitionList::new();
         let mut stuck = Vec::new();
-        for (((topic, partition, ..), landing), outcome) in places.iter().zip(outcomes) {
+        for ((Target { topic, partition, .. }, landing), outcome) in
+            targets.iter().zip(landings).zip(outcomes)
+        {
             match outcome {
                 Ok(()) => {
                     landed.add_partition(topic, *partition);
@@ -340,7 +383,7 @@ impl KafkaSource {
             if let Some(news) = news {
                 outcome = outcome.and(self.take_note(news, intake));
             }
-            if self.ids_in_doubt {
+            if self.ids_in_doubt || self.broken.is_some() {
                 break;
             }
             wait = Duration::ZERO;
@@ -402,7 +445,8 @@ impl KafkaSource {
             place,
         } = failure;
         if *fatal || *code == Code::FencedInstanceId {
-            return Err(stopped(*code, text));
+            self.broken.get_or_insert_with(|| failure.clone());
+            return Ok(());
         }
         let stream = place
             .as_ref()
@@ -432,7 +476,7 @@ impl KafkaSource {
                 return Err(SourceFault::Retry(text.clone()));
             }
             _ => {
-                tracing::debug!(connector = self.config.connector, %code, text, "librdkafka reported an error")
+                tracing::debug!(connector = self.config.connector, %code, text, "librdkafka reported an error");
             }
         }
         Ok(())

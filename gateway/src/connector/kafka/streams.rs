@@ -102,6 +102,13 @@ impl Streams {
         self.all.iter_mut()
     }
 
+    pub(super) fn partitions(&self) -> Vec<(String, i32)> {
+        self.all
+            .iter()
+            .map(|stream| (stream.topic.to_string(), stream.partition))
+            .collect()
+    }
+
     pub(super) fn by_slot(&mut self, slot: Slot) -> Option<&mut Stream> {
         self.all.iter_mut().find(|stream| stream.slot == slot)
     }

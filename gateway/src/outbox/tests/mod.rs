@@ -1,6 +1,7 @@
 //! Tests of the room.
 
 mod conformance;
+mod model;
 mod power;
 mod simdisk;
 

@@ -1,0 +1,256 @@
+//! Three gateways in a row: Kafka → `gw1` → `gw2`, who relays → `gw3` → Kafka, with a network between each two.
+
+use crate::cluster::{self, Record, Tail, Topic};
+use anyhow::{Context, bail};
+use culvert_tests::{Gateway, TestCa, TlsFiles, UdpRelay, Verdict, ports, wait_for};
+use serde_json::{Value, json};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+/// What a gateway warns of when processes and links fail on purpose: all of it is over by itself.
+pub(crate) const CUTS: &[&str] = &["link down", "no link", "is away, trying again"];
+
+/// The trust domain of all certificates.
+pub(crate) const DOMAIN: &str = "suite.test";
+
+/// What a line is made of. The connectors of both ends have the line's name, so that lines share clusters and nothing else.
+pub(crate) struct Plan {
+    pub(crate) name: String,
+    /// What gateway 1 reads, as `topics` of the source.
+    pub(crate) topics: String,
+    pub(crate) source_cluster: String,
+    pub(crate) target_cluster: String,
+    /// More keys of the source's definition.
+    pub(crate) source_keys: Vec<(String, String)>,
+    /// More keys of the sink's definition; they win over the plan's own.
+    pub(crate) sink_keys: Vec<(String, String)>,
+    /// More lines of each gateway's file, before its tables: dotted keys.
+    pub(crate) settings: [String; 3],
+    /// The gateways that may speak for site 1.
+    pub(crate) first_names: Vec<String>,
+}
+
+impl Plan {
+    /// Between the shared clusters, with the topic of the same name in each.
+    pub(crate) fn new(name: &str) -> Plan {
+        Plan {
+            name: name.into(),
+            topics: name.into(),
+            source_cluster: cluster::source(),
+            target_cluster: cluster::target(),
+            source_keys: Vec::new(),
+            sink_keys: Vec::new(),
+            settings: Default::default(),
+            first_names: vec!["gw1".into()],
+        }
+    }
+
+    pub(crate) fn source_key(mut self, key: &str, value: &str) -> Plan {
+        self.source_keys.push((key.into(), value.into()));
+        self
+    }
+
+    pub(crate) fn sink_key(mut self, key: &str, value: &str) -> Plan {
+        self.sink_keys.push((key.into(), value.into()));
+        self
+    }
+
+    /// Adds a line to the file of gateway `number`, 1 to 3.
+    pub(crate) fn setting(mut self, number: usize, line: &str) -> Plan {
+        self.settings[number - 1] += &format!("{line}\n");
+        self
+    }
+
+    /// The topic of the plan's name at network 1.
+    pub(crate) fn source(&self) -> Topic {
+        Topic::new(&self.source_cluster, &self.name)
+    }
+
+    /// The topic of the plan's name at network 3.
+    pub(crate) fn target(&self) -> Topic {
+        Topic::new(&self.target_cluster, &self.name)
+    }
+
+    /// The consumer group of the source.
+    pub(crate) fn group(&self) -> String {
+        format!("culvert.{}", self.name)
+    }
+
+    /// Writes all files and starts nothing but the network.
+    pub(crate) fn prepare(self) -> anyhow::Result<Line> {
+        let ca = TestCa::new("suite")?;
+        let tunnel: SocketAddr = (Ipv4Addr::LOCALHOST, ports::free_udp()).into();
+        let [west, east] = [1, 2].map(|seed| UdpRelay::start(tunnel, seed));
+        let (west, east) = (west?, east?);
+        let first = self.first(&ca, "gw1", &west)?;
+        let relay = self.relay(&ca, tunnel)?;
+        let last = self.last(&ca, &east)?;
+        Ok(Line { plan: self, first, relay, last, west, east, ca })
+    }
+
+    /// Starts all three, the relay first.
+    pub(crate) fn start(self) -> anyhow::Result<Line> {
+        let line = self.prepare()?;
+        for gateway in [&line.relay, &line.last, &line.first] {
+            gateway.launch()?;
+        }
+        for gateway in line.gateways() {
+            wait_for(READY, "a gateway to be ready", || gateway.is_ready().then_some(()))?;
+        }
+        Ok(line)
+    }
+
+    /// A gateway of site 1 called `name`.
+    pub(crate) fn first(&self, ca: &TestCa, name: &str, west: &UdpRelay) -> anyhow::Result<Gateway> {
+        let file = format!(
+            "{head}[[peer]]\nsite = \"site2\"\ngateways = [\"gw2\"]\naddress = [\"{address}\"]\n\
+             [[grant]]\nto = \"site3\"\ntopics = [\"*\"]\nvia = [\"site2\"]\n",
+            head = head(name, "site1", &ca.gateway(DOMAIN, name)?, None, &self.settings[0]),
+            address = west.address(),
+        );
+        Gateway::prepare(name, &file, &[("source", &self.source_definition().to_string())])
+    }
+
+    fn relay(&self, ca: &TestCa, tunnel: SocketAddr) -> anyhow::Result<Gateway> {
+        let file = format!(
+            "{head}[[peer]]\nsite = \"site1\"\ngateways = {first:?}\n[[peer]]\nsite = \"site3\"\ngateways = [\"gw3\"]\n\
+             [[relay]]\nfrom = \"site1\"\nto = \"site3\"\n",
+            head = head("gw2", "site2", &ca.gateway(DOMAIN, "gw2")?, Some(tunnel), &self.settings[1]),
+            first = self.first_names,
+        );
+        Gateway::prepare("gw2", &file, &[])
+    }
+
+    fn last(&self, ca: &TestCa, east: &UdpRelay) -> anyhow::Result<Gateway> {
+        let file = format!(
+            "{head}[[peer]]\nsite = \"site2\"\ngateways = [\"gw2\"]\naddress = [\"{address}\"]\n",
+            head = head("gw3", "site3", &ca.gateway(DOMAIN, "gw3")?, None, &self.settings[2]),
+            address = east.address(),
+        );
+        Gateway::prepare("gw3", &file, &[("sink", &self.sink_definition().to_string())])
+    }
+
+    fn source_definition(&self) -> Value {
+        let mut config = json!({
+            "connector.class": "io.culvert.kafka.KafkaSource",
+            "topics": self.topics,
+            "kafka.bootstrap.servers": self.source_cluster,
+        });
+        merge(&mut config, &self.source_keys);
+        json!({"name": self.name, "config": config})
+    }
+
+    fn sink_definition(&self) -> Value {
+        let mut config = json!({
+            "connector.class": "io.culvert.kafka.KafkaSink",
+            "topics": self.topics,
+            "culvert.from": "site1",
+            "culvert.via": "site2",
+            "kafka.bootstrap.servers": self.target_cluster,
+            "topic.creation.default.partitions": "3",
+            "topic.creation.default.replication.factor": "1",
+        });
+        merge(&mut config, &self.sink_keys);
+        json!({"name": self.name, "config": config})
+    }
+}
+
+/// Adds the keys of a definition; an empty value takes a key away.
+fn merge(config: &mut Value, keys: &[(String, String)]) {
+    for (key, value) in keys {
+        if value.is_empty() {
+            config.as_object_mut().expect("a definition is an object").remove(key);
+        } else {
+            config[key] = json!(value);
+        }
+    }
+}
+
+/// How long all gateways may take to be ready on a busy host.
+const READY: Duration = Duration::from_secs(60);
+
+/// The part of a gateway's file that all have.
+fn head(name: &str, site: &str, tls: &TlsFiles, tunnel: Option<SocketAddr>, more: &str) -> String {
+    let listen = tunnel.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, ports::free_udp()).into());
+    format!(
+        "gateway = \"{name}\"\nsite = \"{site}\"\nstate = \"state\"\n{more}\
+         [identity]\ncertificate = {:?}\nkey = {:?}\nca = [{:?}]\ntrust_domain = \"{DOMAIN}\"\n\
+         [tunnel]\nlisten = \"{listen}\"\n",
+        tls.certificate, tls.key, tls.ca
+    )
+}
+
+/// A line that stands.
+pub(crate) struct Line {
+    pub(crate) plan: Plan,
+    pub(crate) first: Gateway,
+    pub(crate) relay: Gateway,
+    pub(crate) last: Gateway,
+    /// Between gateway 1 and gateway 2.
+    pub(crate) west: UdpRelay,
+    /// Between gateway 3 and gateway 2.
+    pub(crate) east: UdpRelay,
+    pub(crate) ca: TestCa,
+}
+
+impl Line {
+    pub(crate) fn gateways(&self) -> [&Gateway; 3] {
+        [&self.first, &self.relay, &self.last]
+    }
+
+    /// No gateway has warned of anything but `expected`.
+    #[track_caller]
+    pub(crate) fn assert_no_unlisted_alarms(&self, expected: &[&str]) {
+        for gateway in self.gateways() {
+            gateway.assert_no_unlisted_alarms(expected);
+        }
+    }
+
+    /// Waits until everything that network 1 holds has arrived, has the product prove it, and judges it independently.
+    pub(crate) fn judge(&self, deadline: Duration) -> anyhow::Result<Verdict> {
+        let sent = self.plan.source().read()?;
+        let arrived = self.arrived(sent.len() as u64, deadline)?;
+        let verdict = cluster::ledger(&sent, &arrived)?.verdict();
+        if !verdict.is_exactly_once() {
+            bail!("{verdict}");
+        }
+        self.proven(deadline)?;
+        // What came after the count was reached would be a duplicate.
+        let arrived = self.plan.target().read()?;
+        Ok(cluster::ledger(&sent, &arrived)?.verdict())
+    }
+
+    /// All records of the target, as soon as `count` are there.
+    pub(crate) fn arrived(&self, count: u64, deadline: Duration) -> anyhow::Result<Vec<Record>> {
+        let mut tail = wait_for(deadline, "the target topic", || Tail::open(&self.plan.target()).ok())
+            .with_context(|| self.statuses())?;
+        tail.until(count, deadline).with_context(|| self.statuses())?;
+        tail.to_the_end()?;
+        Ok(tail.records)
+    }
+
+    /// `culvert prove` says that all has arrived.
+    pub(crate) fn proven(&self, deadline: Duration) -> anyhow::Result<Value> {
+        let wait = format!("{}s", deadline.as_secs());
+        let proof = self.last.cli_ok(&["prove", "--wait", &wait, "--output", "json"]);
+        Ok(serde_json::from_str(&proof.with_context(|| self.statuses())?)?)
+    }
+
+    /// What every gateway says of itself, for a failure.
+    pub(crate) fn statuses(&self) -> String {
+        let one = |gateway: &Gateway| {
+            let status = gateway.cli(&["status", "--streams"]);
+            let said = status.map(|output| {
+                [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat()
+            });
+            said.unwrap_or_else(|fault| format!("{fault:#}\n"))
+        };
+        self.gateways().map(one).concat()
+    }
+}
+
+/// `culvert status --output json`.
+pub(crate) fn status(gateway: &Gateway) -> anyhow::Result<Value> {
+    let output = gateway.cli(&["status", "--output", "json"])?;
+    serde_json::from_slice(&output.stdout).with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())
+}
