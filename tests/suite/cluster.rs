@@ -2,7 +2,7 @@
 
 use anyhow::{Context, bail};
 use culvert_tests::ledger::content_hash;
-use culvert_tests::{Broker, BrokerOptions, Ledger, shared_broker, wait_for};
+use culvert_tests::{Broker, BrokerOptions, Ledger, wait_for};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -23,7 +23,15 @@ pub(crate) const ANSWER: Duration = Duration::from_secs(60);
 
 /// Network 1's cluster, shared by the tests of this process.
 pub(crate) fn source() -> String {
-    shared_broker().bootstrap()
+    static SOURCE: OnceLock<Broker> = OnceLock::new();
+    let options = || BrokerOptions {
+        // Compaction is a thing to see, not to wait for.
+        properties: vec![("log.cleaner.backoff.ms".into(), "100".into())],
+        ..BrokerOptions::default()
+    };
+    SOURCE
+        .get_or_init(|| Broker::start(options()).expect("the source's broker starts"))
+        .bootstrap()
 }
 
 /// Network 3's cluster, shared by the tests of this process.

@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+/// What a gateway warns of when processes and links fail on purpose: all of it is over by itself.
+pub(crate) const CUTS: &[&str] = &["link down", "no link", "is away, trying again"];
+
 /// The trust domain of all certificates.
 pub(crate) const DOMAIN: &str = "suite.test";
 
@@ -193,6 +196,14 @@ pub(crate) struct Line {
 impl Line {
     pub(crate) fn gateways(&self) -> [&Gateway; 3] {
         [&self.first, &self.relay, &self.last]
+    }
+
+    /// No gateway has warned of anything but `expected`.
+    #[track_caller]
+    pub(crate) fn assert_no_unlisted_alarms(&self, expected: &[&str]) {
+        for gateway in self.gateways() {
+            gateway.assert_no_unlisted_alarms(expected);
+        }
     }
 
     /// Waits until everything that network 1 holds has arrived, has the product prove it, and judges it independently.

@@ -542,13 +542,14 @@ impl Origin {
         if let (None, Some(start)) = (self.start, self.begun_at()) {
             self.remember_start(start);
         }
-        if self.start.is_some() {
+        let ours = !matches!(self.reading, Reading::Elsewhere | Reading::Placing(Place::Beginning));
+        let holds_start = self.held.is_some_and(|held| Some(held.base) == self.start);
+        if self.start.is_some() && (holds_start || !ours) {
             self.begin_waiting_routes();
-        } else if self.routes.values().all(|route| route.beginning) {
-            match self.reading {
-                Reading::Elsewhere | Reading::Placing(Place::Beginning) => {}
-                Reading::Waiting | Reading::Placing(_) | Reading::Here => self.place(Place::Beginning),
-            }
+        } else if ours && (self.start.is_some() || self.routes.values().all(|route| route.beginning)) {
+            // What a route that comes later begins with may be gone by now: begin with the first record there is.
+            self.start = None;
+            self.place(Place::Beginning);
         }
     }
 

@@ -17,8 +17,10 @@ mod check;
 mod cluster;
 mod completions;
 mod config;
+mod demo;
 pub mod exit;
 mod generate;
+mod outbox;
 mod pki;
 mod prove;
 mod run;
@@ -43,6 +45,7 @@ pub struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
+  culvert demo                         three networks on this host, in a minute
   culvert check                        find every mistake in ./culvert.toml and the connectors
   culvert run                          start the gateway
   culvert status                       what each connector and stream is doing
@@ -71,6 +74,8 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// See records cross three networks, and survive what kills gateways
+    Demo(demo::Args),
     /// Run the gateway
     Run(run::Args),
     /// Find every mistake in the configuration, without starting anything
@@ -78,16 +83,18 @@ enum Verb {
     /// Show the configuration in force
     #[command(subcommand)]
     Config(config::Verb),
+    /// Make and show certificates
+    Pki(pki::Args),
     /// Show what a running gateway is doing
     Status(status::Args),
     /// Prove that nothing was lost, doubled or put out of order
     Prove(prove::Args),
     Generate(Box<generate::Args>),
     Verify(Box<verify::Args>),
-    /// Make and show certificates
-    Pki(pki::Args),
     /// Print completions for a shell
     Completions(completions::Args),
+    #[command(subcommand, hide = true)]
+    Outbox(outbox::Verb),
 }
 
 /// What a verb works with: the answers' way out, the environment and the configuration's place.
@@ -148,6 +155,7 @@ pub fn main() -> ExitCode {
 
 fn dispatch(verb: Verb, session: &Session) -> anyhow::Result<Exit> {
     match verb {
+        Verb::Demo(args) => demo::run(&args, session),
         Verb::Run(args) => run::run(&args, session),
         Verb::Check => check::run(session),
         Verb::Pki(args) => pki::run(&args, session),
@@ -156,6 +164,7 @@ fn dispatch(verb: Verb, session: &Session) -> anyhow::Result<Exit> {
         Verb::Prove(args) => prove::run(&args, session),
         Verb::Generate(args) => generate::run(&args, session),
         Verb::Verify(args) => verify::run(&args, session),
+        Verb::Outbox(verb) => outbox::run(verb),
         Verb::Completions(args) => completions::run(&args, session, Cli::command()),
     }
 }
