@@ -25,13 +25,8 @@ pub(crate) const ANSWER: Duration = Duration::from_secs(60);
 /// Network 1's cluster, shared by the tests of this process.
 pub(crate) fn source() -> String {
     static SOURCE: OnceLock<Broker> = OnceLock::new();
-    let options = || BrokerOptions {
-        // Compaction is a thing to see, not to wait for.
-        properties: vec![("log.cleaner.backoff.ms".into(), "100".into())],
-        ..BrokerOptions::default()
-    };
     SOURCE
-        .get_or_init(|| Broker::start(options()).expect("the source's broker starts"))
+        .get_or_init(|| start().expect("the source's broker starts"))
         .bootstrap()
 }
 
@@ -39,8 +34,22 @@ pub(crate) fn source() -> String {
 pub(crate) fn target() -> String {
     static TARGET: OnceLock<Broker> = OnceLock::new();
     TARGET
-        .get_or_init(|| Broker::start(BrokerOptions::default()).expect("the target's broker starts"))
+        .get_or_init(|| start().expect("the target's broker starts"))
         .bootstrap()
+}
+
+/// A cluster for a test that kills it.
+pub(crate) fn start() -> anyhow::Result<Broker> {
+    let set = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    Broker::start(BrokerOptions {
+        properties: vec![
+            // The times of our records follow from their numbers and lie years back.
+            set("log.retention.ms", "-1"),
+            // Compaction is a thing to see, not to wait for.
+            set("log.cleaner.backoff.ms", "100"),
+        ],
+        ..BrokerOptions::default()
+    })
 }
 
 /// A topic of one cluster.

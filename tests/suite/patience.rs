@@ -1,10 +1,10 @@
 //! What is away comes back; until then records wait, and nobody has to do anything (S10, L1, L2).
 
-use crate::cluster::{Load, Record, Tail, Topic, send};
+use crate::cluster::{self, Load, Record, Tail, Topic, send};
 use crate::line::{CUTS, Line, Plan};
 use anyhow::{Context, ensure};
 use culvert_tests::figures::figure;
-use culvert_tests::{Broker, BrokerOptions, Scratch, host, wait_for};
+use culvert_tests::{Scratch, host, wait_for};
 use rdkafka::producer::Producer;
 use std::process::Command;
 use std::thread;
@@ -19,7 +19,7 @@ const AWAY: Duration = Duration::from_secs(32);
 
 #[test]
 fn clusters_that_are_away_at_start_and_later_are_waited_for() -> anyhow::Result<()> {
-    let [source, target] = [1, 2].map(|_| Broker::start(BrokerOptions::default()));
+    let [source, target] = [1, 2].map(|_| cluster::start());
     let (source, target) = (source?, target?);
     let mut plan = Plan::new("away");
     plan.source_cluster = source.bootstrap();
