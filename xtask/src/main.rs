@@ -5,6 +5,7 @@
 
 mod check;
 mod prepare;
+mod soak;
 mod steps;
 mod summary;
 mod test;
@@ -28,6 +29,8 @@ enum Verb {
     Test(test::Arguments),
     /// Formatting, lints, licences and advisories, tidy: what a change must pass beside the tests.
     Check(check::Arguments),
+    /// Real processes, real brokers, real faults, for minutes or an hour; judged, measured, written down.
+    Soak(soak::Arguments),
     /// The rules that the compiler cannot check: arrows between rooms, error pages, links, paths.
     Tidy,
 }
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         Verb::Prepare(arguments) => prepare::run(&arguments),
         Verb::Test(arguments) => return test::run(&arguments),
         Verb::Check(arguments) => check::run(&arguments),
+        Verb::Soak(arguments) => soak::run(&arguments),
         Verb::Tidy => tidy::run(),
     };
     match outcome {
