@@ -8,3 +8,8 @@ mod line;
 
 mod demo;
 mod exactly_once;
+mod halts;
+mod lag;
+mod operation;
+mod patience;
+mod takeover;

@@ -3,9 +3,11 @@
 #![allow(clippy::print_stdout, reason = "a command line")]
 #![allow(clippy::print_stderr, reason = "a command line")]
 
+mod bench;
 mod check;
 mod demo;
 mod prepare;
+mod soak;
 mod steps;
 mod summary;
 mod test;
@@ -31,6 +33,10 @@ enum Verb {
     Test(test::Arguments),
     /// Formatting, lints, licences and advisories, tidy: what a change must pass beside the tests.
     Check(check::Arguments),
+    /// Measure the parts and the whole, beside librdkafka alone and MirrorMaker 2.
+    Bench(bench::Arguments),
+    /// Real processes, real brokers, real faults, for minutes or an hour; judged, measured, written down.
+    Soak(soak::Arguments),
     /// The rules that the compiler cannot check: arrows between rooms, error pages, links, paths.
     Tidy,
 }
@@ -44,6 +50,8 @@ fn main() -> ExitCode {
         },
         Verb::Test(arguments) => return test::run(&arguments),
         Verb::Check(arguments) => check::run(&arguments),
+        Verb::Bench(arguments) => bench::run(&arguments),
+        Verb::Soak(arguments) => soak::run(&arguments),
         Verb::Tidy => tidy::run(),
     };
     match outcome {

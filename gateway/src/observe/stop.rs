@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 /// The wish to stop, as everyone who runs sees it; cheap to clone.
 ///
 /// The first SIGTERM or SIGINT asks to drain: finish what is under way, lose nothing, take nothing new. The second
-/// asks to end at once, which loses nothing either, and costs the next start some time. SIGHUP asks to reload.
+/// asks to end at once, which loses nothing either, and costs the next start some time. SIGHUP asks to read the certificates again.
 #[derive(Clone, Debug)]
 pub struct Stop {
     drain: CancellationToken,
