@@ -41,7 +41,7 @@ pub(super) struct Args {
     /// At least so many records
     #[arg(long, value_name = "N", default_value_t = 120_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     records: u64,
-    /// Records a second [default: as many as make it last 20 seconds]
+    /// Records a second [default: as many as make it last 20 seconds, with Kafka 40]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     rate: Option<u64>,
     /// Other seeds make other records
@@ -85,9 +85,6 @@ struct Plan {
     seed: u64,
     engine: Engine,
 }
-
-/// How long records flow unless a rate is given: long enough to see something happen, short enough to watch.
-const FLOW_SECONDS: f64 = 20.0;
 
 /// Somebody wants it to end.
 #[derive(Debug, thiserror::Error)]
@@ -179,7 +176,7 @@ impl Args {
             records,
             rate: self
                 .rate
-                .map_or(records as f64 / FLOW_SECONDS, |rate| rate as f64),
+                .map_or(records as f64 / ends.flow_seconds(), |rate| rate as f64),
             seed: self.seed,
             engine: self.engine,
         }

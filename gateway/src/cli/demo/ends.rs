@@ -44,6 +44,24 @@ impl Ends {
         }
     }
 
+    /// In how many streams there will be records for certain: the keys of somebody's file may all fall into one.
+    pub(super) fn streams(&self) -> usize {
+        let generated = || TOPICS.iter().map(|(_, _, partitions)| *partitions).sum::<u64>();
+        match self {
+            Ends::Kafka(clusters) if clusters.lines().is_some() => 1,
+            Ends::Kafka(_) | Ends::Embedded => usize::try_from(generated()).unwrap_or(1),
+        }
+    }
+
+    /// How long records flow unless a rate is given: long enough to see something happen, short enough to watch.
+    /// Clusters take some seconds before the first record crosses.
+    pub(super) fn flow_seconds(&self) -> f64 {
+        match self {
+            Ends::Embedded => 20.0,
+            Ends::Kafka(_) => 40.0,
+        }
+    }
+
     /// What gateway 1 runs.
     pub(super) fn sources(&self, plan: &Plan) -> Vec<Connector> {
         match self {

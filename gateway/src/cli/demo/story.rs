@@ -39,7 +39,10 @@ const KILL_SECOND_AT: f64 = 0.15;
 const KILL_THIRD_AT: f64 = 0.5;
 
 /// However fast records come, the link is cut for so long: longer than a live session can pretend to be one.
-const CUT_FOR: Duration = Duration::from_secs(4);
+const CUT_FOR_MIN: Duration = Duration::from_secs(4);
+
+/// However slowly they come, it is not cut for longer; gateway 1 is killed at half of that at the latest.
+const CUT_FOR_MAX: Duration = Duration::from_secs(20);
 
 /// A gateway is ready in about a second; a busy host or a first contact with Kafka takes several times that.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -69,12 +72,11 @@ impl<'a> Story<'a> {
     /// Plays it all.
     pub(super) fn play(&mut self) -> anyhow::Result<Outcome> {
         self.begin()?;
-        self.until_share(CUT_AT)?;
+        self.flow()?;
         let cut_at = self.cut();
-        self.until_share(KILL_FIRST_AT)?;
+        self.while_cut(cut_at, KILL_FIRST_AT, CUT_FOR_MAX / 2)?;
         let mut kills = vec![self.kill(0)?];
-        self.until("the cut to last", STUCK_AFTER, |_| cut_at.elapsed() >= CUT_FOR)?;
-        self.until_share(HEAL_AT)?;
+        self.while_cut(cut_at, HEAL_AT, CUT_FOR_MAX)?;
         let mut outcome = self.heal(cut_at);
         let healed_at = Instant::now();
         let waited = self.watch.picture().clone();
@@ -124,6 +126,17 @@ impl<'a> Story<'a> {
         })?;
         self.view.event(&format!("running: {}", self.ends.describe()));
         Ok(())
+    }
+
+    /// Until records cross in every stream: one that has never heard of its sink has to wait for it.
+    fn flow(&mut self) -> anyhow::Result<()> {
+        let goal = self.share(CUT_AT);
+        self.until_progress_to("records to be delivered", goal, Picture::delivered)?;
+        let streams = self.ends.streams();
+        self.until("records to cross in every stream", STUCK_AFTER, |now| {
+            let crossed = now.streams.values().filter(|span| span.delivered > 0).count();
+            crossed >= streams
+        })
     }
 
     fn cut(&mut self) -> Instant {
@@ -261,10 +274,17 @@ impl<'a> Story<'a> {
         }
     }
 
-    fn until_share(&mut self, share: f64) -> anyhow::Result<()> {
-        let records = (self.ends.records(self.plan) as f64 * share) as u64;
-        let what = format!("{} records to be taken in", thousands(records));
-        self.until_progress_to(&what, records, Picture::taken_in)
+    /// Until `share` of all records is taken in, but not shorter or longer than is good to watch.
+    fn while_cut(&mut self, cut_at: Instant, share: f64, longest: Duration) -> anyhow::Result<()> {
+        let goal = self.share(share);
+        self.until("the cut to end", longest * 2, |now| {
+            let lasted = cut_at.elapsed();
+            lasted >= longest || now.taken_in() >= goal && lasted >= CUT_FOR_MIN.min(longest / 2)
+        })
+    }
+
+    fn share(&self, share: f64) -> u64 {
+        (self.ends.records(self.plan) as f64 * share) as u64
     }
 
     /// Waits until `count` is at `goal`, as long as it grows.
