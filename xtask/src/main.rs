@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "a command line")]
 #![allow(clippy::print_stderr, reason = "a command line")]
 
+mod bench;
 mod check;
 mod prepare;
 mod steps;
@@ -28,6 +29,8 @@ enum Verb {
     Test(test::Arguments),
     /// Formatting, lints, licences and advisories, tidy: what a change must pass beside the tests.
     Check(check::Arguments),
+    /// Measure the parts and the whole, beside librdkafka alone and MirrorMaker 2.
+    Bench(bench::Arguments),
     /// The rules that the compiler cannot check: arrows between rooms, error pages, links, paths.
     Tidy,
 }
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         Verb::Prepare(arguments) => prepare::run(&arguments),
         Verb::Test(arguments) => return test::run(&arguments),
         Verb::Check(arguments) => check::run(&arguments),
+        Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Tidy => tidy::run(),
     };
     match outcome {

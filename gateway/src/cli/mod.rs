@@ -21,6 +21,7 @@ mod demo;
 pub mod exit;
 mod generate;
 mod outbox;
+mod parent;
 mod pki;
 mod prove;
 mod run;
@@ -70,12 +71,15 @@ struct Global {
     #[arg(long, value_name = "WHEN", global = true, value_enum, default_value_t, hide_possible_values = true,
           help_heading = HEADING)]
     color: Color,
+    /// For programs that this one starts as a part of itself: end with process N
+    #[arg(long, value_name = "N", global = true, hide = true)]
+    parent: Option<u32>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// See records cross three networks, and survive what kills gateways
-    Demo(demo::Args),
+    Demo(Box<demo::Args>),
     /// Run the gateway
     Run(run::Args),
     /// Find every mistake in the configuration, without starting anything
@@ -143,7 +147,9 @@ pub fn main() -> ExitCode {
         environment,
         config: cli.global.config,
     };
-    let exit = dispatch(cli.verb, &session).unwrap_or_else(|error| {
+    let tied = cli.global.parent.map_or(Ok(()), parent::end_with);
+    let ran = tied.and_then(|()| dispatch(cli.verb, &session));
+    let exit = ran.unwrap_or_else(|error| {
         let exit = Exit::of(&error);
         if exit != Exit::CLOSED_PIPE {
             session.terminal.error(&error);

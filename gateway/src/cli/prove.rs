@@ -104,7 +104,8 @@ fn show(bar: &ProgressBar, progress: &Progress) {
 
 type Paint<'a> = &'a dyn Fn(&str, Tone) -> String;
 
-fn text(report: &ProofReport, paint: Paint<'_>) -> String {
+/// How a proof reads.
+pub(super) fn text(report: &ProofReport, paint: Paint<'_>) -> String {
     let head = [
         "ROUTE",
         "STREAM",

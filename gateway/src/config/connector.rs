@@ -104,7 +104,7 @@ impl Checked {
             }
             Class::KafkaSink => Checked::KafkaSink(kafka::config::SinkConfig::from_map(&map, &context)?),
             Class::GeneratorSource => Checked::GeneratorSource(GeneratorConfig::from_map(name, &map)?),
-            Class::SqliteSink => Checked::SqliteSink(SqliteConfig::from_map(name, &map)?),
+            Class::SqliteSink => Checked::SqliteSink(SqliteConfig::from_map(name, &map)?.below(around.resolver.base)),
         })
     }
 
@@ -273,7 +273,7 @@ pub const COMMON: &[Common] = &[
     },
     Common {
         key: "config.action.reload",
-        doc: "references are resolved anew at a reload (SIGHUP), not by themselves.",
+        doc: "references are resolved at start.",
         honoured: Honoured::Only(&["none"]),
     },
     Common {
