@@ -333,7 +333,8 @@ impl World {
         }
     }
 
-    pub fn check_commit(&mut self, a: usize, stream: usize, at: Sequence) {
+    /// A6: the group's offset never goes back, unless a sink did.
+    pub fn check_committed(&mut self, stream: usize, at: Sequence) {
         let before = self.oracle.committed.insert(stream, at);
         if let Some(before) = before.filter(|before| at < *before && self.oracle.restored.is_empty()) {
             self.violated(
@@ -341,6 +342,10 @@ impl World {
                 format!("the group's offset of stream {stream} goes back from {before} to {at}"),
             );
         }
+    }
+
+    /// S5: what an origin commits is in every sink.
+    pub fn check_commit_sent(&mut self, a: usize, stream: usize, at: Sequence) {
         for route in 0..self.routes.len() {
             let held = self.held_by_sink(route, stream);
             if Some(at) > held && !self.oracle.suspended.contains(&(a, stream, route)) {
