@@ -542,7 +542,10 @@ impl Origin {
         if let (None, Some(start)) = (self.start, self.begun_at()) {
             self.remember_start(start);
         }
-        let ours = !matches!(self.reading, Reading::Elsewhere | Reading::Placing(Place::Beginning));
+        let ours = !matches!(
+            self.reading,
+            Reading::Elsewhere | Reading::Placing(Place::Beginning)
+        );
         let holds_start = self.held.is_some_and(|held| Some(held.base) == self.start);
         if self.start.is_some() && (holds_start || !ours) {
             self.begin_waiting_routes();

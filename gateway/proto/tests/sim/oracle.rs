@@ -35,6 +35,8 @@ pub struct Oracle {
     positions: BTreeMap<(usize, usize), Position>,
     /// Streams that a sink's gateway halted as forked.
     forked: BTreeSet<usize>,
+    /// By (origin's gateway, stream, route): its last question.
+    asked: BTreeMap<(usize, usize, usize), u128>,
     /// By stream: what the group was last told.
     committed: BTreeMap<usize, Sequence>,
     /// Routes whose sink was restored.
@@ -50,9 +52,17 @@ impl Oracle {
         self.suspended.retain(|(gateway, ..)| *gateway != a);
     }
 
-    /// An origin took an answer that was read when the sink had been restored so many times.
-    pub fn answered(&mut self, a: usize, stream: usize, route: usize, restores: u32) {
-        if self.restored.get(&route).copied().unwrap_or(0) == restores {
+    /// An origin asked.
+    pub fn asked(&mut self, a: usize, stream: usize, route: usize, nonce: u128) {
+        self.asked.insert((a, stream, route), nonce);
+    }
+
+    /// An origin took an answer that was read when the sink had been restored so many times. Relays bring it the
+    /// answers to others' questions too, which say nothing to it.
+    pub fn answered(&mut self, a: usize, stream: usize, route: usize, nonce: u128, restores: u32) {
+        if self.asked.get(&(a, stream, route)) == Some(&nonce)
+            && self.restored.get(&route).copied().unwrap_or(0) == restores
+        {
             self.suspended.remove(&(a, stream, route));
         }
     }

@@ -427,7 +427,7 @@ impl World {
                     let origin = self.a[a].streams.get(&stream);
                     let believed = origin.and_then(|origin| origin.applied(&id));
                     if told.is_some() && believed == told.as_ref() {
-                        self.oracle.answered(a, stream, route, restores);
+                        self.oracle.answered(a, stream, route, nonce, restores);
                     }
                 }
             }
@@ -555,6 +555,7 @@ impl World {
         match action {
             Action::Ask { route, nonce } => {
                 let route = self.route_index(&route);
+                self.oracle.asked(a, stream, route, nonce);
                 if let Some(session) = self.a[a].sessions.get(&route).copied() {
                     let streams = vec![stream];
                     self.send_down(session, Message::Ask { nonce, streams });

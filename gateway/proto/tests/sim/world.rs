@@ -588,16 +588,26 @@ impl World {
 pub fn brief(message: &Message) -> String {
     match message {
         Message::Frame { stream, frame } => format!("Frame {} of stream {stream}", frame.interval),
-        Message::Answer { nonce, positions, .. } => {
+        Message::Answer {
+            nonce,
+            writer,
+            positions,
+            ..
+        } => {
             let at: Vec<_> = positions
                 .iter()
                 .map(|(s, p)| (*s, p.as_ref().map(|p| p.at.0)))
                 .collect();
-            format!("Answer {:x} {at:?}", *nonce as u16)
+            format!("Answer {:x} {at:?} by {:x}", *nonce as u16, *writer as u16)
         }
-        Message::PositionIs { stream, position, .. } => {
-            format!("PositionIs {} of stream {stream}", position.at)
-        }
+        Message::PositionIs {
+            stream,
+            writer,
+            position,
+        } => format!(
+            "PositionIs {} of stream {stream} by {:x}",
+            position.at, *writer as u16
+        ),
         other => format!("{other:?}"),
     }
 }
