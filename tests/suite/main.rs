@@ -6,6 +6,7 @@
 mod cluster;
 mod line;
 
+mod demo;
 mod exactly_once;
 mod halts;
 mod lag;

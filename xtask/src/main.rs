@@ -5,6 +5,7 @@
 
 mod bench;
 mod check;
+mod demo;
 mod prepare;
 mod soak;
 mod steps;
@@ -24,6 +25,8 @@ struct Door {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Two Kafka clusters, three gateways between them, a cut link, a kill of each, and a proof.
+    Demo(demo::Arguments),
     /// Fetch what tests need (Kafka's jars or image) and name what this host lacks.
     Prepare(prepare::Arguments),
     /// Run every test there is and say what could not run here.
@@ -41,6 +44,10 @@ enum Verb {
 fn main() -> ExitCode {
     let outcome = match Door::parse().verb {
         Verb::Prepare(arguments) => prepare::run(&arguments),
+        Verb::Demo(arguments) => match demo::run(&arguments) {
+            Ok(code) => return code,
+            Err(fault) => Err(fault),
+        },
         Verb::Test(arguments) => return test::run(&arguments),
         Verb::Check(arguments) => check::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
