@@ -20,8 +20,6 @@ pub(super) struct Outcome {
     pub(super) backlog_bytes_max: u64,
     /// How much longer it could have gone on.
     pub(super) runway_seconds: Option<u64>,
-    #[serde(skip)]
-    pub(super) taken_in_at_heal: u64,
     /// From the link's return until everything that had waited was delivered.
     pub(super) caught_up_seconds: f64,
     pub(super) kills: Vec<Kill>,
@@ -35,7 +33,9 @@ pub(super) struct Outcome {
 #[derive(Debug, Serialize)]
 pub(super) struct Kill {
     pub(super) gateway: String,
-    /// What its outbox held at that moment.
+    /// Records on their way at that moment.
+    pub(super) backlog_records: u64,
+    /// What its outbox held.
     pub(super) held_bytes: u64,
     pub(super) back_after_seconds: f64,
 }
@@ -130,7 +130,7 @@ impl Outcome {
         table.row([
             format!("link cut for {:.1} s", self.cut_seconds),
             format!(
-                "{} records ({}) waited at gateway 1{runway}; all delivered {:.1} s after the link was back",
+                "{} records ({}) waited at gateway 1{runway}; delivered {:.1} s after the link was back",
                 thousands(self.backlog_records_max),
                 bytes(self.backlog_bytes_max),
                 self.caught_up_seconds
@@ -140,8 +140,9 @@ impl Outcome {
             table.row([
                 format!("{} killed (SIGKILL)", kill.gateway),
                 format!(
-                    "back after {:.1} s with the {} it held",
+                    "back after {:.1} s; {} records were on their way, {} of them in its outbox",
                     kill.back_after_seconds,
+                    thousands(kill.backlog_records),
                     bytes(kill.held_bytes)
                 ),
             ]);

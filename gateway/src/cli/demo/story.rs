@@ -27,13 +27,16 @@ pub(super) struct Story<'a> {
     generators: Vec<Program>,
 }
 
-/// When each thing happens, as a share of all records taken in. By eye: there is something to see between two of
-/// them, and enough left behind the last that it happens in the middle of work.
+/// When the link is cut, gateway 1 killed and the link healed, as shares of all records taken in. By eye: there is
+/// something to see between two of them, and something to come behind the last.
 const CUT_AT: f64 = 0.15;
 const KILL_FIRST_AT: f64 = 0.35;
-const HEAL_AT: f64 = 0.5;
-const KILL_SECOND_AT: f64 = 0.6;
-const KILL_THIRD_AT: f64 = 0.75;
+const HEAL_AT: f64 = 0.6;
+
+/// When gateways 2 and 3 are killed, as shares of what had waited and is delivered by then: they die while they are
+/// busiest.
+const KILL_SECOND_AT: f64 = 0.15;
+const KILL_THIRD_AT: f64 = 0.5;
 
 /// However fast records come, the link is cut for so long: longer than a live session can pretend to be one.
 const CUT_FOR: Duration = Duration::from_secs(4);
@@ -48,7 +51,7 @@ const STUCK_AFTER: Duration = Duration::from_secs(60);
 const PROVEN_WITHIN: Duration = Duration::from_secs(120);
 
 /// How often everyone is asked and the view redrawn.
-const LOOK_EVERY: Duration = Duration::from_millis(150);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 impl<'a> Story<'a> {
     pub(super) fn new(plan: &'a Plan, ends: &'a Ends, network: Network, view: View, stop: Stop) -> Story<'a> {
@@ -74,13 +77,18 @@ impl<'a> Story<'a> {
         self.until_share(HEAL_AT)?;
         let mut outcome = self.heal(cut_at);
         let healed_at = Instant::now();
-        self.until_share(KILL_SECOND_AT)?;
-        kills.push(self.kill(1)?);
-        self.until_share(KILL_THIRD_AT)?;
-        kills.push(self.kill(2)?);
-        let had = outcome.taken_in_at_heal;
-        self.until_progress_to("the backlog of the cut", had, Picture::delivered)?;
+        let waited = self.watch.picture().clone();
+        for (index, share) in [(1, KILL_SECOND_AT), (2, KILL_THIRD_AT)] {
+            let goal = waited.delivered() + (waited.backlog() as f64 * share) as u64;
+            self.until_progress_to("the backlog to move", goal, Picture::delivered)?;
+            kills.push(self.kill(index)?);
+        }
+        self.until_progress_to("the backlog of the cut", waited.taken_in(), Picture::delivered)?;
         outcome.caught_up_seconds = healed_at.elapsed().as_secs_f64();
+        self.view.event(&format!(
+            "what had waited is delivered, {:.1} s after the link was back",
+            outcome.caught_up_seconds
+        ));
         let contents = self.end_of_generators()?;
         self.until_progress_to("all records", self.ends.records(self.plan), Picture::delivered)?;
         self.view.event("everything has arrived; comparing both ends");
@@ -135,7 +143,6 @@ impl<'a> Story<'a> {
             backlog_records_max: now.backlog(),
             backlog_bytes_max: now.held_bytes[0],
             runway_seconds: now.runway().map(|runway| runway.as_secs()),
-            taken_in_at_heal: now.taken_in(),
             ..Outcome::default()
         };
         let event = format!(
@@ -153,12 +160,14 @@ impl<'a> Story<'a> {
 
     /// Kills gateway `index` and has it back.
     fn kill(&mut self, index: usize) -> anyhow::Result<Kill> {
-        let held_bytes = self.watch.picture().held_bytes[index];
+        let now = self.watch.picture();
+        let (held_bytes, backlog_records) = (now.held_bytes[index], now.backlog());
         let name = self.network.gateways[index].name.clone();
         self.network.gateways[index].kill();
         let died = Instant::now();
         self.view.event(&format!(
-            "{name} is killed (SIGKILL) with {} in its outbox",
+            "{name} is killed (SIGKILL) with {} records on their way, {} in its outbox",
+            thousands(backlog_records),
             bytes(held_bytes)
         ));
         self.look()?;
@@ -171,6 +180,7 @@ impl<'a> Story<'a> {
             .event(&format!("{name} is back after {back_after_seconds:.1} s"));
         Ok(Kill {
             gateway: name,
+            backlog_records,
             held_bytes,
             back_after_seconds,
         })

@@ -85,8 +85,16 @@ impl View {
             rate(picture.rates[1]),
             thousands(picture.backlog()),
             self.link(picture),
-            runway(picture),
+            self.runway(picture),
         )
+    }
+
+    /// Once everything is taken in, nothing fills the outbox any more.
+    fn runway(&self, picture: &Picture) -> String {
+        if picture.taken_in() >= self.records {
+            return "without end".into();
+        }
+        runway(picture)
     }
 
     fn block_of(&self, picture: &Picture) -> String {
@@ -114,7 +122,7 @@ impl View {
             rate(picture.rates[1]),
             bar(picture.delivered(), picture.taken_in(), self.records),
             thousands(picture.backlog()),
-            runway(picture),
+            self.runway(picture),
         );
         for (stream, span) in &picture.streams {
             let _ = write!(
