@@ -51,6 +51,8 @@ pub struct Site {
     pub east: UdpRelay,
     /// Of the topic.
     pub partitions: i32,
+    /// Its files are read again at each start of a gateway.
+    _ca: TestCa,
 }
 
 const DOMAIN: &str = "soak.test";
@@ -96,6 +98,7 @@ impl Site {
             west,
             east,
             partitions: options.partitions,
+            _ca: ca,
         };
         for gateway in &site.gateways {
             gateway.launch()?;
