@@ -252,7 +252,7 @@ impl Gateway {
                 definition::Start::Earliest => Start::Earliest,
                 definition::Start::Latest => Start::Latest,
             },
-            incarnation: 0,
+            incarnation: connector.incarnation,
             role: Role::Sink {
                 upstream: upstream.clone(),
             },

@@ -166,19 +166,23 @@ fn config_show_names_the_source_of_each_value_and_no_secret() {
     );
 }
 
+const VERBS: [&str; 10] = [
+    "",
+    "demo",
+    "run",
+    "check",
+    "config",
+    "config show",
+    "status",
+    "prove",
+    "completions",
+    "pki",
+];
+
 #[test]
 fn help_texts_are_as_agreed() {
     let site = good();
-    for verb in [
-        "",
-        "run",
-        "check",
-        "config",
-        "config show",
-        "status",
-        "prove",
-        "completions",
-    ] {
+    for verb in VERBS {
         let arguments: Vec<_> = verb.split_whitespace().chain(["--help"]).collect();
         let name = format!(
             "help-{}.txt",
@@ -260,28 +264,19 @@ fn every_shell_gets_completions() {
 
 #[test]
 fn a_reader_that_leaves_is_no_error() {
-    use std::io::Read;
-    use std::process::Stdio;
-    let site = good();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_culvert"))
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_culvert"));
+    command
         .args(["config", "reference"])
-        .current_dir(site.0.path())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
+        .env_clear()
+        .stdout(writer)
+        .stderr(std::process::Stdio::piped());
+    let output = command
         .spawn()
+        .and_then(std::process::Child::wait_with_output)
         .expect("the binary runs");
-    drop(child.stdout.take());
-    let mut errors = String::new();
-    child
-        .stderr
-        .take()
-        .expect("it is piped")
-        .read_to_string(&mut errors)
-        .expect("read");
-    assert_eq!(
-        (child.wait().expect("it ends").code(), errors.as_str()),
-        (Some(128 + 13), "")
-    );
+    assert_eq!((output.status.code(), output.stderr.len()), (Some(128 + 13), 0));
 }
 
 #[test]
@@ -295,4 +290,28 @@ fn the_pages_in_docs_are_the_programs_own() {
         let printed = String::from_utf8_lossy(&good().run(&["config", verb]).stdout).into_owned();
         assert!(committed == printed, "run `culvert config {verb} > {file}`");
     }
+}
+
+#[test]
+fn the_demo_is_complete_although_each_gateway_is_killed() {
+    let site = good();
+    let output = site.run(&["demo", "--records", "4000", "--rate", "4000", "--output", "json"]);
+    let notes = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{notes}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("the answer is JSON");
+    assert_eq!(report["verdict"], "complete");
+    assert_eq!(report["records"], 4000);
+    for gateway in ["gw1", "gw2", "gw3"] {
+        assert!(
+            notes.contains(&format!("{gateway} is killed (SIGKILL)")),
+            "{notes}"
+        );
+    }
+}
+
+#[test]
+fn a_store_that_is_none_does_not_verify() {
+    let output = good().run(&["outbox", "verify", "absent"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(!output.stderr.is_empty());
 }

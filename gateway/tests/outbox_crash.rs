@@ -1,6 +1,7 @@
 //! The outbox in a process that dies: kill -9 at random, and stores whose bytes were changed.
 //!
 //! The child is this test binary again, told by an environment variable what to do ([`child`]).
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)] // tests all through
 
 use bytes::Bytes;
 use culvert::outbox::{EngineKind, Error, Lane, Options, Outbox, verify_main};
@@ -57,7 +58,12 @@ fn start(role: &str, place: &Path, begin: usize) -> (Child, BufReader<ChildStdou
 }
 
 fn options(place: &Path, engine: EngineKind) -> Options {
-    Options { engine, reserve_bytes: 0, cache_bytes: 0, ..Options::new(place) }
+    Options {
+        engine,
+        reserve_bytes: 0,
+        cache_bytes: 0,
+        ..Options::new(place)
+    }
 }
 
 fn frame(lane: usize, interval: Interval) -> Bytes {
@@ -70,7 +76,9 @@ fn frame(lane: usize, interval: Interval) -> Bytes {
 }
 
 fn lanes(outbox: &Outbox) -> Vec<Lane> {
-    (0..LANES).map(|lane| outbox.lane(format!("lane {lane}").as_bytes()).unwrap()).collect()
+    (0..LANES)
+        .map(|lane| outbox.lane(format!("lane {lane}").as_bytes()).unwrap())
+        .collect()
 }
 
 /// Appends for ever and says what is durable.
@@ -83,7 +91,8 @@ fn feed(place: &Path, engine: EngineKind) {
             let tail = lane.extent().tail;
             let interval = Interval::new(tail, Sequence(tail.0 + 1 + tail.0 % 3));
             lane.append(interval, frame(number, interval)).unwrap();
-            lane.trim(Sequence(tail.0.saturating_sub(WINDOW * (number as u64 + 1)))).unwrap();
+            lane.trim(Sequence(tail.0.saturating_sub(WINDOW * (number as u64 + 1))))
+                .unwrap();
         }
         outbox.sync().unwrap();
         for (number, lane) in lanes.iter().enumerate() {
@@ -108,9 +117,13 @@ fn kill_9_loses_nothing_acknowledged() {
             let mut heard = 0;
             for line in said.lines() {
                 let line = line.unwrap();
-                let Some((_, words)) = line.split_once("acknowledged ") else { continue };
+                let Some((_, words)) = line.split_once("acknowledged ") else {
+                    continue;
+                };
                 // The last line may have been cut off by the kill.
-                let Some((lane, durable)) = words.split_once(' ') else { continue };
+                let Some((lane, durable)) = words.split_once(' ') else {
+                    continue;
+                };
                 let durable = durable.parse::<u64>().unwrap_or(0);
                 let lane = lane.parse::<usize>().unwrap();
                 acknowledged[lane] = durable.max(acknowledged[lane]);
@@ -120,12 +133,18 @@ fn kill_9_loses_nothing_acknowledged() {
                 }
             }
             child.wait().unwrap();
-            assert!(heard >= enough, "{engine:?}, round {round}: the child ended by itself");
+            assert!(
+                heard >= enough,
+                "{engine:?}, round {round}: the child ended by itself"
+            );
             let outbox = Outbox::open(&options(place.path(), engine)).unwrap();
             for (number, lane) in lanes(&outbox).iter().enumerate() {
                 let durable = lane.extent().durable.0;
                 let context = format!("{engine:?}, round {round}, seed {seed}, lane {number}: {lane:?}");
-                assert!(durable >= acknowledged[number], "{context}, acknowledged {acknowledged:?}");
+                assert!(
+                    durable >= acknowledged[number],
+                    "{context}, acknowledged {acknowledged:?}"
+                );
                 assert!(lane.extent().base.0 <= acknowledged[number], "{context}");
                 check(number, lane).unwrap_or_else(|error| panic!("{context}: {error}"));
             }
@@ -168,11 +187,14 @@ fn flipped_bytes_in_sled_are_never_wrong_or_missing_content() {
     loop {
         let (mut child, said) = start("flip", place.path(), begin);
         let (tell, told) = mpsc::channel();
-        let reader =
-            std::thread::spawn(move || said.lines().map_while(Result::ok).all(|line| tell.send(line).is_ok()));
+        let reader = std::thread::spawn(move || {
+            said.lines()
+                .map_while(Result::ok)
+                .all(|line| tell.send(line).is_ok())
+        });
         let mut finished = false;
         let outcome = loop {
-            match told.recv_timeout(Duration::from_secs(10)) {
+            match told.recv_timeout(Duration::from_secs(5)) {
                 Ok(line) => match line.split_once(' ') {
                     Some(("flip", number)) => begin = number.parse::<usize>().unwrap() + 1,
                     Some(("outcome", outcome)) => *outcomes.entry(outcome.to_string()).or_insert(0) += 1,
@@ -189,28 +211,32 @@ fn flipped_bytes_in_sled_are_never_wrong_or_missing_content() {
         if finished {
             break;
         }
+        println!("flip {} {outcome}", begin.saturating_sub(1));
         *outcomes.entry(outcome.to_string()).or_insert(0) += 1;
         assert!(begin > 0, "the child did not begin");
     }
     println!("{outcomes:?}");
     assert_eq!(outcomes.get("wrong"), None, "{outcomes:?}");
-    assert!(outcomes.get("found").is_some_and(|found| *found > 100), "{outcomes:?}");
+    assert!(
+        outcomes.get("found").is_some_and(|found| *found > 50),
+        "{outcomes:?}"
+    );
 }
 
 /// Flips one byte after the other and says what came of it. Panics and aborts are the parent's to see.
 fn flip(place: &Path) {
     let begin: usize = std::env::var(BEGIN).unwrap().parse().unwrap();
     let files = files(place);
-    let total: usize = files.values().map(Vec::len).sum();
-    // About a thousand of them, spread over all files; the small files whole.
-    let stride = (total / 1_000).max(1);
+    // An open takes some 70 ms; all bytes would take minutes.
+    const FLIPS_PER_FILE: usize = 25;
     let mut flips = Vec::new();
     for (path, content) in &files {
-        let stride = if content.len() < 500 { 1 } else { stride };
+        let stride = (content.len() / FLIPS_PER_FILE).max(1);
         flips.extend((0..content.len()).step_by(stride).map(|byte| (path, byte)));
     }
     for (number, (path, byte)) in flips.iter().enumerate().skip(begin) {
         println!("\nflip {number}");
+        eprintln!("{number} {} {byte}", path.display());
         let mut bad = files[*path].clone();
         bad[*byte] ^= 1 << (byte % 8);
         std::fs::write(path, bad).unwrap();
@@ -233,7 +259,10 @@ fn judge(place: &Path) -> String {
     if !complete || !step {
         return "wrong".into();
     }
-    let read = lanes(&outbox).iter().enumerate().try_for_each(|(number, lane)| check(number, lane));
+    let read = lanes(&outbox)
+        .iter()
+        .enumerate()
+        .try_for_each(|(number, lane)| check(number, lane));
     let _ = outbox.close_blocking();
     match read {
         Ok(()) => "without effect".into(),
@@ -282,7 +311,10 @@ fn a_store_that_the_verifier_cannot_read_is_not_opened() {
     std::fs::write(&verifier, script).unwrap();
     std::fs::set_permissions(&verifier, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let place = place.path().join("outbox");
-    let options = Options { verifier: Some(verifier), ..options(&place, EngineKind::Sled) };
+    let options = Options {
+        verifier: Some(verifier),
+        ..options(&place, EngineKind::Sled)
+    };
     let open = || Outbox::open(&options);
     for _ in 0..2 {
         let outbox = open().unwrap();
@@ -291,6 +323,10 @@ fn a_store_that_the_verifier_cannot_read_is_not_opened() {
         outbox.close_blocking().unwrap();
     }
     std::fs::write(place.join("gen-1/durability_cookie"), "spoiled").unwrap();
-    assert!(matches!(open(), Err(Error::Unverified { .. })), "{:?}", open().map(|_| ()));
+    assert!(
+        matches!(open(), Err(Error::Unverified { .. })),
+        "{:?}",
+        open().map(|_| ())
+    );
     assert!(verify_main(&[OsString::from("a"), OsString::from("b")]).is_err());
 }

@@ -8,6 +8,7 @@
 //! | [`Ledger`] | what was produced and what arrived: lost, duplicated, reordered, changed |
 //! | [`TestCa`] | certificates for all of them |
 //! | [`wait_until`], [`ports`], [`Scratch`], [`host`] | conditions with deadlines, ports, directories, what this host lacks |
+//! | [`figures`] | what a run measured |
 //!
 //! Rules the lab keeps:
 //! - Nothing outlives the test process, however it ends: dropped, panicked or killed ([`process`]).
@@ -16,6 +17,7 @@
 //! - A failure shows the tail of the log it comes from and keeps the directory ([`Scratch`]).
 
 pub mod broker;
+pub mod figures;
 pub mod gateway;
 pub mod host;
 pub mod ledger;

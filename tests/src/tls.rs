@@ -6,6 +6,7 @@ use rcgen::{
 };
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 /// A certificate authority for one test, made without the product's own `culvert pki`, so that one checks the other.
 ///
@@ -75,18 +76,29 @@ impl TestCa {
     /// # Errors
     /// When its files cannot be written.
     pub fn gateway(&self, trust_domain: &str, name: &str) -> anyhow::Result<TlsFiles> {
+        self.sign_gateway(CertificateParams::default(), trust_domain, name)
+    }
+
+    /// As [`TestCa::gateway`] with a last moment of its own, for certificates that expire during a test.
+    ///
+    /// # Errors
+    /// When its files cannot be written.
+    pub fn gateway_until(&self, trust_domain: &str, name: &str, end: SystemTime) -> anyhow::Result<TlsFiles> {
+        let mut params = CertificateParams::default();
+        params.not_after = end.into();
+        self.sign_gateway(params, trust_domain, name)
+    }
+
+    fn sign_gateway(&self, params: CertificateParams, trust_domain: &str, name: &str) -> anyhow::Result<TlsFiles> {
         let sans = vec![
             SanType::URI(format!("spiffe://{trust_domain}/{name}").try_into()?),
             SanType::DnsName(name.try_into()?),
         ];
-        self.issue(
-            name,
-            sans,
-            &[
-                ExtendedKeyUsagePurpose::ServerAuth,
-                ExtendedKeyUsagePurpose::ClientAuth,
-            ],
-        )
+        let usages = [
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
+        self.sign(params, name, sans, &usages)
     }
 
     fn issue(
@@ -95,7 +107,16 @@ impl TestCa {
         sans: Vec<SanType>,
         usages: &[ExtendedKeyUsagePurpose],
     ) -> anyhow::Result<TlsFiles> {
-        let mut params = CertificateParams::default();
+        self.sign(CertificateParams::default(), name, sans, usages)
+    }
+
+    fn sign(
+        &self,
+        mut params: CertificateParams,
+        name: &str,
+        sans: Vec<SanType>,
+        usages: &[ExtendedKeyUsagePurpose],
+    ) -> anyhow::Result<TlsFiles> {
         params.distinguished_name.push(DnType::CommonName, name);
         params.subject_alt_names = sans;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, bail};
 use culvert_tests::ledger::content_hash;
-use culvert_tests::{Broker, BrokerOptions, Ledger, shared_broker, wait_for};
+use culvert_tests::{Broker, BrokerOptions, Ledger, wait_for};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -12,6 +12,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::ClientConfig;
 use std::future::Future;
+use std::ops::Range;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
@@ -23,15 +24,32 @@ pub(crate) const ANSWER: Duration = Duration::from_secs(60);
 
 /// Network 1's cluster, shared by the tests of this process.
 pub(crate) fn source() -> String {
-    shared_broker().bootstrap()
+    static SOURCE: OnceLock<Broker> = OnceLock::new();
+    SOURCE
+        .get_or_init(|| start().expect("the source's broker starts"))
+        .bootstrap()
 }
 
 /// Network 3's cluster, shared by the tests of this process.
 pub(crate) fn target() -> String {
     static TARGET: OnceLock<Broker> = OnceLock::new();
     TARGET
-        .get_or_init(|| Broker::start(BrokerOptions::default()).expect("the target's broker starts"))
+        .get_or_init(|| start().expect("the target's broker starts"))
         .bootstrap()
+}
+
+/// A cluster for a test that kills it.
+pub(crate) fn start() -> anyhow::Result<Broker> {
+    let set = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    Broker::start(BrokerOptions {
+        properties: vec![
+            // The times of our records follow from their numbers and lie years back.
+            set("log.retention.ms", "-1"),
+            // Compaction is a thing to see, not to wait for.
+            set("log.cleaner.backoff.ms", "100"),
+        ],
+        ..BrokerOptions::default()
+    })
 }
 
 /// A topic of one cluster.
@@ -113,13 +131,15 @@ impl Topic {
         Ok(())
     }
 
-    /// A transaction of the orders from `first`, committed or aborted.
-    pub(crate) fn transact(&self, partitions: i32, first: u64, count: u64, commit: bool) -> anyhow::Result<()> {
+    /// A transaction of the orders of these numbers that have a key, committed or aborted.
+    pub(crate) fn transact(&self, partitions: i32, numbers: Range<u64>, commit: bool) -> anyhow::Result<()> {
         let producer = self.producer(&[("transactional.id", &self.name)])?;
         producer.init_transactions(ANSWER)?;
         producer.begin_transaction()?;
-        for number in first..first + count {
-            send(&producer, &self.name, &Record::order(number, partitions))?;
+        for order in numbers.map(|number| Record::order(number, partitions)) {
+            if order.key.is_some() {
+                send(&producer, &self.name, &order)?;
+            }
         }
         producer.flush(ANSWER)?;
         if commit {
@@ -310,6 +330,17 @@ impl Tail {
             self.look(Duration::from_millis(50))?;
         }
         Ok(())
+    }
+
+    /// How many records of a partition were read.
+    pub(crate) fn count(&self, partition: i32) -> i64 {
+        self.records.iter().filter(|record| record.partition == partition).count() as i64
+    }
+
+    /// Whether a record of a partition was read that the source had not before its end was `end`. The source must
+    /// hold nothing but orders, dealt out to the partitions in turn.
+    pub(crate) fn has_passed(&self, partition: i32, end: i64) -> bool {
+        self.count(partition) > end
     }
 
     /// Where the consumer stands: control records move it, too.

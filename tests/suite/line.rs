@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+/// What a gateway warns of when processes and links fail on purpose: all of it is over by itself.
+pub(crate) const CUTS: &[&str] = &["link down", "no link", "is away, trying again"];
+
 /// The trust domain of all certificates.
 pub(crate) const DOMAIN: &str = "suite.test";
 
@@ -88,12 +91,7 @@ impl Plan {
     /// Starts all three, the relay first.
     pub(crate) fn start(self) -> anyhow::Result<Line> {
         let line = self.prepare()?;
-        for gateway in [&line.relay, &line.last, &line.first] {
-            gateway.launch()?;
-        }
-        for gateway in line.gateways() {
-            wait_for(READY, "a gateway to be ready", || gateway.is_ready().then_some(()))?;
-        }
+        line.launch()?;
         Ok(line)
     }
 
@@ -195,6 +193,26 @@ impl Line {
         [&self.first, &self.relay, &self.last]
     }
 
+    /// Starts all three, the relay first, and waits until they are ready.
+    pub(crate) fn launch(&self) -> anyhow::Result<()> {
+        for gateway in [&self.relay, &self.last, &self.first] {
+            gateway.launch()?;
+        }
+        for gateway in self.gateways() {
+            wait_for(READY, "a gateway to be ready", || gateway.is_ready().then_some(()))
+                .with_context(|| account(gateway))?;
+        }
+        Ok(())
+    }
+
+    /// No gateway has warned of anything but `expected`.
+    #[track_caller]
+    pub(crate) fn assert_no_unlisted_alarms(&self, expected: &[&str]) {
+        for gateway in self.gateways() {
+            gateway.assert_no_unlisted_alarms(expected);
+        }
+    }
+
     /// Waits until everything that network 1 holds has arrived, has the product prove it, and judges it independently.
     pub(crate) fn judge(&self, deadline: Duration) -> anyhow::Result<Verdict> {
         let sent = self.plan.source().read()?;
@@ -225,17 +243,24 @@ impl Line {
         Ok(serde_json::from_str(&proof.with_context(|| self.statuses())?)?)
     }
 
-    /// What every gateway says of itself, for a failure.
+    /// What every gateway says of itself, for a failure: a test that ends with an error leaves no files behind.
     pub(crate) fn statuses(&self) -> String {
-        let one = |gateway: &Gateway| {
-            let status = gateway.cli(&["status", "--streams"]);
-            let said = status.map(|output| {
-                [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat()
-            });
-            said.unwrap_or_else(|fault| format!("{fault:#}\n"))
-        };
-        self.gateways().map(one).concat()
+        self.gateways().map(account).concat()
     }
+}
+
+/// A gateway's status and the end of its log.
+pub(crate) fn account(gateway: &Gateway) -> String {
+    const LINES: usize = 12;
+    let status = match gateway.cli(&["status", "--streams"]) {
+        Ok(output) => [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat(),
+        Err(fault) => format!("{fault:#}\n"),
+    };
+    let log = gateway.log().unwrap_or_default();
+    let first = log.lines().count().saturating_sub(LINES);
+    let tail: Vec<&str> = log.lines().skip(first).collect();
+    let ended = gateway.exit_code().map(|code| format!("ended with {code}\n")).unwrap_or_default();
+    format!("{status}{ended}{}\n\n", tail.join("\n"))
 }
 
 /// `culvert status --output json`.

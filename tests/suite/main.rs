@@ -7,3 +7,8 @@ mod cluster;
 mod line;
 
 mod exactly_once;
+mod halts;
+mod lag;
+mod operation;
+mod patience;
+mod takeover;

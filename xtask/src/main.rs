@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "a command line")]
 #![allow(clippy::print_stderr, reason = "a command line")]
 
+mod bench;
 mod check;
 mod prepare;
 mod soak;
@@ -31,6 +32,8 @@ enum Verb {
     Check(check::Arguments),
     /// Real processes, real brokers, real faults, for minutes or an hour; judged, measured, written down.
     Soak(soak::Arguments),
+    /// Measure the parts and the whole, beside librdkafka alone and MirrorMaker 2.
+    Bench(bench::Arguments),
     /// The rules that the compiler cannot check: arrows between rooms, error pages, links, paths.
     Tidy,
 }
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Verb::Test(arguments) => return test::run(&arguments),
         Verb::Check(arguments) => check::run(&arguments),
         Verb::Soak(arguments) => soak::run(&arguments),
+        Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Tidy => tidy::run(),
     };
     match outcome {

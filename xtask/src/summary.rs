@@ -10,6 +10,8 @@ pub(crate) struct Tally {
     pub(crate) brokers: String,
     /// `test: reason`, for what could not run on this host.
     pub(crate) not_run: Vec<String>,
+    /// What tests measured, a line each.
+    pub(crate) figures: Vec<String>,
     passed: u64,
     failed: u64,
     programs: u64,
@@ -114,6 +116,7 @@ impl fmt::Display for Tally {
             writeln!(f, "{what:<9} {:.0} s", took.as_secs_f64())?;
         }
         for (title, lines) in [
+            ("figures", &self.figures),
             ("not run on this host", &self.not_run),
             ("failed", &self.failures),
             ("faults", &self.faults),

@@ -5,6 +5,7 @@ use crate::steps;
 use crate::summary::Tally;
 use anyhow::Context;
 use culvert_tests::broker::Runtime;
+use culvert_tests::figures::FIGURES;
 use culvert_tests::host::NOT_RUN;
 use culvert_tests::prepared;
 use std::fs;
@@ -51,17 +52,22 @@ fn run_all(arguments: &Arguments, tally: &mut Tally) -> anyhow::Result<()> {
     .context("build what is tested")?;
     tally.note("build", started.elapsed());
 
-    let not_run = prepared().join("not-run");
-    fs::write(&not_run, "").with_context(|| format!("write {}", not_run.display()))?;
+    let (not_run, figures) = (prepared().join("not-run"), prepared().join("figures"));
+    for file in [&not_run, &figures] {
+        fs::write(file, "").with_context(|| format!("write {}", file.display()))?;
+    }
     let mut tests = steps::cargo(&["test", "--locked", "--workspace", "--no-fail-fast"]);
     tests.arg("--").args(&arguments.filter);
-    tests.env(NOT_RUN, &not_run);
+    tests.env(NOT_RUN, &not_run).env(FIGURES, &figures);
     let started = Instant::now();
     let outcome = watch(tests, tally);
     tally.note("tests", started.elapsed());
     tally
         .not_run
         .extend(fs::read_to_string(&not_run)?.lines().map(str::to_owned));
+    tally
+        .figures
+        .extend(fs::read_to_string(&figures)?.lines().map(str::to_owned));
     outcome
 }
 

@@ -14,15 +14,15 @@
 //! - Encoded once at intake, decoded once at delivery; an outbox, a link and a relay keep the bytes as they are.
 //! - The guards stand apart from the records because they identify the *source's* record, which a stage may have
 //!   changed since; all records of a frame have one leader epoch, so 4 bytes say which one it was.
-//! - A frame may be cut anywhere. Which record stands before the cut is in the batch: [`Frame::records`] walks there
-//!   and [`FrameRecords::guard`] tells. Without holes, [`Frame::guard_before`] knows without walking.
+//! - A frame may be cut anywhere. What lies before the cut is in the batch: [`Frame::records`] walks there and
+//!   [`FrameRecords::seam`] tells. Without holes, [`Frame::guard_before`] knows without walking.
 //! - The flags of the high byte are critical: a reader that does not know one refuses the frame.
 
 use crate::batch::{BatchView, Compression, Records};
 use crate::checksum::crc32c;
 use crate::field::{self, Field};
 use crate::limits;
-use crate::position::Guard;
+use crate::position::{Guard, Seam};
 use crate::record::RecordRef;
 use crate::sequence::{Interval, Sequence};
 use crate::stream::StreamId;
@@ -44,6 +44,9 @@ const VERSION: u8 = 1;
 
 /// Holes of more than [`limits::HOLE_MAX`] places are meant: the source confirmed that it holds nothing there.
 const COMPACTED: u16 = 0x0100;
+
+/// It has records, and its last place holds none: its end is not known by a record.
+const ENDS_IN_HOLE: u16 = 0x0001;
 
 /// Flags that must be known to be ignored.
 const CRITICAL: u16 = 0xff00;
@@ -177,15 +180,19 @@ impl<B: AsRef<[u8]>> Frame<B> {
         self.header.guard_from
     }
 
-    /// Identity of the last record in it, or of the record before it where it holds none: the guard of whoever
-    /// applied all of it.
+    /// Identity of the last place in it: the guard of whoever applied all of it.
     #[must_use]
     pub fn guard_end(&self) -> Guard {
-        self.guard_behind(self.header.count)
+        let epoch = self.header.epoch;
+        if self.header.count == 0 || self.header.flags & ENDS_IN_HOLE != 0 {
+            Guard { epoch, crc: 0 }
+        } else {
+            self.guard_behind(self.header.count)
+        }
     }
 
-    /// Identity of the last record below `at`, where it can be told without decoding the records: at both ends, and
-    /// anywhere in a frame without holes. Otherwise `None`, and [`Frame::records`] finds it.
+    /// Identity of the place before `at`, where it can be told without decoding the records: at both ends, and
+    /// anywhere in a frame without holes. Otherwise `None`, and [`FrameRecords::seam`] says what is known.
     #[must_use]
     pub fn guard_before(&self, at: Sequence) -> Option<Guard> {
         let Interval { from, to } = self.header.interval;
@@ -216,9 +223,11 @@ impl<B: AsRef<[u8]>> Frame<B> {
             guards: self.guards(),
             epoch: self.header.epoch,
             guard: self.header.guard_from,
+            seam: self.header.guard_from.into(),
         };
         if at > self.header.interval.from {
-            records.skip_to(at)?;
+            let passed = records.skip_to(at)?;
+            records.seam = self.seam(at, passed, records.guard);
         }
         Ok(records)
     }
@@ -233,6 +242,21 @@ impl<B: AsRef<[u8]>> Frame<B> {
         }
         let (batch, _) = BatchView::parse_unsummed(self.batch_bytes())?;
         batch.records(scratch, compression, limits::FRAME_BYTES_MAX)
+    }
+
+    /// What is known of the place before `at`, given the last record before it and that record's identity.
+    fn seam(&self, at: Sequence, passed: Option<Sequence>, guard: Guard) -> Seam {
+        let epoch = self.header.epoch;
+        match passed {
+            Some(passed) if passed.next() == at => guard.into(),
+            // All records of a frame are of one epoch, so what lies between them is too.
+            Some(_) => Guard { epoch, crc: 0 }.into(),
+            None => Seam {
+                epoch_min: self.header.guard_from.epoch,
+                epoch_max: epoch,
+                crc: 0,
+            },
+        }
     }
 
     fn guard_behind(&self, records: usize) -> Guard {
@@ -264,22 +288,34 @@ pub struct FrameRecords<'a> {
     guards: &'a [[u8; 4]],
     epoch: i32,
     guard: Guard,
+    seam: Seam,
 }
 
 impl FrameRecords<'_> {
+    /// What lies before the place where the walk began: what a sink must hold to begin here (S6).
+    #[must_use]
+    pub fn seam(&self) -> Seam {
+        self.seam
+    }
+
     /// Identity of the last record that was passed: skipped because it lies below where the walk began, or handed
-    /// out since. It is what a sink stores that stops here, and what it must hold to begin here (S6).
+    /// out since. It is what a sink stores that stops right behind that record.
     #[must_use]
     pub fn guard(&self) -> Guard {
         self.guard
     }
 
-    fn skip_to(&mut self, at: Sequence) -> Result<(), Malformed> {
+    /// The last record passed.
+    fn skip_to(&mut self, at: Sequence) -> Result<Option<Sequence>, Malformed> {
+        let mut passed = None;
         loop {
             let mut ahead = self.clone();
             match ahead.next().transpose()? {
-                Some((sequence, _)) if sequence < at => *self = ahead,
-                _ => return Ok(()),
+                Some((sequence, _)) if sequence < at => {
+                    passed = Some(sequence);
+                    *self = ahead;
+                }
+                _ => return Ok(passed),
             }
         }
     }

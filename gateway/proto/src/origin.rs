@@ -312,6 +312,9 @@ impl Origin {
             held.tail = held.tail.max(to);
             held.guard_tail = Some(guard);
         }
+        if planted(Trap::CommitOnAppend) {
+            self.actions.push(Action::Commit(to));
+        }
     }
 
     /// Everything below `to` is on disk.
@@ -375,7 +378,7 @@ impl Origin {
         let Some(present) = self.routes.get_mut(route) else {
             return;
         };
-        if present.asked != Some(nonce) {
+        if present.asked != Some(nonce) && !planted(Trap::AnyAnswerCounts) {
             return;
         }
         let Some(position) = position else {
@@ -416,6 +419,11 @@ impl Origin {
         if present.incarnation != position.incarnation {
             return;
         }
+        if planted(Trap::StaleGoesBack) && present.position.is_some() {
+            present.position = Some(position);
+            self.committed = None;
+            return self.settle();
+        }
         if present.writer != Some(writer) {
             // Another writer has the sink now; what it says counts once it has answered a question of ours.
             // So does what somebody begun after it had answered that there was nothing.
@@ -437,6 +445,10 @@ impl Origin {
         let base = self.held.map(|held| held.base);
         if let Some(present) = self.routes.get_mut(route) {
             present.cursor = Some(at).filter(|at| Some(*at) >= base);
+            if let (true, Some(position)) = (planted(Trap::HopIsTruth), &mut present.position) {
+                position.at = position.at.max(at);
+                self.settle();
+            }
         }
     }
 
@@ -462,6 +474,10 @@ impl Origin {
             && *cursor < interval.to
         {
             *cursor = interval.to;
+        }
+        if let (true, Some(held)) = (planted(Trap::TrimOnSend), &mut self.held) {
+            held.base = held.base.max(interval.to);
+            self.actions.push(Action::Trim(interval.to));
         }
     }
 
@@ -526,13 +542,14 @@ impl Origin {
         if let (None, Some(start)) = (self.start, self.begun_at()) {
             self.remember_start(start);
         }
-        if self.start.is_some() {
+        let ours = !matches!(self.reading, Reading::Elsewhere | Reading::Placing(Place::Beginning));
+        let holds_start = self.held.is_some_and(|held| Some(held.base) == self.start);
+        if self.start.is_some() && (holds_start || !ours) {
             self.begin_waiting_routes();
-        } else if self.routes.values().all(|route| route.beginning) {
-            match self.reading {
-                Reading::Elsewhere | Reading::Placing(Place::Beginning) => {}
-                Reading::Waiting | Reading::Placing(_) | Reading::Here => self.place(Place::Beginning),
-            }
+        } else if ours && (self.start.is_some() || self.routes.values().all(|route| route.beginning)) {
+            // What a route that comes later begins with may be gone by now: begin with the first record there is.
+            self.start = None;
+            self.place(Place::Beginning);
         }
     }
 
@@ -692,6 +709,9 @@ impl Origin {
 
     /// The lowest place every registered sink has applied; none while one of them is unknown.
     fn applied_by_all(&self) -> Option<Sequence> {
+        if planted(Trap::TrimByFastest) {
+            return self.routes.values().filter_map(Route::applied).max();
+        }
         let mut lowest = None;
         for route in self.routes.values() {
             let applied = route.applied()?;

@@ -4,6 +4,7 @@
 //! a frame, never answers a question about the sink, and may lose everything it holds: the origin still has it.
 
 use crate::sequence::{Interval, Sequence};
+use crate::traps::{Trap, planted};
 use alloc::vec::Vec;
 
 /// A relay's queue of one (route, stream).
@@ -115,6 +116,9 @@ impl Queue {
         // What the next hop waits for is kept even if the position says that it came another way: a position that
         // arrives late, from before the sink was restored, looks no different.
         let waits_for = self.cursor.map_or(at, |cursor| cursor.min(at));
+        if planted(Trap::RelayKeepsQueue) && at < held.base {
+            return;
+        }
         if at < held.base || held.tail < waits_for {
             self.restart(at);
         } else {
@@ -140,6 +144,7 @@ impl Queue {
         // another place must not be taken for the beginning.
         match self.held {
             Some(held) if held.base <= at && at <= held.tail => {}
+            Some(_) if planted(Trap::RelayKeepsQueue) => {}
             _ => self.restart(at),
         }
     }

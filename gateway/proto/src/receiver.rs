@@ -154,8 +154,10 @@ impl Receiver {
             Verdict::NotNow
         } else if interval.to <= at {
             Verdict::Known
-        } else if interval.from > at {
+        } else if interval.from > at && !planted(Trap::GapAccepted) {
             Verdict::Gap(at)
+        } else if planted(Trap::GapAccepted) || planted(Trap::OverlapAppliedWhole) {
+            Verdict::Apply(interval.from)
         } else {
             Verdict::Apply(at)
         }
@@ -169,7 +171,8 @@ impl Receiver {
             return Admission::Admitted;
         };
         let held = stream.written.guard;
-        if found.fits(held) || planted(Trap::GuardUnchecked) {
+        let unchecked = [Trap::GuardUnchecked, Trap::GapAccepted, Trap::OverlapAppliedWhole];
+        if found.fits(held) || unchecked.into_iter().any(planted) {
             return Admission::Admitted;
         }
         stream.halted = true;
@@ -194,7 +197,8 @@ impl Receiver {
     /// The origin says where a stream begins of which the sink holds nothing. Goes into the next commit; a stream
     /// that has a position keeps it.
     pub fn begin(&mut self, question: u128, id: &StreamId, start: Sequence, guard: Guard) {
-        if !self.must_take() && !self.streams.contains_key(id) {
+        let is_held = self.streams.contains_key(id) && !planted(Trap::BeginOverwrites);
+        if !self.must_take() && !is_held {
             let written = Position::beginning(self.incarnation, start, guard);
             // Not held before its first commit: an impossible earlier position makes it part of that commit.
             let position = Position {

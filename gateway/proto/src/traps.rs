@@ -34,8 +34,6 @@ pub enum Trap {
     TrimByFastest,
     /// A place that was asked for earlier and confirmed late counts for the place asked for now (S2).
     LatePlaceCounts,
-    /// Frames are sent before they are on disk (A2).
-    SentBeforeDurable,
     /// The relay keeps its queue when the next hop needs what lies below it (L1).
     RelayKeepsQueue,
     /// The sink's gateway reads the positions, then fences the earlier writer (S1).
@@ -52,13 +50,11 @@ pub enum Trap {
     LastPlusOne,
     /// The group takes commits of a member that lost the partition (A6).
     ZombieCommits,
-    /// Bytes from the wire or the disk are used without comparing their checksum (S6).
-    ChecksumIgnored,
 }
 
 impl Trap {
     /// Every trap, in the order of the list.
-    pub const ALL: [Trap; 23] = [
+    pub const ALL: [Trap; 21] = [
         Trap::GapAccepted,
         Trap::OverlapAppliedWhole,
         Trap::FirstFrameBegins,
@@ -72,7 +68,6 @@ impl Trap {
         Trap::TrimOnSend,
         Trap::TrimByFastest,
         Trap::LatePlaceCounts,
-        Trap::SentBeforeDurable,
         Trap::RelayKeepsQueue,
         Trap::ReadBeforeFence,
         Trap::PositionApart,
@@ -81,7 +76,6 @@ impl Trap {
         Trap::TopicByName,
         Trap::LastPlusOne,
         Trap::ZombieCommits,
-        Trap::ChecksumIgnored,
     ];
 }
 

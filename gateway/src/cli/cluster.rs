@@ -2,7 +2,7 @@
 
 use anyhow::{Context, bail};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// The arguments that name a cluster and how to talk to it.
@@ -20,6 +20,15 @@ pub(super) struct ClusterArgs {
 }
 
 impl ClusterArgs {
+    /// A cluster that other arguments name.
+    pub(super) fn new(bootstrap: &str, properties: Option<&Path>) -> ClusterArgs {
+        ClusterArgs {
+            bootstrap: Some(bootstrap.to_owned()),
+            settings: Vec::new(),
+            properties: properties.map(Path::to_owned),
+        }
+    }
+
     /// The settings in force: those of the file, over them those of the command line.
     pub(super) fn settings(&self) -> anyhow::Result<BTreeMap<String, String>> {
         let mut settings = BTreeMap::new();

@@ -17,8 +17,11 @@ mod check;
 mod cluster;
 mod completions;
 mod config;
+mod demo;
 pub mod exit;
 mod generate;
+mod outbox;
+mod parent;
 mod pki;
 mod prove;
 mod run;
@@ -43,6 +46,7 @@ pub struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
+  culvert demo                         three networks on this host, in a minute
   culvert check                        find every mistake in ./culvert.toml and the connectors
   culvert run                          start the gateway
   culvert status                       what each connector and stream is doing
@@ -67,10 +71,15 @@ struct Global {
     #[arg(long, value_name = "WHEN", global = true, value_enum, default_value_t, hide_possible_values = true,
           help_heading = HEADING)]
     color: Color,
+    /// For programs that this one starts as a part of itself: end with process N
+    #[arg(long, value_name = "N", global = true, hide = true)]
+    parent: Option<u32>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// See records cross three networks, and survive what kills gateways
+    Demo(Box<demo::Args>),
     /// Run the gateway
     Run(run::Args),
     /// Find every mistake in the configuration, without starting anything
@@ -78,16 +87,18 @@ enum Verb {
     /// Show the configuration in force
     #[command(subcommand)]
     Config(config::Verb),
+    /// Make and show certificates
+    Pki(pki::Args),
     /// Show what a running gateway is doing
     Status(status::Args),
     /// Prove that nothing was lost, doubled or put out of order
     Prove(prove::Args),
     Generate(Box<generate::Args>),
     Verify(Box<verify::Args>),
-    /// Make and show certificates
-    Pki(pki::Args),
     /// Print completions for a shell
     Completions(completions::Args),
+    #[command(subcommand, hide = true)]
+    Outbox(outbox::Verb),
 }
 
 /// What a verb works with: the answers' way out, the environment and the configuration's place.
@@ -136,7 +147,9 @@ pub fn main() -> ExitCode {
         environment,
         config: cli.global.config,
     };
-    let exit = dispatch(cli.verb, &session).unwrap_or_else(|error| {
+    let tied = cli.global.parent.map_or(Ok(()), parent::end_with);
+    let ran = tied.and_then(|()| dispatch(cli.verb, &session));
+    let exit = ran.unwrap_or_else(|error| {
         let exit = Exit::of(&error);
         if exit != Exit::CLOSED_PIPE {
             session.terminal.error(&error);
@@ -148,6 +161,7 @@ pub fn main() -> ExitCode {
 
 fn dispatch(verb: Verb, session: &Session) -> anyhow::Result<Exit> {
     match verb {
+        Verb::Demo(args) => demo::run(&args, session),
         Verb::Run(args) => run::run(&args, session),
         Verb::Check => check::run(session),
         Verb::Pki(args) => pki::run(&args, session),
@@ -156,6 +170,7 @@ fn dispatch(verb: Verb, session: &Session) -> anyhow::Result<Exit> {
         Verb::Prove(args) => prove::run(&args, session),
         Verb::Generate(args) => generate::run(&args, session),
         Verb::Verify(args) => verify::run(&args, session),
+        Verb::Outbox(verb) => outbox::run(verb),
         Verb::Completions(args) => completions::run(&args, session, Cli::command()),
     }
 }

@@ -67,16 +67,21 @@ pub(super) fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     let report = control::prove(&socket, prove, &mut |progress| show(&bar, &progress));
     bar.finish_and_clear();
     let report = report?;
+    answer(&report, session)?;
+    Ok(exit(report.verdict(), args.wait.is_some()))
+}
+
+/// Prints a report.
+pub(super) fn answer(report: &ProofReport, session: &Session) -> std::io::Result<()> {
     match session.terminal.format() {
         Format::Json => session.terminal.json(&Judged {
             verdict: report.verdict(),
-            report: &report,
-        })?,
+            report,
+        }),
         Format::Text => session
             .terminal
-            .answer(text(&report, &|text, tone| session.terminal.paint(text, tone)))?,
+            .answer(text(report, &|text, tone| session.terminal.paint(text, tone))),
     }
-    Ok(exit(report.verdict(), args.wait.is_some()))
 }
 
 fn exit(verdict: Verdict, waited: bool) -> Exit {
@@ -99,7 +104,8 @@ fn show(bar: &ProgressBar, progress: &Progress) {
 
 type Paint<'a> = &'a dyn Fn(&str, Tone) -> String;
 
-fn text(report: &ProofReport, paint: Paint<'_>) -> String {
+/// How a proof reads.
+pub(super) fn text(report: &ProofReport, paint: Paint<'_>) -> String {
     let head = [
         "ROUTE",
         "STREAM",

@@ -10,7 +10,7 @@ use anyhow::Context;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The first SIGTERM or SIGINT finishes what is under way and ends with 0; the second ends at once
-with 128 + n. Neither loses a record. SIGHUP reads the configuration again.
+with 128 + n. Neither loses a record. SIGHUP reads the certificates again.
 
 Examples:
   culvert run

@@ -161,11 +161,11 @@ mod tests {
     fn causes_come_before_hints() {
         let inner = std::io::Error::other("no route");
         let error = anyhow::Error::new(inner)
-            .context("reach gw1 [CULVERT-X001]\n\nIs it on?")
+            .context("reach gw1 [CULVERT-C020]\n\nIs it on?")
             .context("ask");
         assert_eq!(
             spell(&error),
-            "ask: reach gw1 [CULVERT-X001]: no route\n\nIs it on?"
+            "ask: reach gw1 [CULVERT-C020]: no route\n\nIs it on?"
         );
     }
 }

@@ -33,6 +33,19 @@ pub(super) fn seconds(seconds: u64) -> String {
     parts.join(" ")
 }
 
+/// `1,234,567`.
+pub(super) fn thousands(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 /// `1 peer`, `2 peers`.
 pub(super) fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
@@ -51,6 +64,9 @@ mod tests {
             (10 << 30, "10.0 GiB"),
         ] {
             assert_eq!(bytes(count), text);
+        }
+        for (count, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(thousands(count), text);
         }
         for (count, text) in [
             (0, "0s"),

@@ -19,6 +19,7 @@ use crate::connector::kafka;
 use crate::connector::sqlite::SqliteConfig;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// The most tasks of one connector. Each is a thread, or a writer of a sink; by eye.
@@ -34,12 +35,14 @@ pub struct Connector {
     pub name: String,
     /// `tasks.max`.
     pub tasks_max: u16,
-    /// `culvert.from`: the site that its topics live at; absent where that is this gateway. Sinks only.
+    /// `culvert.from`: the site that its topics live at. Every sink has it, and no source.
     pub from: Option<String>,
     /// `culvert.via`: the sites that relay, nearest to the origin first. Sinks only.
     pub via: Vec<String>,
     /// `culvert.start`: where a stream is begun that the sink holds nothing of.
     pub start: Start,
+    /// `culvert.incarnation`: raised by an operator to begin every stream of a sink anew.
+    pub incarnation: u32,
     /// Its own settings, checked.
     pub checked: Checked,
     /// All of its settings as they may be shown: references are not resolved.
@@ -59,7 +62,7 @@ pub enum Start {
 }
 
 /// A connector's own settings, by class.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Checked {
     /// `io.culvert.kafka.KafkaSource`.
     KafkaSource(kafka::config::SourceConfig),
@@ -69,6 +72,13 @@ pub enum Checked {
     GeneratorSource(GeneratorConfig),
     /// `io.culvert.sqlite.SqliteSink`.
     SqliteSink(SqliteConfig),
+}
+
+/// The class alone: what a client library is to be told holds secrets that are resolved.
+impl fmt::Debug for Checked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.class().name())
+    }
 }
 
 impl Checked {
@@ -94,7 +104,7 @@ impl Checked {
             }
             Class::KafkaSink => Checked::KafkaSink(kafka::config::SinkConfig::from_map(&map, &context)?),
             Class::GeneratorSource => Checked::GeneratorSource(GeneratorConfig::from_map(name, &map)?),
-            Class::SqliteSink => Checked::SqliteSink(SqliteConfig::from_map(name, &map)?),
+            Class::SqliteSink => Checked::SqliteSink(SqliteConfig::from_map(name, &map)?.below(around.resolver.base)),
         })
     }
 
@@ -218,17 +228,22 @@ pub const COMMON: &[Common] = &[
     },
     Common {
         key: "culvert.from",
-        doc: "Sinks: the site whose topics are read. Without it they are this gateway's own.",
+        doc: "Sinks, required: the site whose topics are read.",
         honoured: Honoured::Yes,
     },
     Common {
         key: "culvert.via",
-        doc: "Sinks: the sites that relay, with commas between them, nearest to the origin first.",
+        doc: "Sinks: the site that relays, where there is no link to `culvert.from` itself.",
         honoured: Honoured::Yes,
     },
     Common {
         key: "culvert.start",
         doc: "`earliest` (default) or `latest`: where a stream is begun that was never read. Resolved once.",
+        honoured: Honoured::Yes,
+    },
+    Common {
+        key: "culvert.incarnation",
+        doc: "Sinks: a number, default 0. Raised by an operator to begin every stream anew, whatever the sink holds: the way out of a changed history.",
         honoured: Honoured::Yes,
     },
     Common {
@@ -258,7 +273,7 @@ pub const COMMON: &[Common] = &[
     },
     Common {
         key: "config.action.reload",
-        doc: "references are resolved anew at a reload (SIGHUP), not by themselves.",
+        doc: "references are resolved at start.",
         honoured: Honoured::Only(&["none"]),
     },
     Common {
@@ -576,9 +591,12 @@ impl<'a> Definition<'a> {
         let class = self.class(found);
         let tasks_max = self.tasks_max(found);
         let start = self.start(found);
+        let incarnation = self.incarnation(found);
         let from = self.sites("culvert.from", class, found).into_iter().next();
         let via = self.sites("culvert.via", class, found);
-        self.route(from.as_deref(), &via, around, found);
+        if class.is_some_and(|class| !class.is_source()) {
+            self.route(from.as_deref(), &via, around, found);
+        }
         let class = class.filter(|_| self.whole)?;
         if class.is_kafka() {
             self.settings.default_to("kafka.", around.kafka);
@@ -598,6 +616,7 @@ impl<'a> Definition<'a> {
             from,
             via,
             start: start?,
+            incarnation: incarnation?,
             checked,
             shown: self.settings,
             file: self.file.into(),
@@ -699,6 +718,19 @@ impl<'a> Definition<'a> {
         }
     }
 
+    fn incarnation(&self, found: &mut Found) -> Option<u32> {
+        let key = "culvert.incarnation";
+        let Some(text) = self.settings.get(key) else {
+            return Some(0);
+        };
+        let number = text.trim().parse().ok();
+        if number.is_none() {
+            let problem = format!("{:?} is not a whole number", brief(text));
+            found.add(VALUE, self.place(key), key, problem, "valid: 0 to 4294967295; raise it by one");
+        }
+        number
+    }
+
     /// `culvert.from` or `culvert.via`: peers' sites, and only for sinks. Of a chain of relays the last is our peer;
     /// the others are known to their own neighbours alone.
     fn sites(&self, key: &str, class: Option<Class>, found: &mut Found) -> Vec<String> {
@@ -736,7 +768,17 @@ impl<'a> Definition<'a> {
     /// The neighbour on the way to the origin, a relay or the origin itself, must be a peer.
     fn route(&self, from: Option<&str>, via: &[String], around: &Surroundings<'_>, found: &mut Found) {
         let (key, neighbour) = match (from, via.last()) {
-            (None, None) => return,
+            (None, None) => {
+                let hint = "name the site whose topics it reads";
+                found.add(
+                    MISSING,
+                    self.place("culvert.from"),
+                    "culvert.from",
+                    "is missing",
+                    hint,
+                );
+                return;
+            }
             (None, Some(_)) => {
                 let hint = "name the origin's site in culvert.from";
                 found.add(
@@ -759,6 +801,14 @@ impl<'a> Definition<'a> {
                         "culvert.via",
                         problem,
                         hint,
+                    );
+                }
+                if via.len() > 1 {
+                    unsupported(
+                        self.place("culvert.via"),
+                        "culvert.via",
+                        "name the one site that relays; there are no chains of relays yet",
+                        found,
                     );
                 }
                 ("culvert.via", last.as_str())

@@ -41,6 +41,12 @@ impl Environment {
         self.get("TERM") == Some("dumb")
     }
 
+    /// Every variable that overrides no key: what a program gets that is to have a configuration of its own.
+    pub fn without_overrides(&self) -> impl Iterator<Item = (&str, &str)> {
+        let all = self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        all.filter(|(name, _)| !name.starts_with(PREFIX))
+    }
+
     /// Every `CULVERT_…` variable: its name, the key it would override (`CULVERT_OUTBOX__QUOTA` is
     /// `outbox.quota`) and its value.
     pub(super) fn overrides(&self) -> impl Iterator<Item = (&str, String, &str)> {

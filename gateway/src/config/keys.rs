@@ -266,7 +266,7 @@ pub const KEYS: &[Key] = &[
         kind: Kind::Path,
         need: Need::Default("connectors"),
         since: "0.1",
-        doc: "Where the connectors' `*.json` are read from, at start and on reload (SIGHUP).",
+        doc: "Where the connectors' `*.json` are read from, at start.",
     },
     Key {
         path: "telemetry.listen",

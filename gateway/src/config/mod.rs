@@ -37,7 +37,7 @@ pub use environment::Environment;
 pub use mistake::{Mistake, Mistakes, Place};
 pub use names::{Endpoint, TopicPattern};
 pub use read::Effective;
-pub use secret::{HIDDEN, Secret, Settings};
+pub use secret::{HIDDEN, Secret, Settings, is_secret};
 pub use units::{ByteSize, parse_duration, show_duration};
 
 use mistake::{CONTRADICTION, Found, MISSING, REFERENCE, SECRET_IN_CLEAR, UNREADABLE, VALUE};
@@ -461,7 +461,7 @@ fn kafka(reader: &mut Reader<'_>, resolver: &reference::Resolver<'_>) -> Setting
             );
             continue;
         };
-        if secret::is_secret(key) && !reference::is_reference(text) {
+        if is_secret(key) && !reference::is_reference(text) {
             let hint = "write a reference: ${file:PATH:KEY}, ${dir:PATH:NAME} or ${env:NAME}";
             reader.found.add(
                 SECRET_IN_CLEAR,

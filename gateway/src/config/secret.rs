@@ -114,7 +114,7 @@ impl fmt::Debug for Settings {
 /// Whether the setting named `key` holds a secret. By its words, so that settings of client libraries we do not
 /// know are covered too; the words are those of librdkafka's and Kafka Connect's sensitive settings.
 #[must_use]
-pub(super) fn is_secret(key: &str) -> bool {
+pub fn is_secret(key: &str) -> bool {
     const WORDS: [&str; 9] = [
         "password",
         "passphrase",

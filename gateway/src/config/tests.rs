@@ -326,6 +326,9 @@ gateways = [\"gw1\"]
 [[grant]]
 to = \"site9\"
 topics = [\"a\"]
+[[grant]]
+to = \"site9\"
+topics = [\"a\"]
 via = [\"site2\", \"site8\"]
 [[relay]]
 from = \"site2\"
@@ -339,8 +342,8 @@ to = \"site2\"
             "culvert.toml:15 peer[2].site CULVERT-C006 \"site1\" is this gateway's own site",
             "culvert.toml:16 peer[2].gateways CULVERT-C006 \"gw1\" is this gateway's own gateway",
             "culvert.toml:18 grant[0].to CULVERT-C006 no [[peer]] has the site \"site9\"",
-            "culvert.toml:20 grant[0].via CULVERT-C006 no [[peer]] has the site \"site8\"",
-            "culvert.toml:23 relay[0].to CULVERT-C006 is where it comes from",
+            "culvert.toml:23 grant[1].via CULVERT-C006 no [[peer]] has the site \"site8\"",
+            "culvert.toml:26 relay[0].to CULVERT-C006 is where it comes from",
         ],
     );
 }
@@ -499,6 +502,14 @@ fn a_sink_names_sites_that_can_be_reached() {
     );
     check_connector(
         &sink("\"culvert.from\": \"site3\", \"culvert.via\": \"site4,site2\""),
+        &["connectors/c.json:2 culvert.via CULVERT-C010 is not supported by this version"],
+    );
+    check_connector(
+        &sink("\"culvert.start\": \"latest\""),
+        &["connectors/c.json culvert.from CULVERT-C005 is missing"],
+    );
+    check_connector(
+        &sink("\"culvert.from\": \"site3\", \"culvert.via\": \"site2\""),
         &[],
     );
 }

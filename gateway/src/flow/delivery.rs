@@ -426,7 +426,7 @@ impl Shard {
                 damage = Some(error);
                 Ok(())
             }
-            Ok(mut records) => match self.receiver.admit(stream, records.guard()) {
+            Ok(mut records) => match self.receiver.admit(stream, records.seam()) {
                 Admission::Admitted => sink.write(
                     stream,
                     &mut records.by_ref().map_while(|item| match item {

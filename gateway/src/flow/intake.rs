@@ -167,7 +167,10 @@ impl OriginStream {
             Action::RememberStart(at) => {
                 outbox.put_durable(&start_key(&self.spelled), &at.0.to_be_bytes())?
             }
-            Action::RememberKnown(route) => outbox.put(&known_key(&self.spelled, &route), b"")?,
+            Action::RememberKnown(route) => {
+                let incarnation = self.exchange.route(&route).map_or(0, |route| route.incarnation);
+                outbox.put(&known_key(&self.spelled, &route, incarnation), b"")?;
+            }
             Action::Halt(why) => self.tell_halt(&why),
         }
         Ok(())
@@ -200,7 +203,7 @@ impl OriginStream {
     pub(super) fn register(&self, exchange: &Exchange, route: &Route) -> Result<(), outbox::Error> {
         let known = exchange
             .outbox
-            .get(&known_key(&self.spelled, &route.id))
+            .get(&known_key(&self.spelled, &route.id, route.incarnation))
             .is_some();
         self.act(|machine| machine.register(route.id.clone(), route.incarnation, known));
         Ok(())
@@ -331,9 +334,9 @@ fn start_key(spelled: &[u8]) -> Vec<u8> {
     [b"start/", spelled].concat()
 }
 
-/// The sink of this route once named a position of the stream.
-fn known_key(spelled: &[u8], route: &RouteId) -> Vec<u8> {
-    [b"known/", spelled, route.0.as_bytes()].concat()
+/// The sink of this route, in this incarnation, once named a position of the stream.
+fn known_key(spelled: &[u8], route: &RouteId, incarnation: u32) -> Vec<u8> {
+    [b"known/", spelled, route.0.as_bytes(), &incarnation.to_be_bytes()].concat()
 }
 
 /// Streams of this site that this gateway's disk remembers. They are not read here until a source is assigned them,

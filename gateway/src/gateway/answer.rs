@@ -189,6 +189,7 @@ impl Gateway {
                     fault,
                 );
                 StreamStatus {
+                    backlog_bytes: stream.lane.held_bytes(),
                     records_per_second: self.rates.of(&stream.id, true),
                     ..status
                 }

@@ -33,6 +33,9 @@ const RTT_INITIAL: Duration = Duration::from_millis(100);
 /// of the rate on loopback.
 const LANE_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 
+/// Below this a session could hardly move a frame, whatever is configured.
+const WINDOW_BYTES_MIN: u32 = 4 * 1024 * 1024;
+
 /// What may be sent and not acknowledged, all lanes together: more only queues.
 const SEND_WINDOW_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -87,7 +90,9 @@ pub(super) fn server_config(tls: rustls::ServerConfig, transport: &Arc<Transport
 
 /// Flow control and timers of every session.
 pub(super) fn transport(options: &Options) -> Arc<TransportConfig> {
-    let window = u32::try_from(options.per_peer_bytes_max).unwrap_or(u32::MAX);
+    let window = u32::try_from(options.per_peer_bytes_max)
+        .unwrap_or(u32::MAX)
+        .max(WINDOW_BYTES_MIN);
     let mut transport = TransportConfig::default();
     transport
         .max_idle_timeout(Some(

@@ -2,7 +2,7 @@
 
 use crate::identity::{self, Name, Refusal};
 use culvert_proto::wire::Malformed;
-use quinn::{ConnectionError, VarInt};
+use quinn::{ConnectionError, TransportErrorCode, VarInt};
 use std::io;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -162,6 +162,15 @@ impl Reason {
             ConnectionError::ApplicationClosed(close) => {
                 closed_by_peer(close.error_code, &String::from_utf8_lossy(&close.reason))
             }
+            // What an application says before the handshake is done must not be shown (RFC 9000, section 10.2.3): a
+            // peer that gave up waiting, not one that refuses.
+            ConnectionError::ConnectionClosed(close)
+                if close.error_code == TransportErrorCode::APPLICATION_ERROR =>
+            {
+                Reason::Closed {
+                    reason: "by the peer, during the handshake".to_owned(),
+                }
+            }
             ConnectionError::ConnectionClosed(close) => Reason::Refused {
                 reason: alert(u64::from(close.error_code)).map_or_else(|| close.to_string(), str::to_owned),
             },
@@ -253,6 +262,22 @@ mod tests {
             Reason::Closed { .. }
         ));
         assert!(matches!(closed_by_peer(VarInt::MAX, ""), Reason::Refused { .. }));
+    }
+
+    #[test]
+    fn a_peer_that_gave_up_during_the_handshake_does_not_refuse_us() {
+        let closed = |error_code| {
+            Reason::of(&ConnectionError::ConnectionClosed(quinn::ConnectionClose {
+                error_code,
+                frame_type: None,
+                reason: bytes::Bytes::new(),
+            }))
+        };
+        assert_eq!(closed(TransportErrorCode::APPLICATION_ERROR).code(), None);
+        assert_eq!(
+            closed(TransportErrorCode::crypto(48)).code(),
+            Some("CULVERT-L005")
+        );
     }
 
     #[test]

@@ -63,8 +63,9 @@ pub struct Options {
     pub secret: [u8; 32],
     /// Who may be linked with us.
     pub peers: Vec<PeerConfig>,
-    /// What one peer can make us hold: received and not yet read bytes, and unfinished frames. Never taken for less
-    /// than two of the largest frames. 64 MiB are four full lanes.
+    /// What one peer can make us hold: so much received and not yet read (at least 4 MiB), and so much in unfinished
+    /// frames (at least two of the largest). 64 MiB are four lanes that nobody reads; with more such lanes, the
+    /// others and control wait too, so credit has to keep lanes from filling.
     pub per_peer_bytes_max: usize,
     /// How many lanes one peer may have open towards us.
     pub lanes_max: u32,

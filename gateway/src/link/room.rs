@@ -12,7 +12,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio::time::{MissedTickBehavior, interval};
 
 /// How often live sessions are checked again: expired certificates and removed peers are cut within this time.
@@ -68,7 +68,7 @@ enum Next {
     Attempt(Option<Incoming>),
     Recheck,
     Reconfigured,
-    Reaped,
+    Reaped(Result<(), JoinError>),
 }
 
 struct DialControl {
@@ -131,7 +131,7 @@ impl Links {
                 Some(news) = self.news.1.recv() => Next::News(news),
                 () = self.local.changed.notified() => Next::Reconfigured,
                 _ = recheck.tick() => Next::Recheck,
-                Some(_) = self.tasks.join_next() => Next::Reaped,
+                Some(outcome) = self.tasks.join_next() => Next::Reaped(outcome),
                 incoming = self.local.endpoint.accept() => Next::Attempt(incoming),
             };
             match next {
@@ -141,7 +141,7 @@ impl Links {
                 Next::Attempt(None) => return Err(Error::EndpointLost),
                 Next::Recheck => self.recheck(),
                 Next::Reconfigured => self.reconfigure(),
-                Next::Reaped => {}
+                Next::Reaped(outcome) => self.reaped(outcome),
             }
         }
         self.leave().await;
@@ -260,6 +260,17 @@ impl Links {
             }
         }
         self.want();
+    }
+
+    /// A task that ended by a panic must not leave a peer undialled.
+    fn reaped(&mut self, outcome: Result<(), JoinError>) {
+        if let Err(error) = outcome
+            && error.is_panic()
+        {
+            tracing::error!(%error, "a task of the tunnel panicked");
+            self.diallers.retain(|dialler| !dialler.task.is_finished());
+            self.reconfigure();
+        }
     }
 
     fn start_dialler(&mut self, peer: PeerConfig) {

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 /// The wish to stop, as everyone who runs sees it; cheap to clone.
 ///
 /// The first SIGTERM or SIGINT asks to drain: finish what is under way, lose nothing, take nothing new. The second
-/// asks to end at once, which loses nothing either, and costs the next start some time. SIGHUP asks to reload.
+/// asks to end at once, which loses nothing either, and costs the next start some time. SIGHUP asks to read the certificates again.
 #[derive(Clone, Debug)]
 pub struct Stop {
     drain: CancellationToken,
@@ -86,10 +86,13 @@ impl Stop {
     /// The signal that asked to end at once, if one did.
     #[must_use]
     pub fn ended_by(&self) -> Option<u8> {
-        self.now
-            .is_cancelled()
-            .then(|| self.signal.load(Ordering::Relaxed))
-            .filter(|number| *number != 0)
+        self.now.is_cancelled().then(|| self.asked_by()).flatten()
+    }
+
+    /// The last signal that asked to stop, if one did.
+    #[must_use]
+    pub fn asked_by(&self) -> Option<u8> {
+        Some(self.signal.load(Ordering::Relaxed)).filter(|number| *number != 0)
     }
 }
 

@@ -78,6 +78,13 @@ impl Lane {
             .map_or_else(|_| Extent::default(), |lane| lane.extent())
     }
 
+    /// Bytes of the durable frames it holds. Walks over all of them: for status, not for the path.
+    #[must_use]
+    pub fn held_bytes(&self) -> u64 {
+        let state = self.handle.shared.state.lock();
+        state.lane(self.id).map_or(0, |lane| lane.held_bytes())
+    }
+
     /// Follows the extent: it changes after each flush, trim and restart. The channel closes when the lane is
     /// removed; see [`super::Outbox::synced`] for the end of the outbox.
     #[must_use]

@@ -799,6 +799,10 @@ impl LaneState {
         }
     }
 
+    pub(super) fn held_bytes(&self) -> u64 {
+        self.held.iter().map(stored_bytes).sum()
+    }
+
     pub(super) fn watch(&self) -> watch::Receiver<Extent> {
         self.extent.subscribe()
     }

@@ -1,6 +1,6 @@
 //! Writes frames.
 
-use super::{COMPACTED, Frame, Header, MAGIC, STREAM_AT, VERSION, check_holes, invalid};
+use super::{COMPACTED, ENDS_IN_HOLE, Frame, Header, MAGIC, STREAM_AT, VERSION, check_holes, invalid};
 use crate::batch::{BatchBuilder, Codec, Compression};
 use crate::checksum::crc32c;
 use crate::field::Field;
@@ -146,18 +146,33 @@ impl FrameBuilder {
         self.add(sequence, epoch, crc, record)
     }
 
-    /// Accounts for all places below `to`: those not pushed hold no record. Going back is ignored.
+    /// Accounts for all places below `to`: those not pushed hold no record. Going back is ignored. The last of them is
+    /// taken to be of the epoch of what came before; a source that knows better says so
+    /// ([`FrameBuilder::advance_in`]).
     ///
     /// # Errors
     /// When more than [`limits::HOLE_MAX`] places would be left out without [`FrameBuilder::confirm_hole`].
     pub fn advance(&mut self, to: Sequence) -> Result<Push, Malformed> {
+        self.advance_in(to, self.guard.epoch)
+    }
+
+    /// As [`FrameBuilder::advance`], where the place before `to` was written under leader epoch `epoch`. A control
+    /// record behind the last record may be of a later epoch than it: with the record's own, the source would later
+    /// deny that this epoch reaches `to`, and a history that never changed would look truncated.
+    ///
+    /// # Errors
+    /// As [`FrameBuilder::advance`].
+    pub fn advance_in(&mut self, to: Sequence, epoch: i32) -> Result<Push, Malformed> {
         if to <= self.to {
             return Ok(Push::Taken);
         }
-        if !self.has_room_for_hole(to)? {
+        let is_other_epoch = self.count() > 0 && epoch != self.epoch;
+        if !self.has_room_for_hole(to)? || is_other_epoch {
             return Ok(Push::NotTaken);
         }
         self.cover(to);
+        self.epoch = epoch;
+        self.guard = Guard { epoch, crc: 0 };
         Ok(Push::Taken)
     }
 
@@ -266,13 +281,24 @@ impl FrameBuilder {
         STREAM_AT + self.stream.len() + 2
     }
 
+    fn flags(&self) -> u16 {
+        let compacted = if self.holes > limits::HOLE_MAX {
+            COMPACTED
+        } else {
+            0
+        };
+        // A record's identity is never without its CRC, but in one case of 2^32, where less is known than could be.
+        let ends_in_hole = if self.count() > 0 && self.guard.crc == 0 {
+            ENDS_IN_HOLE
+        } else {
+            0
+        };
+        compacted | ends_in_hole
+    }
+
     fn header(&self, guards_at: usize) -> Header {
         Header {
-            flags: if self.holes > limits::HOLE_MAX {
-                COMPACTED
-            } else {
-                0
-            },
+            flags: self.flags(),
             interval: self.interval(),
             epoch: self.epoch,
             guard_from: self.guard_from,

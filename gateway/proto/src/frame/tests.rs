@@ -1,6 +1,7 @@
 use super::*;
 use crate::batch::tests::records as samples;
 use crate::batch::{Codec, NoCompression};
+use crate::position::Seam;
 use crate::record::Headers;
 use crate::stream::Lineage;
 use alloc::vec;
@@ -43,6 +44,30 @@ fn finish(builder: &mut FrameBuilder) -> Frame {
         .finish(Codec::None, &NoCompression)
         .unwrap()
         .expect("the frame covers something")
+}
+
+/// A marker that a transaction left under a later leader must not be taken for a place of the last record's epoch:
+/// asked how far that epoch reaches, the source would deny the place.
+#[test]
+fn a_control_record_of_a_later_epoch_ends_no_frame_of_an_earlier_one() {
+    let mut builder = builder(10);
+    assert_eq!(builder.push(Sequence(10), 7, &record(b"a")).unwrap(), Push::Taken);
+    assert_eq!(builder.advance_in(Sequence(12), 9).unwrap(), Push::NotTaken);
+    let records = finish(&mut builder);
+    assert_eq!(builder.advance_in(Sequence(12), 9).unwrap(), Push::Taken);
+    let marker = finish(&mut builder);
+    assert_eq!(records.interval().to, Sequence(11));
+    assert_eq!(marker.guard_from(), records.guard_end());
+    let reread = Frame::decode(marker.bytes().clone()).unwrap();
+    assert_eq!(reread.guard_end(), Guard { epoch: 9, crc: 0 });
+}
+
+#[test]
+fn a_frame_that_ends_in_a_hole_does_not_name_the_record_before_it() {
+    let frame = frame_with(&[12, 13]);
+    let reread = Frame::decode(frame.bytes().clone()).unwrap();
+    assert_eq!(reread.guard_end(), Guard { epoch: 7, crc: 0 });
+    assert_ne!(frame_with(&[12, 19]).guard_end().crc, 0);
 }
 
 /// A frame of `[10, 20)` with records at these places.
@@ -111,7 +136,7 @@ fn a_frame_answers_what_was_put_in() {
 }
 
 #[test]
-fn a_frame_can_be_cut_anywhere_and_says_which_record_stands_before_the_cut() {
+fn a_frame_can_be_cut_anywhere_and_says_what_lies_before_the_cut() {
     let check = |places: &[u64]| {
         let frame = frame_with(places);
         let guard = Guard {
@@ -119,18 +144,27 @@ fn a_frame_can_be_cut_anywhere_and_says_which_record_stands_before_the_cut() {
             crc: record(b"v").crc32c(),
         };
         let mut scratch = Vec::new();
-        for at in 0..25 {
+        for at in 0..=20 {
             let mut records = frame.records(Sequence(at), &mut scratch, &NoCompression).unwrap();
-            let any_before = places.iter().any(|place| *place < at);
-            let expected = if any_before { guard } else { BEFORE };
-            assert_eq!(records.guard(), expected, "cut at {at}");
-            if let Some(known) = frame.guard_before(Sequence(at)) {
-                assert_eq!(known, expected, "cut at {at}, without decoding");
+            let expected = if at <= 10 {
+                Seam::from(BEFORE)
+            } else if places.contains(&(at - 1)) {
+                guard.into()
+            } else {
+                let any_before = places.iter().any(|place| *place < at);
+                Seam {
+                    epoch_min: if any_before { 7 } else { BEFORE.epoch },
+                    epoch_max: frame.epoch(),
+                    crc: 0,
+                }
+            };
+            assert_eq!(records.seam(), expected, "cut at {at}");
+            if let Some(known) = frame.guard_before(Sequence(at)).filter(|_| at >= 10) {
+                assert_eq!(Seam::from(known), expected, "cut at {at}, without decoding");
             }
             let rest: Vec<_> = records.by_ref().map(|record| record.unwrap().0.0).collect();
             let expected: Vec<_> = places.iter().copied().filter(|place| *place >= at).collect();
             assert_eq!(rest, expected);
-            assert_eq!(records.guard(), frame.guard_end());
         }
     };
     check(&[]);
@@ -201,8 +235,8 @@ fn frames_follow_each_other_without_a_gap() {
     assert_eq!(third.guard_from(), second.guard_end());
     assert_eq!(
         third.guard_end(),
-        second.guard_end(),
-        "no record, so the same one is the last"
+        Guard { epoch: 8, crc: 0 },
+        "its last place holds no record"
     );
     assert_eq!((third.count(), third.batch_bytes().len()), (0, 0));
     assert!(

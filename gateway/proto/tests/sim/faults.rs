@@ -10,7 +10,7 @@ impl World {
     pub fn fault(&mut self) -> bool {
         let a = self.rng.below(2);
         let c = self.rng.below(self.c.len());
-        let (happened, what) = match self.rng.below(30) {
+        let (happened, what) = match self.rng.below(32) {
             0..3 => (self.origin_crashes(a, false), "origin crash"),
             3 => (self.origin_crashes(a, true), "origin disk lost"),
             4..6 => (self.relay_crashes(false), "relay crash"),
@@ -38,6 +38,7 @@ impl World {
                 self.topology.sink_restores && self.sink_restored(),
                 "sink restored",
             ),
+            29..31 => (self.origin_pauses(a), "origin pause"),
             _ => (self.two_sinks_meet(), "shard taken over"),
         };
         if happened {
@@ -61,6 +62,14 @@ impl World {
         }
         self.oracle.origin_crashed(a);
         self.origin_starts(a);
+        true
+    }
+
+    /// A gateway stands still, and believes what it believed when it goes on: the zombie of a consumer group.
+    fn origin_pauses(&mut self, a: usize) -> bool {
+        let until = self.trace.step + 20 + self.rng.below(300) as u64;
+        self.note(format_args!("A{a} pauses until step {until}"));
+        self.a[a].paused_until = until;
         true
     }
 

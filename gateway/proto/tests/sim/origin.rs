@@ -15,6 +15,8 @@ use std::rc::Rc;
 #[derive(Default)]
 pub struct OriginGateway {
     pub up: bool,
+    /// It does nothing before this step: a long pause of the process or its machine.
+    pub paused_until: u64,
     pub disk: Outbox,
     pub streams: BTreeMap<usize, Origin>,
     /// By partition: what the group has assigned to this gateway, as far as it knows.
@@ -287,7 +289,10 @@ impl World {
         }
         let frame = Frame {
             interval: Interval::new(tail.max(begins), end),
-            guard_from: origin.held().and_then(|held| held.guard_tail).unwrap_or(Guard::NONE),
+            guard_from: origin
+                .held()
+                .and_then(|held| held.guard_tail)
+                .unwrap_or(Guard::NONE),
             records,
             epoch: last_epoch.unwrap_or(epoch),
         };
@@ -532,7 +537,8 @@ impl World {
             }
             Action::Commit(at) => {
                 // What waited through a loss of the assignment is no longer ours to say.
-                let stands = self.a[a].streams.get(&stream).and_then(Origin::committed) == Some(at);
+                let committed = self.a[a].streams.get(&stream).and_then(Origin::committed);
+                let stands = committed == Some(at) || planted(Trap::CommitOnAppend);
                 let reader = self.a[a]
                     .readers
                     .values_mut()

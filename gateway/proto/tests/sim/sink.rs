@@ -202,21 +202,20 @@ impl World {
     }
 
     fn sink_committed(&mut self, c: usize) {
-        let route = self.c[c].route;
         self.c[c].phase = Phase::Idle;
+        let known: BTreeSet<StreamId> = self.c[c].receiver.streams().map(|(id, _)| id.clone()).collect();
         let (moved, answers) = self.c[c].receiver.committed();
         self.stats.commits += 1;
         self.check_writer(c, &moved);
         for (id, position) in moved {
             let stream = self.stream_index(&id);
-            let begun = position.at == position.start;
             self.sink_tells(c, stream, position);
-            if begun {
+            // A stream that has just begun: now its records can come.
+            if !known.contains(&id) {
                 self.sink_wants(c, stream);
             }
         }
         self.sink_answers(c, answers);
-        let _ = route;
     }
 
     // ----- what is heard ---------------------------------------------------------------------------------------
@@ -268,9 +267,13 @@ impl World {
             Message::Offer { stream, held, .. } => {
                 let receiver = &self.c[c].receiver;
                 let id = &self.histories[stream].id;
-                let (Some(session), false) = (session, receiver.must_take()) else { return };
+                let (Some(session), false) = (session, receiver.must_take()) else {
+                    return;
+                };
                 match (receiver.wants(id), receiver.writer(), receiver.position(id)) {
-                    (Some(at), _, _) if held.from <= at => self.send_up(session, Message::Want { stream, at }),
+                    (Some(at), _, _) if held.from <= at => {
+                        self.send_up(session, Message::Want { stream, at })
+                    }
                     // It has freed what we need, so it believes that we hold more than we do.
                     (Some(_), Some(writer), Some(position)) => {
                         let position = position.clone();
@@ -314,6 +317,11 @@ impl World {
             }
             // Its origin believes that we hold something: it must ask again. (The sink was restored from a backup
             // that is older than the stream.)
+            Verdict::Unbegun if planted(Trap::FirstFrameBegins) => {
+                let nonce = self.rng.wide();
+                let (from, guard) = (frame.interval.from, frame.guard_from);
+                self.c[c].receiver.begin(nonce, &id, from, guard);
+            }
             Verdict::Unbegun => {
                 if let Some(session) = session.filter(|session| self.c[c].told.insert(*session)) {
                     self.send_up(session, Message::Register);

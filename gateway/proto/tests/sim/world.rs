@@ -241,7 +241,7 @@ impl World {
         let a = self.rng.below(2);
         let b = self.rng.below(self.b.len().max(1));
         let c = self.rng.below(self.c.len());
-        let up_a = self.a[a].up;
+        let up_a = self.origin_runs(a);
         let up_b = self.b.get(b).is_some_and(|relay| relay.up);
         let up_c = self.c[c].up;
         match self.rng.below(100) {
@@ -261,6 +261,19 @@ impl World {
             95..97 => self.network_connects(),
             97..99 => self.network_tells_cut(),
             _ => self.faults && self.retention(),
+        }
+    }
+
+    fn origin_runs(&self, a: usize) -> bool {
+        self.a[a].up && self.a[a].paused_until <= self.trace.step
+    }
+
+    /// Whether it can hear something now.
+    fn listens(&self, node: Node) -> bool {
+        match node {
+            Node::A(a) => self.origin_runs(a),
+            Node::B(b) => self.b[b].up,
+            Node::C(c) => self.sink_is_free(c),
         }
     }
 
@@ -349,9 +362,7 @@ impl World {
             if way == 0 { session.upper } else { session.lower },
             session.route,
         );
-        if let Node::C(c) = to
-            && !self.sink_is_free(c)
-        {
+        if !self.listens(to) {
             return false;
         }
         let Some(session) = self.sessions.get_mut(&id) else {
@@ -383,11 +394,7 @@ impl World {
         } else {
             self.late.swap_remove(index)
         };
-        let up = match late.to {
-            Node::A(a) => self.a[a].up,
-            Node::B(b) => self.b[b].up,
-            Node::C(c) => self.sink_is_free(c),
-        };
+        let up = self.listens(late.to);
         if up {
             self.stats.late += 1;
             self.note(format_args!("late to {:?}: {:?}", late.to, brief(&late.message)));

@@ -469,9 +469,16 @@ fn reader(settings: &Settings, connector: &str) -> ClientConfig {
     settings
 }
 
-/// librdkafka settings that were given, each accepted by librdkafka.
-#[derive(Clone, Debug, Default)]
+/// librdkafka settings that were given, each accepted by librdkafka. Passwords and keys are among them: only names are
+/// ever printed.
+#[derive(Clone, Default)]
 struct Settings(BTreeMap<String, String>);
+
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
 
 impl Settings {
     /// `defaults`, overridden by what was given.

@@ -16,7 +16,7 @@ pub struct SqliteConfig {
     pub name: Arc<str>,
     /// `topics` or `topics.regex`: what it reads.
     pub topics: TopicFilter,
-    /// `sqlite.path`: the file, made when it is not there. A relative path is one below the working directory.
+    /// `sqlite.path`: the file, made when it is not there. A relative path is one below `culvert.toml`'s directory.
     pub path: PathBuf,
     /// `sqlite.table`: which table a stream's records go to. Default `${topic}`.
     pub table: TablePattern,
@@ -51,6 +51,15 @@ impl SqliteConfig {
             }),
             (mistakes, ..) => Err(mistakes),
         }
+    }
+}
+
+impl SqliteConfig {
+    /// The same, with a relative path taken below `base`.
+    #[must_use]
+    pub fn below(mut self, base: &std::path::Path) -> SqliteConfig {
+        self.path = base.join(self.path);
+        self
     }
 }
 

@@ -127,7 +127,7 @@ impl Replay<'_> {
             .map_err(Error::io(format!("open outbox segment {name}")))?;
         let mut walk = match Walk::new(&*file, self.id(), number, true) {
             Ok(walk) => walk,
-            Err(damage) => return self.unfinished(number, &*file, damage),
+            Err(damage) => return self.unfinished(number, &*file, &damage),
         };
         let snapshot = match walk.next() {
             Ok(Some(group)) => group,
@@ -135,13 +135,13 @@ impl Replay<'_> {
                 return self.unfinished(
                     number,
                     &*file,
-                    Damage {
+                    &Damage {
                         offset: 0,
                         what: "no snapshot".into(),
                     },
                 );
             }
-            Err(damage) => return self.unfinished(number, &*file, damage),
+            Err(damage) => return self.unfinished(number, &*file, &damage),
         };
         let wrong = |what: &str| self.shelf.damaged(number, walk.offset(), what);
         let catalog = catalog_of(&snapshot).ok_or_else(|| wrong("its snapshot is not one"))?;
@@ -185,7 +185,7 @@ impl Replay<'_> {
         &self,
         number: u32,
         file: &dyn crate::outbox::disk::DiskFile,
-        damage: Damage,
+        damage: &Damage,
     ) -> Result<Option<Newest>, Error> {
         // What was acknowledged may stand in it only if the mark counts beyond the segments before it. That shows
         // when those have been read: their last commit is compared with the mark. Here: nothing may follow.

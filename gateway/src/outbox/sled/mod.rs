@@ -21,6 +21,7 @@
 //!
 //! Each value is an entry with header and checksums of its own (`entry.rs`), whatever sled checks besides.
 
+mod metadata;
 mod moving;
 mod recovery;
 mod shelf;

@@ -1,5 +1,6 @@
 //! Opening a sled store: every entry is read and checked, and all that was acknowledged is there or it is an error.
 
+use super::metadata;
 use super::moving::Moving;
 use super::{
     COUNTERS, Key, Pool, Sled, Tree, directory, frame_key, guarded, lane_key, open_tree, setting_key,
@@ -26,15 +27,16 @@ use std::time::Instant;
 pub(in crate::outbox) fn open(home: &Home, verifier: Option<&Path>) -> Result<Recovered, Error> {
     let generation = home.manifest().generation;
     let path = home.disk().root().join(directory(generation));
+    let damaged = |what: String| Error::Damaged {
+        path: home.path().to_path_buf(),
+        what,
+    };
+    metadata::check(&**home.disk(), &directory(generation)).map_err(damaged)?;
     if let Some(program) = verifier
         && home.acknowledged() > 0
     {
         verify_in_child(program, &path)?;
     }
-    let damaged = |what: String| Error::Damaged {
-        path: home.path().to_path_buf(),
-        what,
-    };
     let tree = open_tree(&path).map_err(damaged)?;
     let Contents {
         catalog,

@@ -280,6 +280,40 @@ fn a_flipped_byte_is_never_wrong_or_missing_content() {
     );
 }
 
+/// The same after a power cut that left the mark old: only the last commit can be taken for a torn one.
+#[test]
+fn damage_before_the_last_commit_is_never_cut_off() {
+    let disk = SimDisk::default();
+    let outbox = open(&disk).unwrap();
+    let mark_of = |disk: &SimDisk| {
+        disk.files()
+            .into_iter()
+            .find(|(path, _)| path == "mark")
+            .unwrap()
+            .1
+    };
+    let old = mark_of(&disk);
+    work(&disk, &outbox, 22).unwrap();
+    outbox.close_blocking().unwrap();
+    let disk = disk.with("mark", old);
+    let (path, content) = disk
+        .files()
+        .into_iter()
+        .rfind(|(path, _)| path.ends_with(".log"))
+        .unwrap();
+    let mut cut = 0;
+    for byte in 0..content.len() {
+        let mut bad = content.clone();
+        bad[byte] ^= 1;
+        if let Ok(outbox) = open(&disk.with(&path, bad)) {
+            let tail = outbox.lane(b"fast").unwrap().extent().tail;
+            assert!(tail >= at(21), "byte {byte}: the lane ends at {tail}");
+            cut += u32::from(tail == at(21));
+        }
+    }
+    assert!(cut > 0, "the last commit was never taken for a torn one");
+}
+
 fn read_all(lane: &Lane) -> Result<(), Error> {
     let extent = lane.extent();
     let mut next = extent.base;

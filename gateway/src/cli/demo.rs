@@ -1,0 +1,294 @@
+//! `culvert demo`: three gateways on this host, a cut link, a kill of each gateway, and a proof.
+
+mod ends;
+mod kafka;
+mod network;
+mod outcome;
+mod program;
+mod story;
+mod view;
+mod watch;
+mod wire;
+
+use super::{Exit, Format, Session, prove};
+use crate::observe::stop::Stop;
+use anyhow::{Context, bail};
+use clap::ValueEnum;
+use ends::Ends;
+use network::Network;
+use outcome::Outcome;
+use program::Launcher;
+use std::fs;
+use std::path::{Path, PathBuf};
+use story::Story;
+use tempfile::TempDir;
+use view::View;
+
+/// What the demo does.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Without --bootstrap-source it needs no service: generators write, a SQLite file receives. With it, topics with
+fresh names are made in the source cluster, filled, and delivered to the target cluster.
+
+Examples:
+  culvert demo
+  culvert demo --records 1000000 --rate 20000
+  culvert demo --directory my-demo              keep the configurations, certificates, logs and records
+  culvert demo --bootstrap-source kafka-a:9092 --bootstrap-target kafka-b:9092 --input mine.jsonl
+
+The exit code is 0 only when every record is proven to have arrived exactly once.")]
+pub(super) struct Args {
+    /// At least so many records
+    #[arg(long, value_name = "N", default_value_t = 120_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    records: u64,
+    /// Records a second [default: as many as make it last 20 seconds]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    rate: Option<u64>,
+    /// Other seeds make other records
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// How the outboxes store records: sled or log
+    #[arg(long, value_enum, default_value = "sled", hide_possible_values = true)]
+    engine: Engine,
+    /// Work in this directory, made anew, and leave everything there
+    #[arg(long, value_name = "DIR")]
+    directory: Option<PathBuf>,
+    /// Leave the temporary directory, and say where it is
+    #[arg(long, conflicts_with = "directory")]
+    keep: bool,
+    /// Leave the gateways running until they are interrupted, to look around
+    #[arg(long)]
+    stay: bool,
+    #[command(flatten)]
+    clusters: kafka::Args,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Engine {
+    Sled,
+    Log,
+}
+
+impl Engine {
+    fn name(self) -> &'static str {
+        match self {
+            Engine::Sled => "sled",
+            Engine::Log => "log",
+        }
+    }
+}
+
+/// How much, how fast, and of which kind.
+struct Plan {
+    records: u64,
+    rate: f64,
+    seed: u64,
+    engine: Engine,
+}
+
+/// How long records flow unless a rate is given: long enough to see something happen, short enough to watch.
+const FLOW_SECONDS: f64 = 20.0;
+
+/// Somebody wants it to end.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped by signal {0}")]
+struct Interrupted(u8);
+
+pub(super) fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
+    let ends = match args.clusters.open()? {
+        Some(clusters) => Ends::Kafka(clusters),
+        None => Ends::Embedded,
+    };
+    let plan = args.plan(&ends);
+    let place = Place::open(args)?;
+    let outcome = match play(args, &plan, &ends, place.path(), session) {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            if let Some(Interrupted(signal)) = error.downcast_ref() {
+                return Ok(Exit::Signal(*signal));
+            }
+            // The logs are what somebody needs now.
+            place.keep(session);
+            return Err(error);
+        }
+    };
+    let proven = outcome.is_proven(ends.records(&plan));
+    if args.keep || !proven {
+        place.keep(session);
+    }
+    Ok(if proven { Exit::Ok } else { Exit::Failed })
+}
+
+fn play(
+    args: &Args,
+    plan: &Plan,
+    ends: &Ends,
+    directory: &Path,
+    session: &Session,
+) -> anyhow::Result<Outcome> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    let stop = runtime
+        .block_on(async { Stop::on_signals() })
+        .context("listen to signals")?;
+    let launcher = Launcher::new(&session.environment)?;
+    let network = Network::lay(directory, ends, plan, launcher, runtime.handle())?;
+    let view = View::new(session.terminal, ends.records(plan));
+    let mut story = Story::new(plan, ends, network, view, stop);
+    let played = story.play();
+    story.view.close();
+    let outcome = played?;
+    show(&outcome, ends.records(plan), session)?;
+    if args.stay {
+        session.terminal.note(format_args!(
+            "\nthe gateways run in {} until you press Ctrl-C; for example, in gw3 there: culvert status --streams",
+            directory.display()
+        ));
+        story.stay()?;
+    }
+    story.network.leave(plan)?;
+    Ok(outcome)
+}
+
+fn show(outcome: &Outcome, records: u64, session: &Session) -> anyhow::Result<()> {
+    let terminal = &session.terminal;
+    match terminal.format() {
+        Format::Json => terminal.json(&outcome.judged(records))?,
+        Format::Text => {
+            let paint = |text: &str, tone| terminal.paint(text, tone);
+            let proof = outcome
+                .proof
+                .as_ref()
+                .map_or(String::new(), |proof| prove::text(proof, &paint));
+            terminal.answer(outcome.text(records, &proof, &paint))?;
+        }
+    }
+    Ok(())
+}
+
+impl Args {
+    fn plan(&self, ends: &Ends) -> Plan {
+        let records = match ends {
+            Ends::Kafka(clusters) => clusters.lines().unwrap_or(self.records),
+            Ends::Embedded => self.records,
+        };
+        Plan {
+            records,
+            rate: self
+                .rate
+                .map_or(records as f64 / FLOW_SECONDS, |rate| rate as f64),
+            seed: self.seed,
+            engine: self.engine,
+        }
+    }
+}
+
+/// Where everything is written: gone at the end, also after a panic, unless somebody wants it.
+enum Place {
+    Given(PathBuf),
+    Temporary(TempDir),
+}
+
+impl Place {
+    fn open(args: &Args) -> anyhow::Result<Place> {
+        let Some(directory) = &args.directory else {
+            let made = tempfile::Builder::new().prefix("culvert-demo-").tempdir();
+            return Ok(Place::Temporary(made.context("make a temporary directory")?));
+        };
+        empty(directory)?;
+        Ok(Place::Given(directory.canonicalize()?))
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Place::Given(path) => path,
+            Place::Temporary(directory) => directory.path(),
+        }
+    }
+
+    fn keep(self, session: &Session) {
+        let path = match self {
+            Place::Given(path) => path,
+            Place::Temporary(directory) => directory.keep(),
+        };
+        session.terminal.note(format_args!("kept in {}", path.display()));
+    }
+}
+
+/// The file by which a directory is known for a demo's, and may be emptied.
+const MARK: &str = "this-is-a-culvert-demo";
+
+/// Makes an empty directory. One that holds anything but a demo is not touched.
+fn empty(directory: &Path) -> anyhow::Result<()> {
+    if directory.join(MARK).exists() {
+        fs::remove_dir_all(directory).with_context(|| format!("empty {}", directory.display()))?;
+    }
+    fs::create_dir_all(directory).with_context(|| format!("make {}", directory.display()))?;
+    if fs::read_dir(directory)?.next().is_some() {
+        bail!(
+            "{} is there and is not a demo's\n\nName another --directory.",
+            directory.display()
+        );
+    }
+    fs::write(directory.join(MARK), "").with_context(|| format!("write in {}", directory.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Environment};
+
+    const PLAN: Plan = Plan {
+        records: 11,
+        rate: 5.0,
+        seed: 1,
+        engine: Engine::Sled,
+    };
+
+    #[test]
+    fn every_gateway_has_a_valid_configuration_with_and_without_the_wire() {
+        let place = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let launcher = Launcher::new(&Environment::default()).unwrap();
+        let network = Network::lay(place.path(), &Ends::Embedded, &PLAN, launcher, runtime.handle()).unwrap();
+        let (wire, first) = (
+            network.wire.address().to_string(),
+            place.path().join("gw1/culvert.toml"),
+        );
+        let check = || {
+            for gateway in ["gw1", "gw2", "gw3"] {
+                let file = place.path().join(gateway).join("culvert.toml");
+                let config = Config::load(&file, &Environment::default()).unwrap();
+                config.check_files().unwrap();
+            }
+            fs::read_to_string(&first).unwrap().contains(&wire)
+        };
+        assert!(check(), "gateway 1 dials the wire");
+        network.leave(&PLAN).unwrap();
+        assert!(!check(), "what is left needs no wire");
+    }
+
+    #[test]
+    fn generators_make_at_least_what_was_asked_for() {
+        for (records, made) in [(1, 5), (10, 10), (11, 15), (120_000, 120_000)] {
+            assert_eq!(Ends::Embedded.records(&Plan { records, ..PLAN }), made);
+        }
+    }
+
+    #[test]
+    fn only_a_demos_directory_is_emptied() {
+        let place = tempfile::tempdir().unwrap();
+        let demo = place.path().join("demo");
+        for _ in 0..2 {
+            empty(&demo).unwrap();
+            fs::write(demo.join("left"), "").unwrap();
+        }
+        fs::write(place.path().join("thesis.tex"), "").unwrap();
+        let error = empty(place.path()).unwrap_err().to_string();
+        assert!(error.contains("is not a demo's"), "{error}");
+        assert!(place.path().join("thesis.tex").exists());
+    }
+}
