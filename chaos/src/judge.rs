@@ -17,7 +17,9 @@ pub fn judge(site: &Site, watch: &Watch, deadline: Duration, whole: bool) -> any
     let source = Reader::open(&site.source.bootstrap(), TOPIC, site.partitions)?;
     let ends = source.ends()?;
     let count: u64 = ends.iter().sum();
-    watch.reaches(&ends, deadline)?;
+    let drained = watch.reaches(&ends, deadline);
+    drained.as_ref().map_or_else(|_| site.all_run(), |_| Ok(()))?;
+    drained?;
     site.ready()?;
     let wait = format!("{}s", deadline.as_secs());
     site.gateway(3)
@@ -26,7 +28,15 @@ pub fn judge(site: &Site, watch: &Watch, deadline: Duration, whole: bool) -> any
     let target = site.target.bootstrap();
     let expect = count.to_string();
     site.gateway(3)
-        .cli_ok(&["verify", "--bootstrap", &target, "--topic", TOPIC, "--expect", &expect])
+        .cli_ok(&[
+            "verify",
+            "--bootstrap",
+            &target,
+            "--topic",
+            TOPIC,
+            "--expect",
+            &expect,
+        ])
         .context("culvert verify")?;
     if whole {
         compare(site, &source, count)?;
@@ -46,9 +56,13 @@ fn surplus(total: u64, count: u64) -> Option<String> {
 
 fn compare(site: &Site, source: &Reader, count: u64) -> anyhow::Result<()> {
     let mut ledger = Ledger::default();
-    source.take(count, |seen| ledger.sent(seen.partition, seen.sequence, seen.hash))?;
+    source.take(count, |seen| {
+        ledger.sent(seen.partition, seen.sequence, seen.hash)
+    })?;
     let target = Reader::open(&site.target.bootstrap(), TOPIC, site.partitions)?;
-    target.take(count, |seen| ledger.arrived(seen.partition, seen.sequence, seen.hash))?;
+    target.take(count, |seen| {
+        ledger.arrived(seen.partition, seen.sequence, seen.hash)
+    })?;
     let verdict = ledger.verdict();
     if !verdict.is_exactly_once() {
         bail!("the ledger says: {verdict}");
@@ -70,7 +84,10 @@ fn no_panics(site: &Site) -> anyhow::Result<()> {
 /// The ERROR lines of all gateways, each kind once with its count: a person's first look at a run.
 pub fn alarms(site: &Site) -> Vec<String> {
     let mut kinds = std::collections::BTreeMap::<String, u64>::new();
-    let logs = site.gateways.iter().filter_map(|gateway: &Gateway| gateway.log().ok());
+    let logs = site
+        .gateways
+        .iter()
+        .filter_map(|gateway: &Gateway| gateway.log().ok());
     for line in logs.flat_map(|log| log.lines().map(str::to_owned).collect::<Vec<_>>()) {
         let Ok(event) = serde_json::from_str::<serde_json::Value>(&line) else {
             continue;
@@ -78,8 +95,13 @@ pub fn alarms(site: &Site) -> Vec<String> {
         let level = event["level"].as_str().unwrap_or_default();
         if matches!(level, "WARN" | "ERROR") {
             let message = event["message"].as_str().or(event["fields"]["message"].as_str());
-            *kinds.entry(format!("{level} {}", message.unwrap_or(&line))).or_default() += 1;
+            *kinds
+                .entry(format!("{level} {}", message.unwrap_or(&line)))
+                .or_default() += 1;
         }
     }
-    kinds.into_iter().map(|(kind, count)| format!("{count} x {kind}")).collect()
+    kinds
+        .into_iter()
+        .map(|(kind, count)| format!("{count} x {kind}"))
+        .collect()
 }
