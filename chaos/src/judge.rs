@@ -21,25 +21,16 @@ pub fn judge(site: &Site, watch: &Watch, deadline: Duration, whole: bool) -> any
     drained.as_ref().map_or_else(|_| site.all_run(), |_| Ok(()))?;
     drained?;
     site.ready()?;
-    let wait = format!("{}s", deadline.as_secs());
-    site.gateway(3)
-        .cli_ok(&["prove", "--wait", &wait])
-        .context("culvert prove")?;
-    let target = site.target.bootstrap();
-    let expect = count.to_string();
-    site.gateway(3)
-        .cli_ok(&[
-            "verify",
-            "--bootstrap",
-            &target,
-            "--topic",
-            TOPIC,
-            "--expect",
-            &expect,
-        ])
-        .context("culvert verify")?;
+    // All are asked, also when one says no: where they disagree is where to look.
+    let mut faults = Vec::new();
+    let mut ask = |said: anyhow::Result<()>| faults.extend(said.err().map(|fault| format!("{fault:#}")));
+    ask(proven(site, deadline));
+    ask(verified(site, count));
     if whole {
-        compare(site, &source, count)?;
+        ask(compare(site, &source, count));
+    }
+    if !faults.is_empty() {
+        bail!("{}", faults.join("\n"));
     }
     let view = watch.view();
     if let (Some(fault), _) | (None, Some(fault)) = (view.fault, surplus(view.total, count)) {
@@ -47,6 +38,19 @@ pub fn judge(site: &Site, watch: &Watch, deadline: Duration, whole: bool) -> any
     }
     no_panics(site)?;
     Ok(count)
+}
+
+fn proven(site: &Site, deadline: Duration) -> anyhow::Result<()> {
+    let wait = format!("{}s", deadline.as_secs());
+    let said = site.gateway(3).cli_ok(&["prove", "--wait", &wait]);
+    said.map(drop).context("culvert prove")
+}
+
+fn verified(site: &Site, count: u64) -> anyhow::Result<()> {
+    let (target, expect) = (site.target.bootstrap(), count.to_string());
+    let arguments = ["--bootstrap", &target, "--topic", TOPIC, "--expect", &expect];
+    let said = site.gateway(3).cli_ok(&[&["verify"], &arguments[..]].concat());
+    said.map(drop).context("culvert verify")
 }
 
 /// What came after the count was reached is a duplicate.
