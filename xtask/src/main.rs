@@ -37,10 +37,6 @@ enum Verb {
     Bench(bench::Arguments),
     /// Real processes, real brokers, real faults, for minutes or an hour; judged, measured, written down.
     Soak(soak::Arguments),
-    /// Real processes, real brokers, real faults, for minutes or an hour; judged, measured, written down.
-    Soak(soak::Arguments),
-    /// Measure the parts and the whole, beside librdkafka alone and MirrorMaker 2.
-    Bench(bench::Arguments),
     /// The rules that the compiler cannot check: arrows between rooms, error pages, links, paths.
     Tidy,
 }
@@ -56,8 +52,6 @@ fn main() -> ExitCode {
         Verb::Check(arguments) => check::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Soak(arguments) => soak::run(&arguments),
-        Verb::Soak(arguments) => soak::run(&arguments),
-        Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Tidy => tidy::run(),
     };
     match outcome {
