@@ -6,9 +6,11 @@
 mod cluster;
 mod line;
 
+mod demo;
 mod exactly_once;
 mod halts;
 mod lag;
 mod operation;
 mod patience;
+mod refusals;
 mod takeover;

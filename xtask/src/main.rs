@@ -5,7 +5,9 @@
 
 mod bench;
 mod check;
+mod demo;
 mod prepare;
+mod soak;
 mod steps;
 mod summary;
 mod test;
@@ -23,6 +25,8 @@ struct Door {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Two Kafka clusters, three gateways between them, a cut link, a kill of each, and a proof.
+    Demo(demo::Arguments),
     /// Fetch what tests need (Kafka's jars or image) and name what this host lacks.
     Prepare(prepare::Arguments),
     /// Run every test there is and say what could not run here.
@@ -31,6 +35,8 @@ enum Verb {
     Check(check::Arguments),
     /// Measure the parts and the whole, beside librdkafka alone and MirrorMaker 2.
     Bench(bench::Arguments),
+    /// Real processes, real brokers, real faults, for minutes or an hour; judged, measured, written down.
+    Soak(soak::Arguments),
     /// The rules that the compiler cannot check: arrows between rooms, error pages, links, paths.
     Tidy,
 }
@@ -38,9 +44,14 @@ enum Verb {
 fn main() -> ExitCode {
     let outcome = match Door::parse().verb {
         Verb::Prepare(arguments) => prepare::run(&arguments),
+        Verb::Demo(arguments) => match demo::run(&arguments) {
+            Ok(code) => return code,
+            Err(fault) => Err(fault),
+        },
         Verb::Test(arguments) => return test::run(&arguments),
         Verb::Check(arguments) => check::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
+        Verb::Soak(arguments) => soak::run(&arguments),
         Verb::Tidy => tidy::run(),
     };
     match outcome {

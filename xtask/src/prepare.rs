@@ -81,7 +81,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 /// Makes the brokers' runtime ready and notes it.
-fn brokers(install: bool) -> anyhow::Result<Runtime> {
+pub(crate) fn brokers(install: bool) -> anyhow::Result<Runtime> {
     if std::env::var_os("KAFKA_HOME").is_some() {
         require(TO_RUN_JARS, install)?;
         return Runtime::choose();

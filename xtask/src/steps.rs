@@ -2,12 +2,22 @@
 
 use anyhow::{Context, bail};
 use culvert_tests::workspace;
+use std::ffi::OsString;
 use std::process::Command;
 
 /// A `cargo` command in the workspace, of the same toolchain that built this program.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments).current_dir(workspace());
+    // What `cargo run` says about this program is not for the build scripts of others: ring's runs anew whenever it
+    // changes, and half of the workspace with it.
+    let about_us = |name: &OsString| {
+        let name = name.to_string_lossy();
+        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+    };
+    for (name, _) in std::env::vars_os().filter(|(name, _)| about_us(name)) {
+        command.env_remove(name);
+    }
     command
 }
 

@@ -60,8 +60,15 @@ fn run_all(arguments: &Arguments, tally: &mut Tally) -> anyhow::Result<()> {
     tests.arg("--").args(&arguments.filter);
     tests.env(NOT_RUN, &not_run).env(FIGURES, &figures);
     let started = Instant::now();
-    let outcome = watch(tests, tally);
+    let mut outcome = watch(tests, tally);
     tally.note("tests", started.elapsed());
+    if arguments.filter.is_none() {
+        // Mistakes planted in the protocol's own code, which no other build may contain.
+        let traps = ["test", "--locked", "--package", "culvert-proto", "--features", "traps", "--test", "simulation"];
+        let started = Instant::now();
+        outcome = outcome.and(watch(steps::cargo(&traps), tally));
+        tally.note("planted traps", started.elapsed());
+    }
     tally
         .not_run
         .extend(fs::read_to_string(&not_run)?.lines().map(str::to_owned));
