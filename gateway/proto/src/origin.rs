@@ -617,16 +617,14 @@ impl Origin {
                 return;
             }
         }
-        if let Some(held) = self.held {
-            if !self.replayable {
-                if self.halted.is_none() && !held.interval().reaches(needed) {
-                    self.halt(Halted::Gone {
-                        wanted: needed,
-                        held: held.interval(),
-                    });
-                }
-                return;
+        if let (Some(held), false) = (self.held, self.replayable) {
+            if self.halted.is_none() && !held.interval().reaches(needed) {
+                self.halt(Halted::Gone {
+                    wanted: needed,
+                    held: held.interval(),
+                });
             }
+            return;
         }
         if self.reading == Reading::Elsewhere {
             // Not ours to read: nothing we hold is of use to anyone once all sinks are beyond it.
