@@ -48,7 +48,12 @@ fn cut(orders: &Orders, site: &Site) -> anyhow::Result<Figures> {
     figures.add("backlog, halves", format!("{:.2} : 1", samples.evenness()));
     figures.add(
         "gw1 memory",
-        format!("{} at first, {} at last", mib(first), mib(last)),
+        format!(
+            "{} at first, {} at last: {}",
+            mib(first),
+            mib(last),
+            samples.resident_course()
+        ),
     );
     figures.add(
         "catch-up",
@@ -129,6 +134,16 @@ impl Samples {
             mean(&self.resident[..third]),
             mean(&self.resident[self.resident.len() - third..]),
         ]
+    }
+
+    /// Ten samples, evenly spread: whether it still grows or has come to rest.
+    fn resident_course(&self) -> String {
+        let step = (self.resident.len() / 10).max(1);
+        let course = self.resident.iter().step_by(step);
+        course
+            .map(|bytes| (bytes >> 20).to_string())
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 
     /// How much the backlog grew in the second half for each record of the first.

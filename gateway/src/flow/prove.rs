@@ -125,6 +125,10 @@ pub(super) fn answer(
         // Another gateway of this site reads the stream, and answers.
         return;
     };
+    if interval.from >= interval.to {
+        // Only asked to find out who reads the stream.
+        return outlet.post(part(Vec::new(), true, None));
+    }
     if exchange.proofs.answering.fetch_add(1, Ordering::AcqRel) >= PROOFS_MAX {
         exchange.proofs.answering.fetch_sub(1, Ordering::AcqRel);
         let reason = format!(

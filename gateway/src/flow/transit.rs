@@ -382,7 +382,11 @@ fn register(
 fn remember_route(exchange: &Exchange, route: &Route) -> Result<(), Error> {
     let mut bytes = Vec::new();
     registration(route).encode(&mut bytes)?;
-    exchange.outbox.put_durable(&route_key(&route.id), &bytes)?;
+    let key = route_key(&route.id);
+    // Known since an earlier session: on a full disk nothing could be stored, and it is this route that frees it (L2).
+    if exchange.outbox.get(&key).is_none_or(|known| *known != *bytes) {
+        exchange.outbox.put_durable(&key, &bytes)?;
+    }
     Ok(())
 }
 

@@ -28,6 +28,9 @@ use tokio::sync::watch;
 /// How long an origin may be silent while it reads its source again.
 const ANSWER_WAIT: Duration = Duration::from_secs(60);
 
+/// How long to wait for the answer to a question for nothing: one request to a broker, and two links.
+const PROBE_WAIT: Duration = Duration::from_secs(5);
+
 /// Records around a difference that are compared one by one. A difference that spreads wider is counted by blocks.
 const WINDOW_RECORDS: u64 = 1_000_000;
 
@@ -492,6 +495,7 @@ impl Gateway {
             .last()
             .or(connector.from.as_ref())
             .map_or("", String::as_str);
+        self.find_reader(site, route, stream, interval.from).await;
         let proofs = &self.exchange.proofs;
         let (nonce, mut parts) = proofs.ask(&self.exchange, site, route, stream, interval, block_records);
         let mut blocks = Vec::new();
@@ -572,6 +576,22 @@ impl Gateway {
             tokio::time::sleep(LOOK_EVERY).await;
         }
         Ok(Span { front, count })
+    }
+
+    /// Only the gateway that reads a stream answers for it, and while a group is dealt anew there is none: asks for
+    /// nothing until somebody answers. What follows may take long, and must not be asked for twice.
+    async fn find_reader(&self, site: &str, route: &RouteId, stream: &StreamId, at: Sequence) {
+        let proofs = &self.exchange.proofs;
+        let started = Instant::now();
+        while started.elapsed() < ANSWER_WAIT {
+            let nothing = Interval::new(at, at);
+            let (nonce, mut parts) = proofs.ask(&self.exchange, site, route, stream, nothing, 1);
+            let answer = tokio::time::timeout(PROBE_WAIT, parts.recv()).await;
+            proofs.done(nonce);
+            if answer.is_ok() {
+                return;
+            }
+        }
     }
 
     /// Digests of the records the sink holds of the stream, in blocks.
