@@ -25,7 +25,13 @@ impl Load {
         let scratch = Scratch::new("load")?;
         let mut command = Command::new(program()?);
         command
-            .args(["generate", "--bootstrap", &site.source.bootstrap(), "--topic", TOPIC])
+            .args([
+                "generate",
+                "--bootstrap",
+                &site.source.bootstrap(),
+                "--topic",
+                TOPIC,
+            ])
             .args(["--seed", &seed.to_string()])
             .args(["--count", &count.unwrap_or(FOR_EVER).to_string()]);
         if let Some(rate) = rate {
@@ -49,7 +55,11 @@ impl Load {
     /// When it fails or takes longer than `deadline`.
     pub fn finish(&self, deadline: Duration) -> anyhow::Result<()> {
         let status = culvert_tests::wait_for(deadline, "the load to be written", || self.process.ended())?;
-        anyhow::ensure!(status.success(), "culvert generate: {status}\n{}", self.process.tail());
+        anyhow::ensure!(
+            status.success(),
+            "culvert generate: {status}\n{}",
+            self.process.tail()
+        );
         Ok(())
     }
 
@@ -60,7 +70,11 @@ impl Load {
     /// When it has ended by itself with a fault.
     pub fn stop(self) -> anyhow::Result<()> {
         if let Some(status) = self.process.ended() {
-            anyhow::ensure!(status.success(), "culvert generate: {status}\n{}", self.process.tail());
+            anyhow::ensure!(
+                status.success(),
+                "culvert generate: {status}\n{}",
+                self.process.tail()
+            );
         }
         self.process.kill9()
     }

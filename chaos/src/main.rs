@@ -46,7 +46,11 @@ fn main() -> ExitCode {
             failed += u32::from(!run(&arguments, part, seed));
         }
     }
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 /// Whether the part passed.
@@ -70,7 +74,10 @@ fn run(arguments: &Arguments, part: Part, seed: u64) -> bool {
         Ok(()) => println!("{name}: passed in {seconds} s\n"),
         Err(fault) => {
             let quick = if orders.quick { "--quick " } else { "" };
-            println!("{name}: FAILED after {seconds} s: {fault:#}\nlogs: {}", arguments.keep.display());
+            println!(
+                "{name}: FAILED after {seconds} s: {fault:#}\nlogs: {}",
+                arguments.keep.display()
+            );
             println!("again: cargo xtask soak {quick}--seed {seed} {name}\n");
         }
     }

@@ -24,7 +24,10 @@ impl Figures {
 
     /// A line each.
     pub fn lines(&self) -> String {
-        self.0.iter().map(|(name, value)| format!("  {name:<28} {value}\n")).collect()
+        self.0
+            .iter()
+            .map(|(name, value)| format!("  {name:<28} {value}\n"))
+            .collect()
     }
 }
 
@@ -43,22 +46,31 @@ pub fn append(file: &Path, part: &str, seed: u64, quick: bool, figures: &Figures
         out.write_all(HEAD.as_bytes())?;
     }
     let size = if quick { "quick" } else { "full" };
-    // This program and the gateways come from one build.
-    let build = if cfg!(debug_assertions) { "unoptimised" } else { "optimised" };
+    let program = culvert_tests::gateway::program()?;
+    let is_debug = program.components().any(|part| part.as_os_str() == "debug");
+    let build = if is_debug { "unoptimised" } else { "optimised" };
     let (commit, machine) = (commit(), machine());
-    writeln!(out, "| {part} | {size}, {build} | {commit} | {seed} | {machine} | {} |", figures.line())?;
+    writeln!(
+        out,
+        "| {part} | {size}, {build} | {commit} | {seed} | {machine} | {} |",
+        figures.line()
+    )?;
     Ok(())
 }
 
 const HEAD: &str = "# Soak\n\n\
     What `cargo xtask soak` has measured, one row a part that passed. A part passes when the ledger, `culvert prove` and\n\
-    `culvert verify` agree that nothing was lost, doubled or put out of order.\n\n\
+    `culvert verify` agree that nothing was lost, doubled or put out of order (`volume`: without the ledger, for memory).\n\n\
     | part | size | commit | seed | machine | figures |\n| --- | --- | --- | --- | --- | --- |\n";
 
 fn commit() -> String {
-    let output = Command::new("git").args(["describe", "--always", "--dirty", "--abbrev=9"]).output();
+    let output = Command::new("git")
+        .args(["describe", "--always", "--dirty", "--abbrev=9"])
+        .output();
     let said = output.ok().filter(|output| output.status.success());
-    said.map_or("unknown".into(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    said.map_or("unknown".into(), |output| {
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    })
 }
 
 fn machine() -> String {
@@ -69,6 +81,7 @@ fn machine() -> String {
         Some(line.split_once(':')?.1.trim().to_owned())
     };
     let model = field("/proc/cpuinfo", "model name").unwrap_or_default();
-    let memory = field("/proc/meminfo", "MemTotal").and_then(|size| size.strip_suffix(" kB")?.parse::<u64>().ok());
+    let memory =
+        field("/proc/meminfo", "MemTotal").and_then(|size| size.strip_suffix(" kB")?.parse::<u64>().ok());
     format!("{processors} CPUs {model}, {} GiB", memory.unwrap_or(0) >> 20)
 }

@@ -1,7 +1,7 @@
 //! Three networks in a row with a broker at each end, and what can be broken between them.
 
 use crate::kafka;
-use anyhow::Context;
+use anyhow::{Context, bail};
 use culvert_tests::{Broker, BrokerOptions, Gateway, TestCa, TlsFiles, UdpRelay, ports, wait_for};
 use serde_json::json;
 use std::fs;
@@ -51,6 +51,8 @@ pub struct Site {
     pub east: UdpRelay,
     /// Of the topic.
     pub partitions: i32,
+    /// Its files are read again at each start of a gateway.
+    _ca: TestCa,
 }
 
 const DOMAIN: &str = "soak.test";
@@ -96,6 +98,7 @@ impl Site {
             west,
             east,
             partitions: options.partitions,
+            _ca: ca,
         };
         for gateway in &site.gateways {
             gateway.launch()?;
@@ -110,7 +113,9 @@ impl Site {
     /// When one is not in time.
     pub fn ready(&self) -> anyhow::Result<()> {
         for gateway in &self.gateways {
-            let ready = wait_for(READY, "a gateway to be ready", || gateway.is_ready().then_some(()));
+            let ready = wait_for(READY, "a gateway to be ready", || {
+                gateway.is_ready().then_some(())
+            });
             ready.with_context(|| self.statuses())?;
         }
         Ok(())
@@ -119,6 +124,22 @@ impl Site {
     /// The gateway `gw<number>`.
     pub fn gateway(&self, number: usize) -> &Gateway {
         &self.gateways[number - 1]
+    }
+
+    /// Looks whether a gateway has ended by itself, which explains much.
+    ///
+    /// # Errors
+    /// When one has; with the end of its log.
+    pub fn all_run(&self) -> anyhow::Result<()> {
+        for (number, gateway) in (1..).zip(&self.gateways) {
+            if let Some(code) = gateway.exit_code() {
+                let log = gateway.log().unwrap_or_default();
+                let tail: Vec<&str> = log.lines().rev().take(12).collect();
+                let tail = tail.into_iter().rev().collect::<Vec<_>>().join("\n");
+                bail!("gw{number} ended by itself with code {code}:\n{tail}");
+            }
+        }
+        Ok(())
     }
 
     /// What every gateway says of itself, for a failure.
@@ -218,7 +239,9 @@ impl Files<'_> {
 
     /// The part of a gateway's file that all have.
     fn head(&self, name: &str, site: &str, tunnel: Option<SocketAddr>) -> anyhow::Result<String> {
-        let TlsFiles { certificate, key, ca, .. } = &self.ca.gateway(DOMAIN, name)?;
+        let TlsFiles {
+            certificate, key, ca, ..
+        } = &self.ca.gateway(DOMAIN, name)?;
         let listen = tunnel.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, ports::free_udp()).into());
         let engine = self.options.engine;
         Ok(format!(

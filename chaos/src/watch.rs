@@ -57,7 +57,11 @@ impl Watch {
 
     /// How far it is now.
     pub fn view(&self) -> View {
-        self.shared.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared
+            .seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Waits until each partition has come to `ends`, and says how long that took.
@@ -106,13 +110,19 @@ fn look(reader: &Reader, shared: &Shared) {
 impl View {
     fn enter(&mut self, partition: i32, sequence: u64) {
         self.total += 1;
-        let next = usize::try_from(partition).ok().and_then(|place| self.next.get_mut(place));
+        let next = usize::try_from(partition)
+            .ok()
+            .and_then(|place| self.next.get_mut(place));
         let Some(next) = next else {
-            self.fault = Some(format!("a record in partition {partition}, which nobody wrote to"));
+            self.fault = Some(format!(
+                "a record in partition {partition}, which nobody wrote to"
+            ));
             return;
         };
         if sequence != *next && self.fault.is_none() {
-            self.fault = Some(format!("partition {partition}: {sequence} arrived where {next} was due"));
+            self.fault = Some(format!(
+                "partition {partition}: {sequence} arrived where {next} was due"
+            ));
         }
         *next = (*next).max(sequence + 1);
     }
@@ -135,8 +145,14 @@ mod tests {
             view.fault
         };
         assert_eq!(fault(&[(0, 0), (1, 0), (0, 1)]), None);
-        assert_eq!(fault(&[(0, 0), (0, 2)]).unwrap(), "partition 0: 2 arrived where 1 was due");
-        assert_eq!(fault(&[(1, 0), (1, 0)]).unwrap(), "partition 1: 0 arrived where 1 was due");
+        assert_eq!(
+            fault(&[(0, 0), (0, 2)]).unwrap(),
+            "partition 0: 2 arrived where 1 was due"
+        );
+        assert_eq!(
+            fault(&[(1, 0), (1, 0)]).unwrap(),
+            "partition 1: 0 arrived where 1 was due"
+        );
         assert!(fault(&[(2, 0)]).is_some());
     }
 }

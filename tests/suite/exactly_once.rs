@@ -1,7 +1,7 @@
 //! Every record arrives once, unchanged and in order, whatever fails on the way (S1, S2, S8).
 
 use crate::cluster::{self, Load, Record, Tail};
-use crate::line::{CUTS, Line, Plan};
+use crate::line::{CUTS, Plan};
 use anyhow::{Context, ensure};
 use culvert_tests::figures::figure;
 use culvert_tests::{relay, wait_for};

@@ -1,7 +1,7 @@
 //! History that changed halts the stream it belongs to, says why with a code, and stops nothing else (L3).
 
 use crate::cluster::{self, Topic, ledger};
-use crate::line::{CUTS, Line, Plan, account, status};
+use crate::line::{CUTS, Plan, account, status};
 use anyhow::{Context, ensure};
 use culvert_tests::{Gateway, wait_for};
 use serde_json::Value;

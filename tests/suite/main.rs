@@ -12,4 +12,5 @@ mod halts;
 mod lag;
 mod operation;
 mod patience;
+mod refusals;
 mod takeover;

@@ -101,6 +101,23 @@ fn health_metrics_and_status_say_what_happened() -> anyhow::Result<()> {
 }
 
 #[test]
+fn a_proof_under_load_finds_nothing_wrong() -> anyhow::Result<()> {
+    let plan = Plan::new("flowing");
+    let topic = plan.source();
+    topic.create(PARTITIONS, &[])?;
+    let line = plan.start()?;
+    let load = Load::start(&topic, PARTITIONS, 0, 1_000);
+    line.arrived(500, DEADLINE)?;
+    for _ in 0..5 {
+        // Without --wait, what is on its way is no fault.
+        line.last.cli_ok(&["prove", "--output", "json"]).with_context(|| line.statuses())?;
+    }
+    load.stop()?;
+    line.proven(DEADLINE)?;
+    Ok(())
+}
+
+#[test]
 fn a_proof_finds_a_planted_duplicate_and_a_planted_stranger() -> anyhow::Result<()> {
     let plan = Plan::new("planted");
     let topic = plan.source();

@@ -18,7 +18,16 @@ pub(crate) struct Arguments {
 /// When something cannot be built, or a part fails.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     prepare::run(&prepare::Arguments::default())?;
-    let build = ["build", "--locked", "--profile", PROFILE, "-p", "culvert", "-p", "culvert-chaos"];
+    let build = [
+        "build",
+        "--locked",
+        "--profile",
+        PROFILE,
+        "-p",
+        "culvert",
+        "-p",
+        "culvert-chaos",
+    ];
     steps::run(steps::cargo(&build)).context("build what is soaked")?;
     let mut chaos = Command::new(workspace().join("target").join(PROFILE).join("culvert-chaos"));
     chaos

@@ -53,7 +53,10 @@ fn hold(orders: &Orders, site: &Site) -> anyhow::Result<Figures> {
     load.stop()?;
     let count = judge::judge(site, &watch, DRAIN, true)?;
     let mut figures = Figures::default();
-    figures.add("held", format!("{held} requests and answers, {} with a death", held / 2));
+    figures.add(
+        "held",
+        format!("{held} requests and answers, {} with a death", held / 2),
+    );
     figures.add("records", format!("{count}, lost 0, doubled 0, reordered 0"));
     figures.add("alarms", alarms(site).join(", "));
     Ok(figures)

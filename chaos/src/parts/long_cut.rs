@@ -41,20 +41,56 @@ fn cut(orders: &Orders, site: &Site) -> anyhow::Result<Figures> {
     let mut figures = Figures::default();
     let [first, last] = samples.resident_thirds();
     figures.add("cut", format!("{} s", length.as_secs()));
-    figures.add("backlog", format!("{} records", samples.backlogs.last().copied().unwrap_or(0)));
+    figures.add(
+        "backlog",
+        format!("{} records", samples.backlogs.last().copied().unwrap_or(0)),
+    );
     figures.add("backlog, halves", format!("{:.2} : 1", samples.evenness()));
-    figures.add("gw1 memory", format!("{} at first, {} at last", mib(first), mib(last)));
-    figures.add("catch-up", format!(
-        "{:.0} records/s, {:.1} x arrival, {:.1} s",
-        catch_up.rate, catch_up.rate / samples.arrival, catch_up.took.as_secs_f64()
-    ));
+    figures.add(
+        "gw1 memory",
+        format!(
+            "{} at first, {} at last: {}",
+            mib(first),
+            mib(last),
+            samples.resident_course()
+        ),
+    );
+    figures.add(
+        "catch-up",
+        format!(
+            "{:.0} records/s, {:.1} x arrival, {:.1} s",
+            catch_up.rate,
+            catch_up.rate / samples.arrival,
+            catch_up.took.as_secs_f64()
+        ),
+    );
     let peak = samples.disks.iter().max().copied().unwrap_or(0);
-    figures.add("gw1 disk", format!("{} before, {} at most, {} after", mib(before), mib(peak), mib(after)));
+    figures.add(
+        "gw1 disk",
+        format!(
+            "{} before, {} at most, {} after",
+            mib(before),
+            mib(peak),
+            mib(after)
+        ),
+    );
     figures.add("records", format!("{count}, lost 0, doubled 0, reordered 0"));
     figures.add("alarms", alarms(site).join(", "));
-    ensure!(last <= first + GROWTH_MAX, "memory grew during the cut: {}", figures.line());
-    ensure!((0.7..1.4).contains(&samples.evenness()), "the backlog did not grow evenly: {}", figures.line());
-    ensure!(after <= before + (peak - before) / 4, "disk was not given back: {}", figures.line());
+    ensure!(
+        last <= first + GROWTH_MAX,
+        "memory grew during the cut: {}",
+        figures.line()
+    );
+    ensure!(
+        (0.7..1.4).contains(&samples.evenness()),
+        "the backlog did not grow evenly: {}",
+        figures.line()
+    );
+    ensure!(
+        after <= before + (peak - before) / 4,
+        "disk was not given back: {}",
+        figures.line()
+    );
     if catch_up.rate < 5.0 * samples.arrival {
         figures.add("SLOW", "catch-up is below 5 x arrival");
     }
@@ -94,7 +130,20 @@ impl Samples {
     fn resident_thirds(&self) -> [u64; 2] {
         let third = (self.resident.len() / 3).max(1);
         let mean = |part: &[u64]| part.iter().sum::<u64>() / part.len().max(1) as u64;
-        [mean(&self.resident[..third]), mean(&self.resident[self.resident.len() - third..])]
+        [
+            mean(&self.resident[..third]),
+            mean(&self.resident[self.resident.len() - third..]),
+        ]
+    }
+
+    /// Ten samples, evenly spread: whether it still grows or has come to rest.
+    fn resident_course(&self) -> String {
+        let step = (self.resident.len() / 10).max(1);
+        let course = self.resident.iter().step_by(step);
+        course
+            .map(|bytes| (bytes >> 20).to_string())
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 
     /// How much the backlog grew in the second half for each record of the first.

@@ -49,8 +49,14 @@ fn burn(orders: &Orders, site: &Site) -> anyhow::Result<Figures> {
     load.stop()?;
     let count = judge::judge(site, &watch, DRAIN, true)?;
     let mut figures = Figures::default();
-    figures.add("first new record, any partition", format!("{:.1} s", first.as_secs_f64()));
-    figures.add("all partitions go on", format!("{:.1} s", caught_up.as_secs_f64()));
+    figures.add(
+        "first new record, any partition",
+        format!("{:.1} s", first.as_secs_f64()),
+    );
+    figures.add(
+        "all partitions go on",
+        format!("{:.1} s", caught_up.as_secs_f64()),
+    );
     figures.add("records", format!("{count}, lost 0, doubled 0, reordered 0"));
     figures.add("alarms", alarms(site).join(", "));
     Ok(figures)

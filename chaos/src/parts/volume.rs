@@ -40,7 +40,11 @@ fn carry(orders: &Orders, site: &Site) -> anyhow::Result<Figures> {
         disk_max = disk_max.max(disk(gateway));
         memory.push(resident(gateway)?);
         if started.elapsed() > ALL {
-            bail!("{} of {} records within {ALL:?}", watch.view().total, bytes / RECORD_BYTES);
+            bail!(
+                "{} of {} records within {ALL:?}",
+                watch.view().total,
+                bytes / RECORD_BYTES
+            );
         }
     }
     let took = started.elapsed().as_secs_f64();
@@ -54,10 +58,14 @@ fn carry(orders: &Orders, site: &Site) -> anyhow::Result<Figures> {
     figures.add("gw1 disk at most", mib(disk_max));
     let quarter = (memory.len() / 4).max(1);
     let most = |part: &[u64]| mib(part.iter().max().copied().unwrap_or(0));
-    figures.add("gw1 memory", format!(
-        "{} in the first quarter, {} in the last",
-        most(&memory[..quarter]), most(&memory[memory.len() - quarter..])
-    ));
+    figures.add(
+        "gw1 memory",
+        format!(
+            "{} in the first quarter, {} in the last",
+            most(&memory[..quarter]),
+            most(&memory[memory.len() - quarter..])
+        ),
+    );
     figures.add("alarms", alarms(site).join(", "));
     Ok(figures)
 }

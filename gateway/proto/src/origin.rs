@@ -542,7 +542,10 @@ impl Origin {
         if let (None, Some(start)) = (self.start, self.begun_at()) {
             self.remember_start(start);
         }
-        let ours = !matches!(self.reading, Reading::Elsewhere | Reading::Placing(Place::Beginning));
+        let ours = !matches!(
+            self.reading,
+            Reading::Elsewhere | Reading::Placing(Place::Beginning)
+        );
         let holds_start = self.held.is_some_and(|held| Some(held.base) == self.start);
         if self.start.is_some() && (holds_start || !ours) {
             self.begin_waiting_routes();
@@ -614,16 +617,14 @@ impl Origin {
                 return;
             }
         }
-        if let Some(held) = self.held {
-            if !self.replayable {
-                if self.halted.is_none() && !held.interval().reaches(needed) {
-                    self.halt(Halted::Gone {
-                        wanted: needed,
-                        held: held.interval(),
-                    });
-                }
-                return;
+        if let (Some(held), false) = (self.held, self.replayable) {
+            if self.halted.is_none() && !held.interval().reaches(needed) {
+                self.halt(Halted::Gone {
+                    wanted: needed,
+                    held: held.interval(),
+                });
             }
+            return;
         }
         if self.reading == Reading::Elsewhere {
             // Not ours to read: nothing we hold is of use to anyone once all sinks are beyond it.

@@ -125,6 +125,10 @@ pub(super) fn answer(
         // Another gateway of this site reads the stream, and answers.
         return;
     };
+    if interval.from >= interval.to {
+        // Only asked to find out who reads the stream.
+        return outlet.post(part(Vec::new(), true, None));
+    }
     if exchange.proofs.answering.fetch_add(1, Ordering::AcqRel) >= PROOFS_MAX {
         exchange.proofs.answering.fetch_sub(1, Ordering::AcqRel);
         let reason = format!(
@@ -135,7 +139,7 @@ pub(super) fn answer(
     }
     let (exchange, outlet, stream) = (exchange.clone(), outlet.clone(), stream.clone());
     exchange.runtime.clone().spawn_blocking(move || {
-        let mut post = |blocks, done| outlet.post(part(blocks, done, None));
+        let mut post = |blocks| outlet.post(part(blocks, false, None));
         let outcome = open(&stream.topic).and_then(|mut reader| {
             digests(
                 &mut *reader,
@@ -146,22 +150,24 @@ pub(super) fn answer(
                 &mut post,
             )
         });
+        // Before the last part is sent: whoever has it may ask again at once.
         exchange.proofs.answering.fetch_sub(1, Ordering::AcqRel);
-        if let Err(fault) = outcome {
-            outlet.post(part(Vec::new(), true, refuse("CULVERT-F031", fault.to_string())));
-        }
+        outlet.post(match outcome {
+            Ok(last) => part(last, true, None),
+            Err(fault) => part(Vec::new(), true, refuse("CULVERT-F031", fault.to_string())),
+        });
     });
 }
 
-/// Digests of the records of `interval`, handed on in parts; the last part says so.
+/// Digests of the records of `interval`, handed on in parts; the last part is the answer.
 fn digests(
     reader: &mut dyn Reader,
     topic: &str,
     partition: u32,
     interval: Interval,
     block_records: u32,
-    post: &mut dyn FnMut(Vec<Block>, bool),
-) -> Result<(), SourceFault> {
+    post: &mut dyn FnMut(Vec<Block>),
+) -> Result<Vec<Block>, SourceFault> {
     let mut blocks = Vec::new();
     let (mut open, mut end) = (Digest::EMPTY, interval.from);
     reader.read(
@@ -179,7 +185,7 @@ fn digests(
                 });
             }
             if blocks.len() >= BLOCKS_PER_ANSWER {
-                post(std::mem::take(&mut blocks), false);
+                post(std::mem::take(&mut blocks));
             }
             ControlFlow::Continue(())
         },
@@ -190,8 +196,7 @@ fn digests(
             digest: open,
         });
     }
-    post(blocks, true);
-    Ok(())
+    Ok(blocks)
 }
 
 /// What a comparison of two ends found.

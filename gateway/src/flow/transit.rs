@@ -266,7 +266,17 @@ pub fn handle(exchange: &Arc<Exchange>, outlet: &Outlet, message: Message) -> Re
             ref stream,
             ref fault,
         } => {
+            // Whoever looks at any gateway on the way is to see it, so a relay passes it on to the other side.
+            let from_sink = downstream_role(exchange, outlet, route).is_ok();
+            if !from_sink {
+                must_own(outlet, exchange, route, stream)?;
+            }
             exchange.halted(stream, Some(route), fault.clone());
+            match exchange.route(route).map(|route| route.role) {
+                Some(Role::Relay) if from_sink => exchange.post_to_site(&stream.site, &message),
+                Some(Role::Relay) => forward_downstream(exchange, route, &message),
+                _ => {}
+            }
             Ok(())
         }
         Message::DigestAsk {
@@ -372,7 +382,11 @@ fn register(
 fn remember_route(exchange: &Exchange, route: &Route) -> Result<(), Error> {
     let mut bytes = Vec::new();
     registration(route).encode(&mut bytes)?;
-    exchange.outbox.put_durable(&route_key(&route.id), &bytes)?;
+    let key = route_key(&route.id);
+    // Known since an earlier session: on a full disk nothing could be stored, and it is this route that frees it (L2).
+    if exchange.outbox.get(&key).is_none_or(|known| *known != *bytes) {
+        exchange.outbox.put_durable(&key, &bytes)?;
+    }
     Ok(())
 }
 

@@ -19,6 +19,7 @@ use culvert_proto::digest::{self, Digest};
 use culvert_proto::message::{self, Block, Message};
 use culvert_proto::stream::RouteId;
 use culvert_proto::{Interval, Position, Sequence, StreamId};
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,8 +28,17 @@ use tokio::sync::watch;
 /// How long an origin may be silent while it reads its source again.
 const ANSWER_WAIT: Duration = Duration::from_secs(60);
 
+/// How long to wait for the answer to a question for nothing: one request to a broker, and two links.
+const PROBE_WAIT: Duration = Duration::from_secs(5);
+
 /// Records around a difference that are compared one by one. A difference that spreads wider is counted by blocks.
 const WINDOW_RECORDS: u64 = 1_000_000;
+
+/// How long a sink's position may take to count what its target shows already: commits come within milliseconds.
+const COUNTED_WAIT: Duration = Duration::from_secs(2);
+
+/// Places of a target that look like a stream's beginning, of which the last are remembered.
+const ALIKE_MAX: usize = 1_000;
 
 /// How often the ends are looked at while waiting for what is on its way.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -390,8 +400,15 @@ impl Gateway {
             }
         };
         progress.send_modify(|progress| progress.done += position.digest.count);
+        let span = match self.span_of(connector, route, stream, position, &origin).await {
+            Ok(span) => span,
+            Err(fault) => {
+                proof.fault = Some(fault);
+                return proof;
+            }
+        };
         let sink = match self
-            .sink_records(connector, stream, position, BLOCK_RECORDS, 0)
+            .sink_records(connector, stream, position, BLOCK_RECORDS, span)
             .await
         {
             Ok(blocks) => blocks,
@@ -408,7 +425,7 @@ impl Gateway {
         proof.origin = Some(Tally::from(&origin_whole));
         proof.sink = Some(Tally::from(&sink_whole));
         if origin_whole != sink_whole {
-            self.tell_apart(connector, route, stream, position, &origin, &sink, &mut proof)
+            self.tell_apart(connector, route, stream, position, &origin, &sink, span, &mut proof)
                 .await;
         }
         proof
@@ -424,6 +441,7 @@ impl Gateway {
         position: &Position,
         origin: &[Block],
         sink: &[Digest],
+        span: Span,
         proof: &mut StreamProof,
     ) {
         let same = origin
@@ -432,10 +450,12 @@ impl Gateway {
             .take_while(|(block, digest)| block.digest == **digest)
             .count();
         let from = same.checked_sub(1).map_or(position.start, |last| origin[last].to);
-        let skipped = same as u64 * u64::from(BLOCK_RECORDS);
+        let rest_of_span = span.without(same as u64 * u64::from(BLOCK_RECORDS));
         let rest = Interval::new(from, position.at);
         let here = self.origin_blocks(connector, route, stream, rest, 1).await;
-        let there = self.sink_records(connector, stream, position, 1, skipped).await;
+        let there = self
+            .sink_records(connector, stream, position, 1, rest_of_span)
+            .await;
         match (here, there) {
             (Ok(here), Ok(there)) => {
                 let here: Vec<(Sequence, u128)> =
@@ -475,6 +495,7 @@ impl Gateway {
             .last()
             .or(connector.from.as_ref())
             .map_or("", String::as_str);
+        self.find_reader(site, route, stream, interval.from).await;
         let proofs = &self.exchange.proofs;
         let (nonce, mut parts) = proofs.ask(&self.exchange, site, route, stream, interval, block_records);
         let mut blocks = Vec::new();
@@ -511,27 +532,115 @@ impl Gateway {
         outcome.map(|()| blocks)
     }
 
-    /// Digests of the records the sink holds of the stream, in blocks; the first `skipped` are left out.
+    /// Which records of the target are to be those of the stream. A topic of Kafka does not say of a record where it
+    /// came from: they begin with the stream's first record, and are as many as its position counts.
+    ///
+    /// Behind those stand either records that were delivered since the position was read, which it counts soon, or
+    /// strangers, which it never counts. Strangers belong to the proof.
+    async fn span_of(
+        &self,
+        connector: &Connector,
+        route: &RouteId,
+        stream: &StreamId,
+        position: &Position,
+        origin: &[Block],
+    ) -> Result<Span, Fault> {
+        match &connector.checked {
+            Checked::KafkaSink(config) if config.partitioner == kafka::config::Partitioner::Same => {}
+            _ => return Ok(Span::ALL),
+        }
+        let mut first = None;
+        if let Some(block) = origin.first() {
+            let beginning = Interval::new(position.start, block.to);
+            let blocks = self.origin_blocks(connector, route, stream, beginning, 1).await?;
+            first = blocks.first().map(|block| block.digest.order);
+        }
+        let (checked, named, count) = (
+            connector.checked.clone(),
+            stream.clone(),
+            position.digest.count,
+        );
+        let at = position.clone();
+        let (front, all) =
+            reading_the_sink(move || Holdings::open(&checked, &named, &at)?.front(first, count)).await?;
+        let behind = all - front;
+        let counted = || {
+            let positions = self.delivery_of(connector)?.status().positions;
+            Some(positions.get(stream)?.digest.count)
+        };
+        let deadline = Instant::now() + COUNTED_WAIT;
+        while behind > count && counted().is_some_and(|counted| counted < behind) {
+            if Instant::now() >= deadline {
+                return Ok(Span { front, count: behind });
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Ok(Span { front, count })
+    }
+
+    /// Only the gateway that reads a stream answers for it, and while a group is dealt anew there is none: asks for
+    /// nothing until somebody answers. What follows may take long, and must not be asked for twice.
+    async fn find_reader(&self, site: &str, route: &RouteId, stream: &StreamId, at: Sequence) {
+        let proofs = &self.exchange.proofs;
+        let started = Instant::now();
+        while started.elapsed() < ANSWER_WAIT {
+            let nothing = Interval::new(at, at);
+            let (nonce, mut parts) = proofs.ask(&self.exchange, site, route, stream, nothing, 1);
+            let answer = tokio::time::timeout(PROBE_WAIT, parts.recv()).await;
+            proofs.done(nonce);
+            if answer.is_ok() {
+                return;
+            }
+        }
+    }
+
+    /// Digests of the records the sink holds of the stream, in blocks.
     async fn sink_records(
         &self,
         connector: &Connector,
         stream: &StreamId,
         position: &Position,
         block_records: u32,
-        skipped: u64,
+        span: Span,
     ) -> Result<Vec<Digest>, Fault> {
         let (checked, stream, position) = (connector.checked.clone(), stream.clone(), position.clone());
-        let reading = tokio::task::spawn_blocking(move || {
-            let mut held = Holdings::open(&checked, &stream, &position)?;
-            held.digests(block_records, skipped)
-        });
-        let outcome = reading
+        reading_the_sink(move || Holdings::open(&checked, &stream, &position)?.digests(block_records, span))
             .await
-            .unwrap_or_else(|error| Err(SourceFault::Retry(error.to_string())));
-        outcome.map_err(|fault| Fault {
-            code: "CULVERT-F036".into(),
-            message: format!("read the sink: {fault}"),
-        })
+    }
+}
+
+/// Reads a target on a thread that may wait.
+async fn reading_the_sink<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, SourceFault> + Send + 'static,
+) -> Result<T, Fault> {
+    let outcome = tokio::task::spawn_blocking(read)
+        .await
+        .unwrap_or_else(|error| Err(SourceFault::Retry(error.to_string())));
+    outcome.map_err(|fault| Fault {
+        code: "CULVERT-F036".into(),
+        message: format!("read the sink: {fault}"),
+    })
+}
+
+/// Which of a target's records are compared: `count` behind the first `front`.
+#[derive(Clone, Copy)]
+struct Span {
+    front: u64,
+    count: u64,
+}
+
+impl Span {
+    const ALL: Span = Span {
+        front: 0,
+        count: u64::MAX,
+    };
+
+    /// The span behind its first `records`.
+    fn without(self, records: u64) -> Span {
+        Span {
+            front: self.front + records,
+            count: self.count.saturating_sub(records),
+        }
     }
 }
 
@@ -542,12 +651,11 @@ struct Holdings {
     partition: u32,
     from: Sequence,
     to: Option<Sequence>,
-    count: u64,
 }
 
 impl Holdings {
     fn open(checked: &Checked, stream: &StreamId, position: &Position) -> Result<Holdings, SourceFault> {
-        let (partition, count) = (stream.partition, position.digest.count);
+        let partition = stream.partition;
         match checked {
             Checked::SqliteSink(config) => Ok(Holdings {
                 reader: Box::new(SqliteReader::open(&config.path)?),
@@ -555,7 +663,6 @@ impl Holdings {
                 partition,
                 from: position.start,
                 to: Some(position.at),
-                count,
             }),
             Checked::KafkaSink(config) => Ok(Holdings {
                 reader: Box::new(kafka::KafkaReader::of_sink(config)?),
@@ -563,7 +670,6 @@ impl Holdings {
                 partition,
                 from: Sequence::ZERO,
                 to: None,
-                count,
             }),
             other => {
                 let reason = format!("{} is no sink", other.class().name());
@@ -575,23 +681,36 @@ impl Holdings {
         }
     }
 
-    /// A target partition may hold older records of other origins before the stream's own: those in front that are
-    /// more than the position counts are not the stream's.
-    fn digests(&mut self, block_records: u32, skipped: u64) -> Result<Vec<Digest>, SourceFault> {
-        let mut all = 0u64;
-        if self.to.is_none() {
-            self.each(|_| all += 1)?;
-        }
-        let skipped = skipped + all.saturating_sub(self.count).min(all);
+    /// How many records stand before the stream's own, and how many there are. A target partition may hold older ones:
+    /// of other origins, of an earlier incarnation. The last place that looks like the beginning and has enough behind
+    /// it is the beginning; where none looks so, as many as are more than the position counts stand in front.
+    fn front(&mut self, first: Option<u128>, count: u64) -> Result<(u64, u64), SourceFault> {
+        let (mut all, mut alike) = (0u64, VecDeque::new());
+        self.each(|content| {
+            if Some(content) == first {
+                if alike.len() == ALIKE_MAX {
+                    alike.pop_front();
+                }
+                alike.push_back(all);
+            }
+            all += 1;
+        })?;
+        let enough = alike.iter().rev().find(|front| all - **front >= count);
+        let front = enough.or(alike.front()).copied();
+        Ok((front.unwrap_or(all.saturating_sub(count)), all))
+    }
+
+    fn digests(&mut self, block_records: u32, span: Span) -> Result<Vec<Digest>, SourceFault> {
+        let end = span.front.saturating_add(span.count);
         let (mut seen, mut blocks, mut open) = (0u64, Vec::new(), Digest::EMPTY);
         self.each(|content| {
-            seen += 1;
-            if seen > skipped {
+            if (span.front..end).contains(&seen) {
                 open.add(content);
                 if open.count >= u64::from(block_records.max(1)) {
                     blocks.push(std::mem::replace(&mut open, Digest::EMPTY));
                 }
             }
+            seen += 1;
         })?;
         if open.count > 0 {
             blocks.push(open);

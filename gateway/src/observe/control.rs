@@ -376,7 +376,7 @@ mod tests {
                 }
                 match prove.connector {
                     Some(_) => Err(Fault {
-                        code: "CULVERT-F009".into(),
+                        code: "CULVERT-F001".into(),
                         message: "no such sink".into(),
                     }),
                     None => Ok(ProofReport {
@@ -421,7 +421,7 @@ mod tests {
                 ..Prove::default()
             };
             let fault = prove(socket, ask, &mut |_| {}).expect_err("a fault");
-            assert_eq!(fault.to_string(), "no such sink [CULVERT-F009]");
+            assert_eq!(fault.to_string(), "no such sink [CULVERT-F001]");
         })
         .await;
     }

@@ -169,7 +169,7 @@ transaction.state.log.num.partitions=1
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 log.cleaner.backoff.ms=100
-log.retention.check.interval.ms=500
+log.retention.ms=-1
 ",
         directory.display()
     )

@@ -4,7 +4,7 @@
 use super::net::Message;
 use super::oracle::Oracle;
 use super::outbox::{Frame, Lane, Op, Outbox};
-use super::source::{Entry, Partition, Rec};
+use super::source::{Commit, Entry, Partition, Rec};
 use super::world::World;
 use culvert_proto::origin::{Action, Halted, Held, Origin, Place};
 use culvert_proto::traps::{Trap, planted};
@@ -318,11 +318,27 @@ impl World {
         let Some(reader) = self.a[a].readers.get_mut(&p) else {
             return false;
         };
-        let (Some(at), stream) = (reader.commit.take(), reader.stream) else {
+        let (Some(at), stream, generation) = (reader.commit.take(), reader.stream, reader.generation) else {
             return false;
         };
-        let partition = &self.partitions[p];
-        let fenced = partition.generation != reader.generation && !planted(Trap::ZombieCommits);
+        self.check_commit_sent(a, stream, at);
+        self.group.on_the_way[a].push_back(Commit {
+            partition: p,
+            stream,
+            at,
+            generation,
+        });
+        true
+    }
+
+    /// The group gets a commit. Whoever sent it may have lost the partition since.
+    pub fn group_hears_commit(&mut self, a: usize) -> bool {
+        let Some(commit) = self.group.on_the_way[a].pop_front() else {
+            return false;
+        };
+        let Commit { stream, at, .. } = commit;
+        let partition = &self.partitions[commit.partition];
+        let fenced = partition.generation != commit.generation && !planted(Trap::ZombieCommits);
         if fenced || partition.stream != stream {
             self.note(format_args!(
                 "A{a}'s commit of stream {stream} at {at} is refused by the group"
@@ -331,7 +347,7 @@ impl World {
         }
         self.note(format_args!("the group's offset of stream {stream} is {at}"));
         self.group.committed.insert(stream, at);
-        self.check_commit(a, stream, at);
+        self.check_committed(stream, at);
         true
     }
 
@@ -427,7 +443,7 @@ impl World {
                     let origin = self.a[a].streams.get(&stream);
                     let believed = origin.and_then(|origin| origin.applied(&id));
                     if told.is_some() && believed == told.as_ref() {
-                        self.oracle.answered(a, stream, route, restores);
+                        self.oracle.answered(a, stream, route, nonce, restores);
                     }
                 }
             }
@@ -555,6 +571,7 @@ impl World {
         match action {
             Action::Ask { route, nonce } => {
                 let route = self.route_index(&route);
+                self.oracle.asked(a, stream, route, nonce);
                 if let Some(session) = self.a[a].sessions.get(&route).copied() {
                     let streams = vec![stream];
                     self.send_down(session, Message::Ask { nonce, streams });

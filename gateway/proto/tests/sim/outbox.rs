@@ -107,7 +107,7 @@ impl Image {
             Op::Trim(stream, below) => {
                 if let Some(lane) = self.lanes.get_mut(stream) {
                     let whole = lane.frames.iter().take_while(|f| f.interval.to <= *below).count();
-                    if let Some(last) = lane.frames.drain(..whole).last() {
+                    if let Some(last) = lane.frames.drain(..whole).next_back() {
                         lane.guard_base = Some(last.guard_end()).filter(|g| *g != Guard::NONE);
                     }
                     let first = lane.frames.first().map_or(lane.tail, |f| f.interval.from);

@@ -272,7 +272,7 @@ impl World {
                 };
                 match (receiver.wants(id), receiver.writer(), receiver.position(id)) {
                     (Some(at), _, _) if held.from <= at => {
-                        self.send_up(session, Message::Want { stream, at })
+                        self.send_up(session, Message::Want { stream, at });
                     }
                     // It has freed what we need, so it believes that we hold more than we do.
                     (Some(_), Some(writer), Some(position)) => {

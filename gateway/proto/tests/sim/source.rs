@@ -2,7 +2,7 @@
 //! consumer group that reads them.
 
 use culvert_proto::{Guard, Sequence};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// Identity of one record in all the world; 0 stands for a control record, which no reader sees.
 pub type RecordKey = u64;
@@ -76,6 +76,17 @@ pub struct StreamHistory {
 #[derive(Default)]
 pub struct Group {
     pub committed: BTreeMap<usize, Sequence>,
+    /// By gateway: commits on their way to the group, in order.
+    pub on_the_way: [VecDeque<Commit>; 2],
+}
+
+/// A commit as the group gets it.
+#[derive(Clone, Copy)]
+pub struct Commit {
+    pub partition: usize,
+    pub stream: usize,
+    pub at: Sequence,
+    pub generation: u32,
 }
 
 /// A record on its way.

@@ -66,6 +66,7 @@ pub struct Stats {
     pub delivered: u64,
     pub messages: u64,
     pub late: u64,
+    pub bits_flipped: u64,
     pub commits: u64,
     pub commits_uncertain: u64,
     pub faults: BTreeMap<&'static str, u64>,
@@ -82,6 +83,7 @@ impl Stats {
         self.delivered += other.delivered;
         self.messages += other.messages;
         self.late += other.late;
+        self.bits_flipped += other.bits_flipped;
         self.commits += other.commits;
         self.commits_uncertain += other.commits_uncertain;
         for (mine, theirs) in [
@@ -109,6 +111,11 @@ impl fmt::Display for Stats {
             self.late,
             self.commits,
             self.commits_uncertain
+        )?;
+        writeln!(
+            f,
+            "{} frames spelled and damaged, none believed",
+            self.bits_flipped
         )?;
         writeln!(
             f,

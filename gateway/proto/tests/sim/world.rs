@@ -42,7 +42,17 @@ pub struct Topology {
 
 impl Topology {
     fn draw(rng: &mut Rng) -> Topology {
-        let firsts = [0, 0, 0, 1, 7, 255, 65_534, u64::from(u32::MAX) - 3, u64::MAX / 2];
+        let firsts = [
+            0,
+            0,
+            0,
+            1,
+            7,
+            255,
+            65_534,
+            u64::from(u32::MAX) - 3,
+            i64::MAX as u64 - 10_000,
+        ];
         Topology {
             partitions: 1 + rng.below(2),
             routes: if rng.chance(25) { 2 } else { 1 },
@@ -251,7 +261,8 @@ impl World {
             19..25 => up_a && self.origin_hears_seek(a),
             25..32 => up_a && self.origin_polls(a),
             32..38 => up_a && self.origin_flushes(a),
-            38..42 => up_a && self.origin_commits(a),
+            38..40 => up_a && self.origin_commits(a),
+            40..42 => self.group_hears_commit(a),
             42..52 => up_a && self.origin_sends(a),
             52..58 => up_b && self.relay_sends(b),
             58..62 => up_b && self.relay_flushes(b),
@@ -380,6 +391,11 @@ impl World {
             }
         };
         let Some(message) = message else { return false };
+        if let Message::Frame { stream, frame } = &message
+            && self.rng.below(16) == 0
+        {
+            self.check_bytes(*stream, frame);
+        }
         self.hears(to, route, Some(id), message);
         true
     }
@@ -588,16 +604,26 @@ impl World {
 pub fn brief(message: &Message) -> String {
     match message {
         Message::Frame { stream, frame } => format!("Frame {} of stream {stream}", frame.interval),
-        Message::Answer { nonce, positions, .. } => {
+        Message::Answer {
+            nonce,
+            writer,
+            positions,
+            ..
+        } => {
             let at: Vec<_> = positions
                 .iter()
                 .map(|(s, p)| (*s, p.as_ref().map(|p| p.at.0)))
                 .collect();
-            format!("Answer {:x} {at:?}", *nonce as u16)
+            format!("Answer {:x} {at:?} by {:x}", *nonce as u16, *writer as u16)
         }
-        Message::PositionIs { stream, position, .. } => {
-            format!("PositionIs {} of stream {stream}", position.at)
-        }
+        Message::PositionIs {
+            stream,
+            writer,
+            position,
+        } => format!(
+            "PositionIs {} of stream {stream} by {:x}",
+            position.at, *writer as u16
+        ),
         other => format!("{other:?}"),
     }
 }

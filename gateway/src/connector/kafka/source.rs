@@ -3,7 +3,7 @@
 //! - The group only shares partitions out. Where to read is intake's word: a partition is paused from its assignment
 //!   to its seek, and `auto.offset.reset=error`, so that librdkafka never chooses a place.
 //! - librdkafka 2.12 tells topics by name. When a topic is deleted and made again, it goes on at the old offset in the
-//!   new topic if that offset exists there (a FIXME in its `rdkafka_topic.c`). The only notice is a line of its debug
+//!   new topic if that offset exists there (known to its authors, see `rdkafka_topic.c`). The only notice is a line of its debug
 //!   log, written before the first fetch from the new topic: the source reads that line, stops, asks for topic ids,
 //!   and goes on with a new stream. Ids are also asked for at each seek and every 30 s.
 //! - After an outage of the group's coordinator that is longer than the session, librdkafka may be fenced by its own
