@@ -89,7 +89,12 @@ impl TestCa {
         self.sign_gateway(params, trust_domain, name)
     }
 
-    fn sign_gateway(&self, params: CertificateParams, trust_domain: &str, name: &str) -> anyhow::Result<TlsFiles> {
+    fn sign_gateway(
+        &self,
+        params: CertificateParams,
+        trust_domain: &str,
+        name: &str,
+    ) -> anyhow::Result<TlsFiles> {
         let sans = vec![
             SanType::URI(format!("spiffe://{trust_domain}/{name}").try_into()?),
             SanType::DnsName(name.try_into()?),

@@ -3,6 +3,7 @@
 use anyhow::{Context, bail};
 use culvert_tests::ledger::content_hash;
 use culvert_tests::{Broker, BrokerOptions, Ledger, wait_for};
+use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -10,12 +11,11 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use rdkafka::ClientConfig;
 use std::future::Future;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -71,20 +71,26 @@ impl Topic {
     pub(crate) fn create(&self, partitions: i32, settings: &[(&str, &str)]) -> anyhow::Result<()> {
         let made = wait_for(ANSWER, &format!("topic {} to be made", self.name), || {
             let new = NewTopic::new(&self.name, partitions, TopicReplication::Fixed(1));
-            let new = settings.iter().fold(new, |new, (name, value)| new.set(name, value));
+            let new = settings
+                .iter()
+                .fold(new, |new, (name, value)| new.set(name, value));
             match block_on(admin(&self.cluster).ok()?.create_topics([&new], &patient())) {
                 Ok(outcome) if matches!(outcome[0], Err((_, Code::TopicAlreadyExists))) => None,
                 outcome => Some(outcome),
             }
         })??;
-        made[0].as_ref().map_err(|(topic, code)| anyhow::anyhow!("create {topic}: {code}"))?;
+        made[0]
+            .as_ref()
+            .map_err(|(topic, code)| anyhow::anyhow!("create {topic}: {code}"))?;
         wait_for(ANSWER, "the topic's leaders", || self.ends().ok())?;
         Ok(())
     }
 
     pub(crate) fn delete(&self) -> anyhow::Result<()> {
         let outcome = block_on(admin(&self.cluster)?.delete_topics(&[&self.name], &patient()))?;
-        outcome[0].as_ref().map_err(|(topic, code)| anyhow::anyhow!("delete {topic}: {code}"))?;
+        outcome[0]
+            .as_ref()
+            .map_err(|(topic, code)| anyhow::anyhow!("delete {topic}: {code}"))?;
         Ok(())
     }
 
@@ -158,7 +164,11 @@ impl Topic {
             list.add_partition(&self.name, partition);
         }
         let found = consumer.committed_offsets(list, ANSWER)?;
-        Ok(found.elements().iter().map(|element| element.offset().to_raw().filter(|at| *at >= 0)).collect())
+        Ok(found
+            .elements()
+            .iter()
+            .map(|element| element.offset().to_raw().filter(|at| *at >= 0))
+            .collect())
     }
 }
 
@@ -175,14 +185,20 @@ pub(crate) struct Record {
 impl Record {
     /// An order: partition, key, content and time follow from its number. One in 50 is a tombstone, one in 70 has no key.
     pub(crate) fn order(number: u64, partitions: i32) -> Record {
-        let text = format!("{{\"order\":{number},\"item\":\"{}\"}}", "x".repeat((number % 97) as usize));
+        let text = format!(
+            "{{\"order\":{number},\"item\":\"{}\"}}",
+            "x".repeat((number % 97) as usize)
+        );
         let trace = (number % 5 == 0).then(|| ("trace".to_owned(), (number % 10 == 0).then(|| vec![0, 255])));
         Record {
             partition: (number % partitions as u64) as i32,
             timestamp: 1_700_000_000_000 + number as i64,
             key: (number % 70 != 69).then(|| format!("customer-{}", number % 1_000).into_bytes()),
             value: (number % 50 != 49).then(|| text.into_bytes()),
-            headers: [("n".to_owned(), Some(number.to_string().into_bytes()))].into_iter().chain(trace).collect(),
+            headers: [("n".to_owned(), Some(number.to_string().into_bytes()))]
+                .into_iter()
+                .chain(trace)
+                .collect(),
         }
     }
 
@@ -222,7 +238,11 @@ impl Record {
 /// When a record has no number, or an end cannot be read.
 pub(crate) fn ledger(sent: &[Record], arrived: &[Record]) -> anyhow::Result<Ledger> {
     let mut ledger = Ledger::default();
-    let number = |record: &Record| record.number().with_context(|| format!("no number in {record:?}"));
+    let number = |record: &Record| {
+        record
+            .number()
+            .with_context(|| format!("no number in {record:?}"))
+    };
     for record in sent {
         ledger.sent(record.partition, number(record)?, record.hash());
     }
@@ -242,7 +262,10 @@ pub(crate) fn send(producer: &BaseProducer, topic: &str, record: &Record) -> any
         message.key = record.key.as_deref();
         message.payload = record.value.as_deref();
         let add = |headers: OwnedHeaders, (key, value): &(String, Option<Vec<u8>>)| {
-            headers.insert(Header { key, value: value.as_deref() })
+            headers.insert(Header {
+                key,
+                value: value.as_deref(),
+            })
         };
         message.headers = Some(record.headers.iter().fold(OwnedHeaders::new(), add));
         match producer.send(message) {
@@ -318,14 +341,22 @@ impl Tail {
         let mut ends = vec![false; self.partitions as usize];
         let mut wanted = Vec::new();
         for partition in 0..self.partitions {
-            let (start, end) = self.consumer.fetch_watermarks(&self.topic.name, partition, ANSWER)?;
+            let (start, end) = self
+                .consumer
+                .fetch_watermarks(&self.topic.name, partition, ANSWER)?;
             wanted.push(end);
             ends[partition as usize] = start >= end;
         }
         let started = Instant::now();
-        while !(0..self.partitions as usize).all(|p| ends[p] || self.next[p] >= wanted[p] || self.place(p) >= wanted[p]) {
+        while !(0..self.partitions as usize)
+            .all(|p| ends[p] || self.next[p] >= wanted[p] || self.place(p) >= wanted[p])
+        {
             if started.elapsed() > ANSWER {
-                bail!("read {} to its end: stands at {:?} of {wanted:?}", self.topic.name, self.next);
+                bail!(
+                    "read {} to its end: stands at {:?} of {wanted:?}",
+                    self.topic.name,
+                    self.next
+                );
             }
             self.look(Duration::from_millis(50))?;
         }
@@ -334,7 +365,10 @@ impl Tail {
 
     /// How many records of a partition were read.
     pub(crate) fn count(&self, partition: i32) -> i64 {
-        self.records.iter().filter(|record| record.partition == partition).count() as i64
+        self.records
+            .iter()
+            .filter(|record| record.partition == partition)
+            .count() as i64
     }
 
     /// Whether a record of a partition was read that the source had not before its end was `end`. The source must
@@ -347,7 +381,11 @@ impl Tail {
     fn place(&self, partition: usize) -> i64 {
         let place = self.consumer.position().ok();
         place
-            .and_then(|list| list.find_partition(&self.topic.name, partition as i32)?.offset().to_raw())
+            .and_then(|list| {
+                list.find_partition(&self.topic.name, partition as i32)?
+                    .offset()
+                    .to_raw()
+            })
             .unwrap_or(-1)
     }
 }
@@ -384,14 +422,21 @@ impl Load {
     /// Stops it, waits until all is acknowledged, and says how many there were.
     pub(crate) fn stop(self) -> anyhow::Result<u64> {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().map_err(|_| anyhow::anyhow!("the load panicked"))?
+        self.thread
+            .join()
+            .map_err(|_| anyhow::anyhow!("the load panicked"))?
     }
 }
 
 fn is_passing(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),
-        Some(Code::BrokerTransportFailure | Code::AllBrokersDown | Code::OperationTimedOut | Code::UnknownTopicOrPartition)
+        Some(
+            Code::BrokerTransportFailure
+                | Code::AllBrokersDown
+                | Code::OperationTimedOut
+                | Code::UnknownTopicOrPartition
+        )
     )
 }
 
@@ -429,7 +474,9 @@ fn client(cluster: &str) -> ClientConfig {
 }
 
 fn patient() -> AdminOptions {
-    AdminOptions::new().operation_timeout(Some(ANSWER)).request_timeout(Some(ANSWER))
+    AdminOptions::new()
+        .operation_timeout(Some(ANSWER))
+        .request_timeout(Some(ANSWER))
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {

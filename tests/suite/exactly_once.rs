@@ -57,11 +57,20 @@ fn aborted_transactions_and_compacted_records_leave_holes_that_cross() -> anyhow
     line.proven(DEADLINE)?;
     let arrived = line.plan.target().read()?;
     let numbers: Vec<u64> = arrived.iter().filter_map(Record::number).collect();
-    ensure!(numbers.iter().all(|number| !(300..600).contains(number)), "an aborted record arrived");
-    ensure!(numbers.is_sorted_by(|a, b| a < b), "out of order, or twice: {numbers:?}");
+    ensure!(
+        numbers.iter().all(|number| !(300..600).contains(number)),
+        "an aborted record arrived"
+    );
+    ensure!(
+        numbers.is_sorted_by(|a, b| a < b),
+        "out of order, or twice: {numbers:?}"
+    );
     // Compaction goes on meanwhile: whatever the source still holds has arrived, and little else.
     let verdict = cluster::ledger(&topic.read()?, &arrived)?.verdict();
-    ensure!(verdict.lost.count + verdict.duplicated.count + verdict.changed.count == 0, "{verdict}");
+    ensure!(
+        verdict.lost.count + verdict.duplicated.count + verdict.changed.count == 0,
+        "{verdict}"
+    );
     line.assert_no_unlisted_alarms(&[]);
     figure(&format!(
         "holes: 300 records aborted, {} of {before} compacted away, {} arrived once",
@@ -76,7 +85,9 @@ fn killing_gateways_loses_and_doubles_nothing() -> anyhow::Result<()> {
     let seed = seed("kills");
     let mut dice = ChaCha8Rng::seed_from_u64(seed);
     // Both engines, and two writers at the sink.
-    let plan = Plan::new("killed").sink_key("tasks.max", "2").setting(2, "outbox.engine = \"log\"");
+    let plan = Plan::new("killed")
+        .sink_key("tasks.max", "2")
+        .setting(2, "outbox.engine = \"log\"");
     plan.source().create(PARTITIONS, &[])?;
     let (topic, target) = (plan.source(), plan.target());
     let line = plan.start()?;
@@ -87,7 +98,10 @@ fn killing_gateways_loses_and_doubles_nothing() -> anyhow::Result<()> {
         let victim = line.gateways()[dice.random_range(0..3)];
         victim.kill9()?;
         // Sometimes it stays away, so that others notice.
-        watch(&mut tail, Duration::from_millis(dice.random_range(0..2) * dice.random_range(0..800)))?;
+        watch(
+            &mut tail,
+            Duration::from_millis(dice.random_range(0..2) * dice.random_range(0..800)),
+        )?;
         victim.launch()?;
         if kill % 3 == 2 {
             // Not every kill may fall into a recovery: some must hit a line in full flow.
@@ -99,7 +113,10 @@ fn killing_gateways_loses_and_doubles_nothing() -> anyhow::Result<()> {
     let took = started.elapsed();
     let count = load.stop()?;
     let verdict = line.judge(DEADLINE)?;
-    ensure!(verdict.is_exactly_once() && verdict.sent == count, "{verdict}, {count} were acknowledged");
+    ensure!(
+        verdict.is_exactly_once() && verdict.sent == count,
+        "{verdict}, {count} were acknowledged"
+    );
     line.assert_no_unlisted_alarms(CUTS);
     figure(&format!(
         "exactly once: {KILLS} kills in {:.0} s, {count} records, lost {}, duplicated {} (seed {seed})",
@@ -141,9 +158,14 @@ fn cutting_and_degrading_links_loses_and_doubles_nothing() -> anyhow::Result<()>
     line.east.heal();
     let count = load.stop()?;
     let verdict = line.judge(DEADLINE)?;
-    ensure!(verdict.is_exactly_once() && verdict.sent == count, "{verdict}, {count} were acknowledged");
+    ensure!(
+        verdict.is_exactly_once() && verdict.sent == count,
+        "{verdict}, {count} were acknowledged"
+    );
     line.assert_no_unlisted_alarms(CUTS);
-    figure(&format!("exactly once: {CUTS_COUNT} cuts, then loss 2 % and 20 to 40 ms, {count} records, lost 0, duplicated 0 (seed {seed})"));
+    figure(&format!(
+        "exactly once: {CUTS_COUNT} cuts, then loss 2 % and 20 to 40 ms, {count} records, lost 0, duplicated 0 (seed {seed})"
+    ));
     Ok(())
 }
 
@@ -159,7 +181,9 @@ fn watch(tail: &mut Tail, time: Duration) -> anyhow::Result<()> {
 /// `CULVERT_SUITE_SEED`, or a new one; printed, so that a run can be repeated as far as its choices go.
 #[allow(clippy::print_stdout, reason = "the test harness shows it beside a failure")]
 fn seed(test: &str) -> u64 {
-    let given = std::env::var("CULVERT_SUITE_SEED").ok().and_then(|seed| seed.parse().ok());
+    let given = std::env::var("CULVERT_SUITE_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
     let seed = given.unwrap_or_else(|| rand::random_range(0..1_000_000));
     println!("{test}: CULVERT_SUITE_SEED={seed}");
     seed

@@ -50,9 +50,15 @@ fn records_that_retention_took_are_named_and_other_partitions_go_on() -> anyhow:
     line.first.restart()?;
 
     let fault = halted(&line.first, "CULVERT-K003")?;
-    ensure!(fault.contains("[100, 150)"), "the missing interval is not named: {fault}");
+    ensure!(
+        fault.contains("[100, 150)"),
+        "the missing interval is not named: {fault}"
+    );
     let arrived = line.arrived(500, DEADLINE)?;
-    ensure!(arrived.iter().filter(|record| record.partition == 0).count() == 100, "partition 0 went on");
+    ensure!(
+        arrived.iter().filter(|record| record.partition == 0).count() == 100,
+        "partition 0 went on"
+    );
     ensure!(arrived.len() == 500, "{} arrived", arrived.len());
     line.first.assert_no_unlisted_alarms(&["CULVERT-K003"]);
     Ok(())
@@ -105,15 +111,26 @@ fn a_source_that_was_truncated_halts_and_others_go_on() -> anyhow::Result<()> {
     line.judge(DEADLINE)?;
     // The disk of partition 0 is lost: its log begins anew, under the same topic id.
     broker.kill9()?;
-    fs::remove_dir_all(broker.directory().join("data/truncated-0"))
-        .with_context(|| format!("{:?}", fs::read_dir(broker.directory().join("data")).map(Iterator::count)))?;
+    fs::remove_dir_all(broker.directory().join("data/truncated-0")).with_context(|| {
+        format!(
+            "{:?}",
+            fs::read_dir(broker.directory().join("data")).map(Iterator::count)
+        )
+    })?;
     broker.restart()?;
     topic.write(2, 200, 20)?;
     let fault = halted(&line.first, "CULVERT-K00")?;
-    ensure!(fault.contains("CULVERT-K005") || fault.contains("CULVERT-K006"), "{fault}");
+    ensure!(
+        fault.contains("CULVERT-K005") || fault.contains("CULVERT-K006"),
+        "{fault}"
+    );
     let arrived = line.arrived(210, DEADLINE)?;
-    ensure!(arrived.iter().filter(|record| record.partition == 1).count() == 110, "partition 1 did not go on");
-    line.first.assert_no_unlisted_alarms(&[CUTS, &["CULVERT-K005", "CULVERT-K006"]].concat());
+    ensure!(
+        arrived.iter().filter(|record| record.partition == 1).count() == 110,
+        "partition 1 did not go on"
+    );
+    line.first
+        .assert_no_unlisted_alarms(&[CUTS, &["CULVERT-K005", "CULVERT-K006"]].concat());
     Ok(())
 }
 
@@ -132,7 +149,11 @@ fn faults(status: &Value) -> Vec<String> {
         Value::Array(items) => items.iter().flat_map(faults).collect(),
         Value::Object(map) => {
             let own = map.get("fault").filter(|fault| fault.is_object()).map(|fault| {
-                format!("{} {}", fault["code"].as_str().unwrap_or(""), fault["message"].as_str().unwrap_or(""))
+                format!(
+                    "{} {}",
+                    fault["code"].as_str().unwrap_or(""),
+                    fault["message"].as_str().unwrap_or("")
+                )
             });
             own.into_iter().chain(map.values().flat_map(faults)).collect()
         }
@@ -142,7 +163,9 @@ fn faults(status: &Value) -> Vec<String> {
 
 fn streams(gateway: &Gateway) -> anyhow::Result<Vec<Value>> {
     let status = status(gateway)?;
-    let connectors = status["connectors"].as_array().context("a status lists connectors")?;
+    let connectors = status["connectors"]
+        .as_array()
+        .context("a status lists connectors")?;
     Ok(connectors
         .iter()
         .flat_map(|connector| connector["streams"].as_array().cloned().unwrap_or_default())

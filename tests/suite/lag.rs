@@ -28,11 +28,18 @@ fn the_groups_lag_is_what_has_not_arrived() -> anyhow::Result<()> {
     let held = tail.records.len() as u64;
     let behind = wait_for(DEADLINE, "lag of 1,000 records", || {
         let (ends, committed) = (topic.ends().ok()?, topic.committed(&group).ok()?);
-        let lag: i64 = ends.iter().zip(&committed).map(|(end, at)| end - at.unwrap_or(0)).sum();
+        let lag: i64 = ends
+            .iter()
+            .zip(&committed)
+            .map(|(end, at)| end - at.unwrap_or(0))
+            .sum();
         (lag > 1_000).then_some(lag)
     })?;
     looks += watch(&line, &mut tail, Duration::from_secs(2))?;
-    ensure!(tail.records.len() as u64 == held, "records arrived over a cut link");
+    ensure!(
+        tail.records.len() as u64 == held,
+        "records arrived over a cut link"
+    );
 
     line.east.heal();
     let count = load.stop()?;
@@ -41,10 +48,15 @@ fn the_groups_lag_is_what_has_not_arrived() -> anyhow::Result<()> {
     ensure!(verdict.is_exactly_once() && verdict.sent == count, "{verdict}");
     wait_for(DEADLINE, "the group to have no lag", || {
         let (ends, committed) = (topic.ends().ok()?, topic.committed(&group).ok()?);
-        ends.iter().zip(&committed).all(|(end, at)| Some(*end) == *at).then_some(())
+        ends.iter()
+            .zip(&committed)
+            .all(|(end, at)| Some(*end) == *at)
+            .then_some(())
     })?;
     line.assert_no_unlisted_alarms(CUTS);
-    figure(&format!("lag: {looks} looks, never ahead of the sink; {behind} records of lag while the link was cut, 0 after"));
+    figure(&format!(
+        "lag: {looks} looks, never ahead of the sink; {behind} records of lag while the link was cut, 0 after"
+    ));
     Ok(())
 }
 
@@ -58,7 +70,10 @@ fn watch(line: &Line, tail: &mut Tail, time: Duration) -> anyhow::Result<u64> {
         for (partition, at) in committed.iter().enumerate() {
             let held = tail.count(partition as i32);
             let at = at.unwrap_or(0);
-            ensure!(at <= held, "partition {partition}: the group is at {at}, the sink holds {held}");
+            ensure!(
+                at <= held,
+                "partition {partition}: the group is at {at}, the sink holds {held}"
+            );
         }
         looks += 1;
     }

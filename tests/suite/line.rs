@@ -20,8 +20,6 @@ pub(crate) struct Plan {
     pub(crate) topics: String,
     pub(crate) source_cluster: String,
     pub(crate) target_cluster: String,
-    /// More keys of the source's definition.
-    pub(crate) source_keys: Vec<(String, String)>,
     /// More keys of the sink's definition; they win over the plan's own.
     pub(crate) sink_keys: Vec<(String, String)>,
     /// More lines of each gateway's file, before its tables: dotted keys.
@@ -38,16 +36,10 @@ impl Plan {
             topics: name.into(),
             source_cluster: cluster::source(),
             target_cluster: cluster::target(),
-            source_keys: Vec::new(),
             sink_keys: Vec::new(),
             settings: Default::default(),
             first_names: vec!["gw1".into()],
         }
-    }
-
-    pub(crate) fn source_key(mut self, key: &str, value: &str) -> Plan {
-        self.source_keys.push((key.into(), value.into()));
-        self
     }
 
     pub(crate) fn sink_key(mut self, key: &str, value: &str) -> Plan {
@@ -85,7 +77,15 @@ impl Plan {
         let first = self.first(&ca, "gw1", &west)?;
         let relay = self.relay(&ca, tunnel)?;
         let last = self.last(&ca, &east)?;
-        Ok(Line { plan: self, first, relay, last, west, east, ca })
+        Ok(Line {
+            plan: self,
+            first,
+            relay,
+            last,
+            west,
+            east,
+            ca,
+        })
     }
 
     /// Starts all three, the relay first.
@@ -110,7 +110,13 @@ impl Plan {
         let file = format!(
             "{head}[[peer]]\nsite = \"site1\"\ngateways = {first:?}\n[[peer]]\nsite = \"site3\"\ngateways = [\"gw3\"]\n\
              [[relay]]\nfrom = \"site1\"\nto = \"site3\"\n",
-            head = head("gw2", "site2", &ca.gateway(DOMAIN, "gw2")?, Some(tunnel), &self.settings[1]),
+            head = head(
+                "gw2",
+                "site2",
+                &ca.gateway(DOMAIN, "gw2")?,
+                Some(tunnel),
+                &self.settings[1]
+            ),
             first = self.first_names,
         );
         Gateway::prepare("gw2", &file, &[])
@@ -119,19 +125,24 @@ impl Plan {
     fn last(&self, ca: &TestCa, east: &UdpRelay) -> anyhow::Result<Gateway> {
         let file = format!(
             "{head}[[peer]]\nsite = \"site2\"\ngateways = [\"gw2\"]\naddress = [\"{address}\"]\n",
-            head = head("gw3", "site3", &ca.gateway(DOMAIN, "gw3")?, None, &self.settings[2]),
+            head = head(
+                "gw3",
+                "site3",
+                &ca.gateway(DOMAIN, "gw3")?,
+                None,
+                &self.settings[2]
+            ),
             address = east.address(),
         );
         Gateway::prepare("gw3", &file, &[("sink", &self.sink_definition().to_string())])
     }
 
     fn source_definition(&self) -> Value {
-        let mut config = json!({
+        let config = json!({
             "connector.class": "io.culvert.kafka.KafkaSource",
             "topics": self.topics,
             "kafka.bootstrap.servers": self.source_cluster,
         });
-        merge(&mut config, &self.source_keys);
         json!({"name": self.name, "config": config})
     }
 
@@ -154,7 +165,10 @@ impl Plan {
 fn merge(config: &mut Value, keys: &[(String, String)]) {
     for (key, value) in keys {
         if value.is_empty() {
-            config.as_object_mut().expect("a definition is an object").remove(key);
+            config
+                .as_object_mut()
+                .expect("a definition is an object")
+                .remove(key);
         } else {
             config[key] = json!(value);
         }
@@ -199,8 +213,10 @@ impl Line {
             gateway.launch()?;
         }
         for gateway in self.gateways() {
-            wait_for(READY, "a gateway to be ready", || gateway.is_ready().then_some(()))
-                .with_context(|| account(gateway))?;
+            wait_for(READY, "a gateway to be ready", || {
+                gateway.is_ready().then_some(())
+            })
+            .with_context(|| account(gateway))?;
         }
         Ok(())
     }
@@ -229,8 +245,10 @@ impl Line {
 
     /// All records of the target, as soon as `count` are there.
     pub(crate) fn arrived(&self, count: u64, deadline: Duration) -> anyhow::Result<Vec<Record>> {
-        let mut tail = wait_for(deadline, "the target topic", || Tail::open(&self.plan.target()).ok())
-            .with_context(|| self.statuses())?;
+        let mut tail = wait_for(deadline, "the target topic", || {
+            Tail::open(&self.plan.target()).ok()
+        })
+        .with_context(|| self.statuses())?;
         tail.until(count, deadline).with_context(|| self.statuses())?;
         tail.to_the_end()?;
         Ok(tail.records)
@@ -253,18 +271,24 @@ impl Line {
 pub(crate) fn account(gateway: &Gateway) -> String {
     const LINES: usize = 12;
     let status = match gateway.cli(&["status", "--streams"]) {
-        Ok(output) => [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat(),
+        Ok(output) => [output.stdout, output.stderr]
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .concat(),
         Err(fault) => format!("{fault:#}\n"),
     };
     let log = gateway.log().unwrap_or_default();
     let first = log.lines().count().saturating_sub(LINES);
     let tail: Vec<&str> = log.lines().skip(first).collect();
-    let ended = gateway.exit_code().map(|code| format!("ended with {code}\n")).unwrap_or_default();
+    let ended = gateway
+        .exit_code()
+        .map(|code| format!("ended with {code}\n"))
+        .unwrap_or_default();
     format!("{status}{ended}{}\n\n", tail.join("\n"))
 }
 
 /// `culvert status --output json`.
 pub(crate) fn status(gateway: &Gateway) -> anyhow::Result<Value> {
     let output = gateway.cli(&["status", "--output", "json"])?;
-    serde_json::from_slice(&output.stdout).with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())
+    serde_json::from_slice(&output.stdout)
+        .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())
 }

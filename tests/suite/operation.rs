@@ -26,14 +26,24 @@ fn sigterm_drains_and_a_restart_goes_on() -> anyhow::Result<()> {
         let started = Instant::now();
         let code = gateway.term()?;
         took = took.max(started.elapsed());
-        ensure!(code == 0, "SIGTERM ended a gateway with {code}\n{}", account(gateway));
+        ensure!(
+            code == 0,
+            "SIGTERM ended a gateway with {code}\n{}",
+            account(gateway)
+        );
         gateway.restart()?;
     }
     let count = load.stop()?;
     let verdict = line.judge(DEADLINE)?;
-    ensure!(verdict.is_exactly_once() && verdict.sent == count, "{verdict}, {count} were acknowledged");
+    ensure!(
+        verdict.is_exactly_once() && verdict.sent == count,
+        "{verdict}, {count} were acknowledged"
+    );
     line.assert_no_unlisted_alarms(CUTS);
-    figure(&format!("operation: each gateway drained under load within {:.1} s, exit code 0, {count} records once", took.as_secs_f64()));
+    figure(&format!(
+        "operation: each gateway drained under load within {:.1} s, exit code 0, {count} records once",
+        took.as_secs_f64()
+    ));
     Ok(())
 }
 
@@ -48,13 +58,18 @@ fn a_second_sigterm_ends_at_once_and_loses_nothing() -> anyhow::Result<()> {
     for _ in 0..2 {
         signal(&line, Signal::TERM)?;
     }
-    let code = wait_for(Duration::from_secs(10), "the gateway to end", || line.first.exit_code())?;
+    let code = wait_for(Duration::from_secs(10), "the gateway to end", || {
+        line.first.exit_code()
+    })?;
     // 128 + SIGTERM, unless it had drained before the second one came.
     ensure!(code == 143 || code == 0, "ended with {code}");
     line.first.restart()?;
     let count = load.stop()?;
     let verdict = line.judge(DEADLINE)?;
-    ensure!(verdict.is_exactly_once() && verdict.sent == count, "{verdict}, {count} were acknowledged");
+    ensure!(
+        verdict.is_exactly_once() && verdict.sent == count,
+        "{verdict}, {count} were acknowledged"
+    );
     Ok(())
 }
 
@@ -67,7 +82,11 @@ fn health_metrics_and_status_say_what_happened() -> anyhow::Result<()> {
     let line = plan.start()?;
     line.judge(DEADLINE)?;
     for gateway in line.gateways() {
-        ensure!(gateway.get("/healthz").is_ok() && gateway.get("/readyz").is_ok(), "{}", account(gateway));
+        ensure!(
+            gateway.get("/healthz").is_ok() && gateway.get("/readyz").is_ok(),
+            "{}",
+            account(gateway)
+        );
     }
     ensure!(line.first.metric("culvert_taken_in_records_total")? == 300.0);
     ensure!(line.last.metric("culvert_delivered_records_total")? == 300.0);
@@ -85,15 +104,24 @@ fn health_metrics_and_status_say_what_happened() -> anyhow::Result<()> {
         ("/connectors/0/state", "running"),
         ("/connectors/0/guarantee", "exactly-once"),
     ] {
-        ensure!(shown.pointer(pointer) == Some(&Value::from(expected)), "{pointer} in {shown}");
+        ensure!(
+            shown.pointer(pointer) == Some(&Value::from(expected)),
+            "{pointer} in {shown}"
+        );
     }
-    ensure!(shown["ready"] == true && shown["peers"][0]["up"] == true, "{shown}");
+    ensure!(
+        shown["ready"] == true && shown["peers"][0]["up"] == true,
+        "{shown}"
+    );
     // The sink's word needs a moment to come back to the origin.
     wait_for(DEADLINE, "the origin to know that all was applied", || {
         let shown = status(&line.first).ok()?;
         let streams = shown.pointer("/connectors/0/streams")?.as_array()?.clone();
-        (streams.len() == 3 && streams.iter().all(|stream| stream["applied"] == 100 && stream["backlog_records"] == 0))
-            .then_some(())
+        (streams.len() == 3
+            && streams
+                .iter()
+                .all(|stream| stream["applied"] == 100 && stream["backlog_records"] == 0))
+        .then_some(())
     })
     .with_context(|| account(&line.first))?;
     line.assert_no_unlisted_alarms(&[]);
@@ -110,7 +138,9 @@ fn a_proof_under_load_finds_nothing_wrong() -> anyhow::Result<()> {
     line.arrived(500, DEADLINE)?;
     for _ in 0..5 {
         // Without --wait, what is on its way is no fault.
-        line.last.cli_ok(&["prove", "--output", "json"]).with_context(|| line.statuses())?;
+        line.last
+            .cli_ok(&["prove", "--output", "json"])
+            .with_context(|| line.statuses())?;
     }
     load.stop()?;
     line.proven(DEADLINE)?;
@@ -134,10 +164,16 @@ fn a_proof_finds_a_planted_duplicate_and_a_planted_stranger() -> anyhow::Result<
     };
     plant(&Record::order(123, 1))?;
     let proof = broken(&line)?;
-    ensure!(proof["streams"][0]["duplicated"] == 1 && proof["streams"][0]["missing"] == 0, "{proof}");
+    ensure!(
+        proof["streams"][0]["duplicated"] == 1 && proof["streams"][0]["missing"] == 0,
+        "{proof}"
+    );
     plant(&Record::order(77_777, 1))?;
     let proof = broken(&line)?;
-    let (origin, sink) = (&proof["streams"][0]["origin"]["count"], &proof["streams"][0]["sink"]["count"]);
+    let (origin, sink) = (
+        &proof["streams"][0]["origin"]["count"],
+        &proof["streams"][0]["sink"]["count"],
+    );
     ensure!(*origin == 500 && *sink == 502, "{proof}");
     Ok(())
 }
@@ -165,7 +201,10 @@ fn a_proof_finds_a_planted_loss() -> anyhow::Result<()> {
     let robbed = file.execute("DELETE FROM robbed WHERE sequence = 321", ())?;
     ensure!(robbed == 1, "the row is there to be deleted");
     let proof = broken(&line)?;
-    ensure!(proof["streams"][0]["missing"] == 1 && proof["streams"][0]["duplicated"] == 0, "{proof}");
+    ensure!(
+        proof["streams"][0]["missing"] == 1 && proof["streams"][0]["duplicated"] == 0,
+        "{proof}"
+    );
     Ok(())
 }
 
@@ -173,7 +212,12 @@ fn a_proof_finds_a_planted_loss() -> anyhow::Result<()> {
 fn broken(line: &Line) -> anyhow::Result<Value> {
     let output = line.last.cli(&["prove", "--output", "json"])?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    ensure!(output.status.code() == Some(1), "prove ended with {}: {said}\n{}", output.status, line.statuses());
+    ensure!(
+        output.status.code() == Some(1),
+        "prove ended with {}: {said}\n{}",
+        output.status,
+        line.statuses()
+    );
     let proof: Value = serde_json::from_str(&said)?;
     ensure!(proof["verdict"] == "broken", "{proof}");
     Ok(proof)

@@ -52,7 +52,10 @@ fn clusters_that_are_away_at_start_and_later_are_waited_for() -> anyhow::Result<
     source.restart()?;
     topic.write(PARTITIONS, count, 200)?;
     let verdict = line.judge(DEADLINE)?;
-    ensure!(verdict.is_exactly_once() && verdict.sent == count + 200, "{verdict}, {count} were acknowledged");
+    ensure!(
+        verdict.is_exactly_once() && verdict.sent == count + 200,
+        "{verdict}, {count} were acknowledged"
+    );
     line.assert_no_unlisted_alarms(CUTS);
     figure(&format!(
         "patience: both clusters away at start for {} s, each killed once in flow, {} records, lost 0, duplicated 0",
@@ -79,7 +82,10 @@ fn a_relay_that_is_away_is_waited_for() -> anyhow::Result<()> {
     line.relay.restart()?;
     let count = load.stop()?;
     let verdict = line.judge(DEADLINE)?;
-    ensure!(verdict.is_exactly_once() && verdict.sent == count, "{verdict}, {count} were acknowledged");
+    ensure!(
+        verdict.is_exactly_once() && verdict.sent == count,
+        "{verdict}, {count} were acknowledged"
+    );
     line.assert_no_unlisted_alarms(CUTS);
     Ok(())
 }
@@ -102,12 +108,22 @@ fn a_full_quota_pauses_intake_and_loses_nothing() -> anyhow::Result<()> {
     })
     .with_context(|| line.statuses())?;
     let taken = line.first.metric("culvert_taken_in_records_total")?;
-    ensure!((taken as u64) < 30 + count, "everything was taken in: the quota was not reached");
+    ensure!(
+        (taken as u64) < 30 + count,
+        "everything was taken in: the quota was not reached"
+    );
     line.west.heal();
     let verdict = line.judge(DEADLINE)?;
-    ensure!(verdict.is_exactly_once() && verdict.sent == 30 + count, "{verdict}");
+    ensure!(
+        verdict.is_exactly_once() && verdict.sent == 30 + count,
+        "{verdict}"
+    );
     line.assert_no_unlisted_alarms(CUTS);
-    figure(&format!("patience: quota of 64 MiB full at {taken} of {} records, then all {} once", 30 + count, verdict.sent));
+    figure(&format!(
+        "patience: quota of 64 MiB full at {taken} of {} records, then all {} once",
+        30 + count,
+        verdict.sent
+    ));
     Ok(())
 }
 
@@ -121,7 +137,6 @@ fn a_full_disk_pauses_intake_and_loses_nothing() -> anyhow::Result<()> {
             return Ok(());
         }
     };
-    // The segment log; with sled, a disk of this size can stay full (see docs/decisions/0007-full-disk-with-sled.md).
     let plan = Plan::new("disk").setting(1, "outbox = { engine = \"log\", reserve = \"16 MiB\" }");
     let topic = plan.source();
     topic.create(PARTITIONS, &[])?;
@@ -137,12 +152,24 @@ fn a_full_disk_pauses_intake_and_loses_nothing() -> anyhow::Result<()> {
     })
     .with_context(|| line.statuses())?;
     let taken = line.first.metric("culvert_taken_in_records_total")?;
-    ensure!((taken as u64) < 30 + count, "everything was taken in: the disk was not full");
+    ensure!(
+        (taken as u64) < 30 + count,
+        "everything was taken in: the disk was not full"
+    );
     line.west.heal();
     let verdict = line.judge(DEADLINE)?;
-    ensure!(verdict.is_exactly_once() && verdict.sent == 30 + count, "{verdict}");
-    line.first.assert_no_unlisted_alarms(&[CUTS, &["CULVERT-O005"]].concat());
-    figure(&format!("patience: disk of {} MiB full at {taken} of {} records, then all {} once", SmallDisk::MIB, 30 + count, verdict.sent));
+    ensure!(
+        verdict.is_exactly_once() && verdict.sent == 30 + count,
+        "{verdict}"
+    );
+    line.first
+        .assert_no_unlisted_alarms(&[CUTS, &["CULVERT-O005"]].concat());
+    figure(&format!(
+        "patience: disk of {} MiB full at {taken} of {} records, then all {} once",
+        SmallDisk::MIB,
+        30 + count,
+        verdict.sent
+    ));
     Ok(())
 }
 
@@ -155,7 +182,10 @@ impl SmallDisk {
     const MIB: u32 = 96;
 
     fn mount() -> anyhow::Result<SmallDisk> {
-        ensure!(host::is_root(), "only root may mount a small disk; run it as root or in a user namespace");
+        ensure!(
+            host::is_root(),
+            "only root may mount a small disk; run it as root or in a user namespace"
+        );
         let scratch = Scratch::new("disk")?;
         let size = format!("size={}m", SmallDisk::MIB);
         let output = Command::new("mount")
@@ -163,7 +193,11 @@ impl SmallDisk {
             .arg(scratch.path())
             .output()
             .context("run mount")?;
-        ensure!(output.status.success(), "mount: {}", String::from_utf8_lossy(&output.stderr).trim());
+        ensure!(
+            output.status.success(),
+            "mount: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
         Ok(SmallDisk { scratch })
     }
 }
@@ -171,14 +205,19 @@ impl SmallDisk {
 impl Drop for SmallDisk {
     fn drop(&mut self) {
         // Lazily: a gateway that a failed test has not ended yet may still use it.
-        let _ = Command::new("umount").arg("--lazy").arg(self.scratch.path()).output();
+        let _ = Command::new("umount")
+            .arg("--lazy")
+            .arg(self.scratch.path())
+            .output();
     }
 }
 
 /// Waits until `more` records have arrived than are there now.
 fn flow(line: &Line, more: u64) -> anyhow::Result<()> {
-    let mut tail = wait_for(DEADLINE, "the target topic", || Tail::open(&line.plan.target()).ok())
-        .with_context(|| line.statuses())?;
+    let mut tail = wait_for(DEADLINE, "the target topic", || {
+        Tail::open(&line.plan.target()).ok()
+    })
+    .with_context(|| line.statuses())?;
     tail.to_the_end()?;
     let had = tail.records.len() as u64;
     tail.until(had + more, DEADLINE).with_context(|| line.statuses())

@@ -29,7 +29,9 @@ fn a_certificate_of_another_authority_is_refused() -> anyhow::Result<()> {
 fn a_certificate_of_a_gateway_that_is_no_peer_is_refused() -> anyhow::Result<()> {
     let line = standing("no-peer")?;
     let tls = line.ca.gateway(DOMAIN, "gw9")?;
-    edit(&line.last, |text| text.replace("gateway = \"gw3\"", "gateway = \"gw9\""))?;
+    edit(&line.last, |text| {
+        text.replace("gateway = \"gw3\"", "gateway = \"gw9\"")
+    })?;
     shows(&line.last, &tls)?;
     line.launch()?;
     logged(&line.relay, "CULVERT-P014")?;
@@ -55,7 +57,8 @@ fn a_gateway_with_an_expired_certificate_does_not_start() -> anyhow::Result<()> 
 #[test]
 fn a_certificate_that_expires_ends_the_session() -> anyhow::Result<()> {
     let line = standing("expiring")?;
-    line.ca.gateway_until(DOMAIN, "gw3", SystemTime::now() + Duration::from_secs(12))?;
+    line.ca
+        .gateway_until(DOMAIN, "gw3", SystemTime::now() + Duration::from_secs(12))?;
     line.launch()?;
     line.arrived(300, DEADLINE)?;
     logged(&line.relay, "CULVERT-P011")?;
@@ -71,7 +74,9 @@ fn a_certificate_that_expires_ends_the_session() -> anyhow::Result<()> {
 #[test]
 fn a_site_without_a_grant_gets_nothing() -> anyhow::Result<()> {
     let line = standing("no-grant")?;
-    edit(&line.first, |text| text.replace("to = \"site3\"", "to = \"site2\""))?;
+    edit(&line.first, |text| {
+        text.replace("to = \"site3\"", "to = \"site2\"")
+    })?;
     line.launch()?;
     halted(&line.last, "CULVERT-F001")?;
     delivers_nothing(&line)
@@ -80,7 +85,9 @@ fn a_site_without_a_grant_gets_nothing() -> anyhow::Result<()> {
 #[test]
 fn a_topic_that_is_not_granted_is_not_delivered() -> anyhow::Result<()> {
     let line = standing("no-topic")?;
-    edit(&line.first, |text| text.replace("topics = [\"*\"]", "topics = [\"something-else\"]"))?;
+    edit(&line.first, |text| {
+        text.replace("topics = [\"*\"]", "topics = [\"something-else\"]")
+    })?;
     line.launch()?;
     logged(&line.last, "CULVERT-F004")?;
     delivers_nothing(&line)
@@ -89,7 +96,9 @@ fn a_topic_that_is_not_granted_is_not_delivered() -> anyhow::Result<()> {
 #[test]
 fn a_relay_that_may_not_does_not_carry() -> anyhow::Result<()> {
     let line = standing("no-relay")?;
-    edit(&line.relay, |text| text.replace("[[relay]]\nfrom = \"site1\"\nto = \"site3\"\n", ""))?;
+    edit(&line.relay, |text| {
+        text.replace("[[relay]]\nfrom = \"site1\"\nto = \"site3\"\n", "")
+    })?;
     line.launch()?;
     halted(&line.last, "CULVERT-F002")?;
     delivers_nothing(&line)
@@ -99,13 +108,21 @@ fn a_relay_that_may_not_does_not_carry() -> anyhow::Result<()> {
 fn mistakes_in_files_are_all_named_with_what_was_meant() -> anyhow::Result<()> {
     let line = standing("mistyped")?;
     edit(&line.first, |text| {
-        text.replace("state = \"state\"", "sate = \"state\"").replace("trust_domain", "trust_domian")
+        text.replace("state = \"state\"", "sate = \"state\"")
+            .replace("trust_domain", "trust_domian")
     })?;
     let definition = line.first.directory().join("connectors/source.json");
-    fs::write(&definition, fs::read_to_string(&definition)?.replace("\"topics\"", "\"topic\""))?;
+    fs::write(
+        &definition,
+        fs::read_to_string(&definition)?.replace("\"topics\"", "\"topic\""),
+    )?;
     let output = line.first.cli(&["check"])?;
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    ensure!(output.status.code() == Some(2), "check ended with {}: {said}", output.status);
+    ensure!(
+        output.status.code() == Some(2),
+        "check ended with {}: {said}",
+        output.status
+    );
     for meant in ["state", "identity.trust_domain", "topics"] {
         ensure!(said.contains(meant), "{meant} is not named in:\n{said}");
     }
@@ -116,7 +133,11 @@ fn mistakes_in_files_are_all_named_with_what_was_meant() -> anyhow::Result<()> {
 
     fs::remove_file(line.last.directory().join("culvert.toml"))?;
     let output = line.last.cli(&["check"])?;
-    ensure!(output.status.code() == Some(3), "check without a file ended with {}", output.status);
+    ensure!(
+        output.status.code() == Some(3),
+        "check without a file ended with {}",
+        output.status
+    );
     Ok(())
 }
 
@@ -125,7 +146,10 @@ fn a_state_directory_belongs_to_one_process() -> anyhow::Result<()> {
     let line = standing("one-state")?;
     line.launch()?;
     let mut second = line.plan.first(&line.ca, "gw1", &line.west)?;
-    second.set_env("CULVERT_STATE", &line.first.directory().join("state").display().to_string());
+    second.set_env(
+        "CULVERT_STATE",
+        &line.first.directory().join("state").display().to_string(),
+    );
     ends_with(&second, "CULVERT-O001")?;
     let verdict = line.judge(DEADLINE)?;
     ensure!(verdict.is_exactly_once(), "{verdict}");
@@ -141,14 +165,20 @@ fn two_gateways_of_one_name_are_told_and_deliver_nothing_twice() -> anyhow::Resu
     let second = line.plan.first(&line.ca, "gw1", &line.west)?;
     second.restart()?;
     wait_for(DEADLINE, "CULVERT-K001 from either", || {
-        [&line.first, &second].into_iter().any(|gateway| gateway.log().is_ok_and(|log| log.contains("CULVERT-K001"))).then_some(())
+        [&line.first, &second]
+            .into_iter()
+            .any(|gateway| gateway.log().is_ok_and(|log| log.contains("CULVERT-K001")))
+            .then_some(())
     })
     .with_context(|| account(&line.first) + &account(&second))?;
     second.kill9()?;
     line.first.restart()?;
     let count = 300 + load.stop()?;
     let verdict = line.judge(DEADLINE)?;
-    ensure!(verdict.is_exactly_once() && verdict.sent == count, "{verdict}, {count} were acknowledged");
+    ensure!(
+        verdict.is_exactly_once() && verdict.sent == count,
+        "{verdict}, {count} were acknowledged"
+    );
     Ok(())
 }
 
@@ -165,7 +195,10 @@ fn certificates_are_renewed_under_load_without_loss() -> anyhow::Result<()> {
     }
     let count = 300 + load.stop()?;
     let verdict = line.judge(DEADLINE)?;
-    ensure!(verdict.is_exactly_once() && verdict.sent == count, "{verdict}, {count} were acknowledged");
+    ensure!(
+        verdict.is_exactly_once() && verdict.sent == count,
+        "{verdict}, {count} were acknowledged"
+    );
     line.assert_no_unlisted_alarms(&[]);
     Ok(())
 }
@@ -189,14 +222,22 @@ fn delivers_nothing(line: &Line) -> anyhow::Result<()> {
 
 /// Waits until a gateway has logged something.
 fn logged(gateway: &Gateway, what: &str) -> anyhow::Result<()> {
-    wait_for(DEADLINE, what, || gateway.log().ok()?.contains(what).then_some(())).with_context(|| account(gateway))
+    wait_for(DEADLINE, what, || {
+        gateway.log().ok()?.contains(what).then_some(())
+    })
+    .with_context(|| account(gateway))
 }
 
 /// A gateway that is started ends by itself, with a failure of this code.
 fn ends_with(gateway: &Gateway, code: &str) -> anyhow::Result<()> {
     gateway.launch()?;
-    let exit = wait_for(DEADLINE, "the gateway to end", || gateway.exit_code()).with_context(|| account(gateway))?;
-    ensure!(exit != 0 && gateway.log()?.contains(code), "ended with {exit}\n{}", account(gateway));
+    let exit =
+        wait_for(DEADLINE, "the gateway to end", || gateway.exit_code()).with_context(|| account(gateway))?;
+    ensure!(
+        exit != 0 && gateway.log()?.contains(code),
+        "ended with {exit}\n{}",
+        account(gateway)
+    );
     Ok(())
 }
 
@@ -224,5 +265,8 @@ fn shows(gateway: &Gateway, tls: &TlsFiles) -> anyhow::Result<()> {
 /// Asks a gateway to read its certificates again.
 fn hangup(gateway: &Gateway) -> anyhow::Result<()> {
     let id = i32::try_from(gateway.id().context("the gateway runs")?)?;
-    Ok(kill_process(Pid::from_raw(id).context("a process has an id")?, Signal::HUP)?)
+    Ok(kill_process(
+        Pid::from_raw(id).context("a process has an id")?,
+        Signal::HUP,
+    )?)
 }

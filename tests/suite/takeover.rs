@@ -56,14 +56,21 @@ fn check(name: &str, second: &Second) -> anyhow::Result<()> {
     }
     let ends = topic.ends()?;
     while !(0..PARTITIONS).all(|partition| tail.has_passed(partition, ends[partition as usize])) {
-        ensure!(lost.elapsed() < DEADLINE, "no takeover within {DEADLINE:?}\n{}", line.statuses());
+        ensure!(
+            lost.elapsed() < DEADLINE,
+            "no takeover within {DEADLINE:?}\n{}",
+            line.statuses()
+        );
         tail.look(Duration::from_millis(20))?;
     }
     let took = lost.elapsed();
 
     let count = load.stop()?;
     let verdict = line.judge(DEADLINE)?;
-    ensure!(verdict.is_exactly_once() && verdict.sent == count, "{verdict}, {count} were acknowledged");
+    ensure!(
+        verdict.is_exactly_once() && verdict.sent == count,
+        "{verdict}, {count} were acknowledged"
+    );
     line.assert_no_unlisted_alarms(CUTS);
     spare.assert_no_unlisted_alarms(CUTS);
     ensure!(took <= TAKEOVER_MAX, "takeover took {took:?}");

@@ -64,7 +64,16 @@ fn run_all(arguments: &Arguments, tally: &mut Tally) -> anyhow::Result<()> {
     tally.note("tests", started.elapsed());
     if arguments.filter.is_none() {
         // Mistakes planted in the protocol's own code, which no other build may contain.
-        let traps = ["test", "--locked", "--package", "culvert-proto", "--features", "traps", "--test", "simulation"];
+        let traps = [
+            "test",
+            "--locked",
+            "--package",
+            "culvert-proto",
+            "--features",
+            "traps",
+            "--test",
+            "simulation",
+        ];
         let started = Instant::now();
         outcome = outcome.and(watch(steps::cargo(&traps), tally));
         tally.note("planted traps", started.elapsed());

@@ -425,8 +425,10 @@ impl Gateway {
         proof.origin = Some(Tally::from(&origin_whole));
         proof.sink = Some(Tally::from(&sink_whole));
         if origin_whole != sink_whole {
-            self.tell_apart(connector, route, stream, position, &origin, &sink, span, &mut proof)
-                .await;
+            self.tell_apart(
+                connector, route, stream, position, &origin, &sink, span, &mut proof,
+            )
+            .await;
         }
         proof
     }
@@ -555,11 +557,7 @@ impl Gateway {
             let blocks = self.origin_blocks(connector, route, stream, beginning, 1).await?;
             first = blocks.first().map(|block| block.digest.order);
         }
-        let (checked, named, count) = (
-            connector.checked.clone(),
-            stream.clone(),
-            position.digest.count,
-        );
+        let (checked, named, count) = (connector.checked.clone(), stream.clone(), position.digest.count);
         let at = position.clone();
         let (front, all) =
             reading_the_sink(move || Holdings::open(&checked, &named, &at)?.front(first, count)).await?;
