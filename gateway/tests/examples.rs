@@ -5,7 +5,11 @@ use std::process::Command;
 
 fn culvert(directory: &Path, arguments: &[&str]) {
     let program = env!("CARGO_BIN_EXE_culvert");
-    let output = Command::new(program).args(arguments).current_dir(directory).output().unwrap();
+    let output = Command::new(program)
+        .args(arguments)
+        .current_dir(directory)
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "culvert {}: {said}", arguments.join(" "));
 }
@@ -31,6 +35,9 @@ fn three_networks_check_out() {
     culvert(place.path(), &["pki", "init", "--trust-domain", "example.org"]);
     for gateway in ["gw1", "gw2", "gw3"] {
         culvert(place.path(), &["pki", "issue", "gateway", gateway]);
-        culvert(place.path(), &["check", "--config", &format!("{gateway}/culvert.toml")]);
+        culvert(
+            place.path(),
+            &["check", "--config", &format!("{gateway}/culvert.toml")],
+        );
     }
 }

@@ -104,7 +104,9 @@ impl Checked {
             }
             Class::KafkaSink => Checked::KafkaSink(kafka::config::SinkConfig::from_map(&map, &context)?),
             Class::GeneratorSource => Checked::GeneratorSource(GeneratorConfig::from_map(name, &map)?),
-            Class::SqliteSink => Checked::SqliteSink(SqliteConfig::from_map(name, &map)?.below(around.resolver.base)),
+            Class::SqliteSink => {
+                Checked::SqliteSink(SqliteConfig::from_map(name, &map)?.below(around.resolver.base))
+            }
         })
     }
 
@@ -726,7 +728,13 @@ impl<'a> Definition<'a> {
         let number = text.trim().parse().ok();
         if number.is_none() {
             let problem = format!("{:?} is not a whole number", brief(text));
-            found.add(VALUE, self.place(key), key, problem, "valid: 0 to 4294967295; raise it by one");
+            found.add(
+                VALUE,
+                self.place(key),
+                key,
+                problem,
+                "valid: 0 to 4294967295; raise it by one",
+            );
         }
         number
     }
