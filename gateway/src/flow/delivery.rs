@@ -348,7 +348,7 @@ impl Shard {
                 }
                 Work::Offered { outlet, stream } => self.offered(&outlet, stream),
                 Work::Ask { outlet, question } => {
-                    self.note_asker(&question, outlet);
+                    self.note_asker(&question, &outlet);
                     self.receiver.ask(question);
                 }
                 Work::Begin {
@@ -550,7 +550,7 @@ impl Shard {
         }
     }
 
-    fn note_asker(&mut self, question: &Question, outlet: Outlet) {
+    fn note_asker(&mut self, question: &Question, outlet: &Outlet) {
         for stream in &question.streams {
             self.asked_by
                 .insert((question.nonce, stream.clone()), outlet.clone());
@@ -602,10 +602,10 @@ impl Shard {
     fn trouble(&mut self, fault: &SinkFault) {
         match fault {
             SinkFault::Retry(_) => {
-                tracing::warn!(route = %self.route, shard = self.number, %fault, "sink is away, trying again")
+                tracing::warn!(route = %self.route, shard = self.number, %fault, "sink is away, trying again");
             }
             _ => {
-                tracing::info!(route = %self.route, shard = self.number, %fault, "writer given up, taking the shard anew")
+                tracing::info!(route = %self.route, shard = self.number, %fault, "writer given up, taking the shard anew");
             }
         }
         let mut status = self.status.lock();
@@ -630,7 +630,7 @@ impl Shard {
                     self.windows.insert(window.stream().clone(), window);
                 }
                 Ok(Work::Ask { outlet, question }) => {
-                    self.note_asker(&question, outlet);
+                    self.note_asker(&question, &outlet);
                     self.receiver.ask(question);
                 }
                 // Said again by the origin when it is answered.

@@ -165,7 +165,7 @@ impl OriginStream {
             Action::Trim(below) => self.lane.trim(below)?,
             Action::Commit(applied) => self.order(|slot| Order::Commit(slot, applied)),
             Action::RememberStart(at) => {
-                outbox.put_durable(&start_key(&self.spelled), &at.0.to_be_bytes())?
+                outbox.put_durable(&start_key(&self.spelled), &at.0.to_be_bytes())?;
             }
             Action::RememberKnown(route) => {
                 let incarnation = self.exchange.route(&route).map_or(0, |route| route.incarnation);
@@ -529,9 +529,9 @@ impl Runner {
     fn pause(&self, source: &mut dyn Source, paused: bool) -> Result<(), SourceFault> {
         for slot in self.desk.slots.keys() {
             if paused {
-                source.pause(*slot)?
+                source.pause(*slot)?;
             } else {
-                source.resume(*slot)?
+                source.resume(*slot)?;
             }
         }
         Ok(())

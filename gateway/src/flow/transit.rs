@@ -150,7 +150,7 @@ pub fn handle(exchange: &Arc<Exchange>, outlet: &Outlet, message: Message) -> Re
             topics,
             start,
             incarnation,
-        } => register(exchange, outlet, route, origin, topics, start, incarnation),
+        } => register(exchange, outlet, &route, origin, topics, start, incarnation),
         Message::Registered { route } => {
             tracing::info!(%route, peer = %outlet.link.peer().gateway, "route registered");
             Ok(())
@@ -288,7 +288,7 @@ pub fn handle(exchange: &Arc<Exchange>, outlet: &Outlet, message: Message) -> Re
         } => {
             match downstream_role(exchange, outlet, route)?.role {
                 Role::Origin => {
-                    super::prove::answer(exchange, outlet, nonce, route, stream, interval, block_records)
+                    super::prove::answer(exchange, outlet, nonce, route, stream, interval, block_records);
                 }
                 _ => exchange.post_to_site(&stream.site, &message),
             }
@@ -308,7 +308,7 @@ pub fn handle(exchange: &Arc<Exchange>, outlet: &Outlet, message: Message) -> Re
 fn register(
     exchange: &Arc<Exchange>,
     outlet: &Outlet,
-    id: RouteId,
+    id: &RouteId,
     origin: Arc<str>,
     filter: TopicFilter,
     start: Start,
@@ -367,9 +367,9 @@ fn register(
         }
         _ => {
             exchange.post_to_site(&route.origin, &registration(&route));
-            for queue in exchange.queues(&id) {
+            for queue in exchange.queues(id) {
                 send_from(exchange, outlet, Supply::Relay(queue.clone()));
-                if let Some(sending) = exchange.sending(&id, &queue.stream) {
+                if let Some(sending) = exchange.sending(id, &queue.stream) {
                     sending.offer_again();
                 }
             }
