@@ -10,6 +10,7 @@ use crate::outbox::engine::{Place, Recovered};
 use crate::outbox::entry::{HEADER_BYTES, Header, Kind};
 use crate::outbox::error::Error;
 use crate::outbox::home::Home;
+use crate::outbox::options::Options;
 use crate::outbox::recover::{Frames, contiguous};
 use crate::outbox::verify::verify_in_child;
 use bytes::Bytes;
@@ -24,7 +25,7 @@ use std::time::Instant;
 ///
 /// # Errors
 /// [`Error::Damaged`], [`Error::Shorter`], [`Error::Unverified`], [`Error::Io`].
-pub(in crate::outbox) fn open(home: &Home, verifier: Option<&Path>) -> Result<Recovered, Error> {
+pub(in crate::outbox) fn open(home: &Home, options: &Options) -> Result<Recovered, Error> {
     let generation = home.manifest().generation;
     let path = home.disk().root().join(directory(generation));
     let damaged = |what: String| Error::Damaged {
@@ -32,7 +33,7 @@ pub(in crate::outbox) fn open(home: &Home, verifier: Option<&Path>) -> Result<Re
         what,
     };
     metadata::check(&**home.disk(), &directory(generation)).map_err(damaged)?;
-    if let Some(program) = verifier
+    if let Some(program) = &options.verifier
         && home.acknowledged() > 0
     {
         verify_in_child(program, &path)?;
@@ -68,7 +69,7 @@ pub(in crate::outbox) fn open(home: &Home, verifier: Option<&Path>) -> Result<Re
         catalog: catalog.clone(),
         dead,
         commits_seen: commits,
-        moving: Moving::new(),
+        moving: Moving::new(options.slack_bytes),
         measured: (
             Instant::now(),
             home.disk().used_bytes(&directory(generation)).unwrap_or(0),
