@@ -6,7 +6,7 @@
 
 use super::{
     COUNTERS, Key, Sled, Tree, counters_value, directory, frame_key, guarded, lane_entry, open_tree,
-    setting_key, setting_value,
+    setting_key, setting_value, settle,
 };
 use crate::outbox::change::{LaneId, Life};
 use crate::outbox::engine::{FrameRef, Index, Upkeep};
@@ -158,9 +158,9 @@ impl Sled {
         batch.insert(COUNTERS, counters_value(&self.catalog, self.commits));
         guarded("write to a new sled", || copy.tree.apply_batch(batch))?;
         guarded("flush a new sled", || copy.tree.flush())?;
+        settle(&*self.disk, self.generation + 1)?;
         self.disk
-            .sync_directory(&directory(self.generation + 1))
-            .and_then(|()| self.disk.sync_directory(""))
+            .sync_directory("")
             .map_err(|error| format!("sync a new generation: {error}"))?;
         let dead = copy.dead(index);
         Ok((copy.tree, dead))

@@ -3,7 +3,7 @@
 use super::metadata;
 use super::moving::Moving;
 use super::{
-    COUNTERS, Key, Pool, Sled, Tree, directory, frame_key, guarded, lane_key, open_tree, setting_key,
+    COUNTERS, Key, Pool, Sled, Tree, directory, frame_key, guarded, lane_key, open_tree, setting_key, settle,
 };
 use crate::outbox::change::{Catalog, Held, LaneRecord};
 use crate::outbox::engine::{Place, Recovered};
@@ -39,6 +39,7 @@ pub(in crate::outbox) fn open(home: &Home, options: &Options) -> Result<Recovere
         verify_in_child(program, &path)?;
     }
     let tree = open_tree(&path).map_err(damaged)?;
+    settle(&**home.disk(), generation).map_err(damaged)?;
     let Contents {
         catalog,
         commits,
