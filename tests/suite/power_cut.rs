@@ -120,7 +120,9 @@ fn round(
             disk.cut_at(Moment::Acts(0));
         }
         (disk.is_cut() || worker.process.ended().is_some()).then_some(())
-    })?;
+    })
+    .with_context(|| format!("the cut was to come {moment:?}"))
+    .with_context(|| worker.process.tail())?;
     let ended_by_itself = !disk.is_cut();
     worker.process.kill9()?;
     promises.hear(&worker.words()?)?;

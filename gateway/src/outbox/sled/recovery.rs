@@ -33,6 +33,7 @@ pub(in crate::outbox) fn open(home: &Home, options: &Options) -> Result<Recovere
         what,
     };
     metadata::check(&**home.disk(), &directory(generation)).map_err(damaged)?;
+    metadata::keep_snapshot(&**home.disk(), &directory(generation)).map_err(damaged)?;
     if let Some(program) = &options.verifier
         && home.acknowledged() > 0
     {
