@@ -5,7 +5,7 @@ use crate::judge::{self, alarms};
 use crate::kafka::Reader;
 use crate::load::Load;
 use crate::record::Figures;
-use crate::sample::{disk, mib, resident};
+use crate::sample::{disk, mib, resident, resident_peak};
 use crate::site::{Options, Site, TOPIC};
 use crate::watch::Watch;
 use anyhow::{bail, ensure};
@@ -55,6 +55,12 @@ fn cut(orders: &Orders, site: &Site) -> anyhow::Result<Figures> {
             samples.resident_course()
         ),
     );
+    let peaks: Vec<String> = site
+        .gateways
+        .iter()
+        .map(|gateway| resident_peak(gateway).map(mib))
+        .collect::<anyhow::Result<_>>()?;
+    figures.add("memory at most, catch-up too", peaks.join(", "));
     figures.add(
         "catch-up",
         format!(
