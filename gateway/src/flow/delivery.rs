@@ -76,6 +76,10 @@ pub struct Status {
 pub enum Trouble {
     /// Tried again by itself.
     Retrying(String),
+    /// Stands because there is no room; goes on by itself.
+    Paused(Fault),
+    /// Waits for what is named; goes on by itself.
+    Waiting(Fault),
     /// Waits for an operator.
     Failed(Fault),
 }

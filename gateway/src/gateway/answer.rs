@@ -157,6 +157,8 @@ impl Gateway {
             fault,
             streams,
         }
+            Some(Trouble::Paused(fault)) => (State::Paused.max(worst), Some(shown(&fault))),
+            Some(Trouble::Waiting(fault)) => (State::Waiting.max(worst), Some(shown(&fault))),
     }
 
     fn delivery_of(&self, connector: &Connector) -> Option<Arc<delivery::Delivery>> {

@@ -11,6 +11,7 @@
 use crate::flow::{Halt, Intake, Place, Slot};
 use culvert_proto::record::{HeadersBuf, RecordRef};
 use culvert_proto::{Guard, Lineage, Sequence, StreamId};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// All streams of a source.
@@ -420,6 +421,18 @@ fn other_record(at: u64, expected: Guard, found: Guard) -> Halt {
             "record {last} is not the one that was delivered (leader epoch {} and checksum {:08x} then, {} and {:08x} \
              now); reset the stream or begin a new incarnation",
             expected.epoch, expected.crc, found.epoch, found.crc
+        ),
+    }
+}
+
+/// Topics that are to be read and do not exist.
+pub(super) fn topics_absent(topics: &BTreeSet<String>) -> Halt {
+    let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+    Halt {
+        code: "CULVERT-K016",
+        reason: format!(
+            "topic {} does not exist; it is read from its beginning as soon as it is made",
+            names.join(", ")
         ),
     }
 }
