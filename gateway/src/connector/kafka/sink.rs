@@ -711,7 +711,7 @@ fn target_replaced(name: &str, what: &str) -> SinkFault {
         code: "CULVERT-K012",
         reason: format!(
             "target topic {name} {what} since the last delivery: what it held is gone, and the position would hide \
-             that; begin a new incarnation to deliver everything again, or restore the topic"
+             that; begin the route anew (culvert.incarnation) to deliver everything again"
         ),
     }
 }

@@ -661,9 +661,8 @@ fn unreadable_header(offset: i64) -> Halt {
     Halt {
         code: "CULVERT-K007",
         reason: format!(
-            "record {offset} has a header whose name is not UTF-8, which no Java client could read; accept the loss of \
-             [{offset}, {}), or reset the stream behind it",
-            offset + 1
+            "record {offset} has a header whose name is not UTF-8, which no Java client could read; have it \
+             deleted at the source, and the writer repaired"
         ),
     }
 }

@@ -387,8 +387,8 @@ fn retention_passed(at: u64, start: u64) -> Halt {
     Halt {
         code: "CULVERT-K003",
         reason: format!(
-            "the records [{at}, {start}) are wanted and no longer in the log, which begins at {start}; accept the loss \
-             of [{at}, {start}), or reset the stream to another place"
+            "the records [{at}, {start}) are wanted and no longer in the log, which begins at {start}: the sink stands \
+             before them; accept the loss by beginning the route anew (culvert.incarnation)"
         ),
     }
 }
@@ -398,7 +398,7 @@ fn truncated(at: u64, end: u64) -> Halt {
         code: "CULVERT-K005",
         reason: format!(
             "{at} is the next record wanted, but the log ends at {end}: records that were delivered are gone from the \
-             source; reset the stream to {end} or begin a new incarnation"
+             source; begin the route anew (culvert.incarnation) to deliver what is there now"
         ),
     }
 }
@@ -407,8 +407,8 @@ fn epoch_ended(at: u64, reason: &str) -> Halt {
     Halt {
         code: "CULVERT-K005",
         reason: format!(
-            "the log below {at} is not the one that was delivered ({reason}); reset the stream or begin a new \
-             incarnation"
+            "the log below {at} is not the one that was delivered ({reason}); begin the route anew \
+             (culvert.incarnation) to deliver what is there now"
         ),
     }
 }
@@ -419,7 +419,7 @@ fn other_record(at: u64, expected: Guard, found: Guard) -> Halt {
         code: "CULVERT-K006",
         reason: format!(
             "record {last} is not the one that was delivered (leader epoch {} and checksum {:08x} then, {} and {:08x} \
-             now); reset the stream or begin a new incarnation",
+             now); begin the route anew (culvert.incarnation) to deliver what is there now",
             expected.epoch, expected.crc, found.epoch, found.crc
         ),
     }
