@@ -142,7 +142,7 @@ impl Gateway {
                 State::Waiting.max(worst),
                 Some(Fault {
                     code: "CULVERT-F040".into(),
-                    message: reason,
+                    message: self.with_brokers(connector, reason),
                 }),
             ),
             Some(Trouble::Failed(fault)) => (State::Halted, Some(shown(&fault))),
@@ -157,8 +157,18 @@ impl Gateway {
             fault,
             streams,
         }
-            Some(Trouble::Paused(fault)) => (State::Paused.max(worst), Some(shown(&fault))),
-            Some(Trouble::Waiting(fault)) => (State::Waiting.max(worst), Some(shown(&fault))),
+    }
+
+    /// Clients say that brokers are away, and not always which: the ones that are configured are named then.
+    fn with_brokers(&self, connector: &Connector, reason: String) -> String {
+        let mut own = connector.shown.shown();
+        let own = own.find_map(|(key, value)| (key == "kafka.bootstrap.servers").then_some(value));
+        let is_kafka = matches!(connector.checked, Checked::KafkaSource(_) | Checked::KafkaSink(_));
+        let common = self.config.kafka.get("bootstrap.servers");
+        match own.or(common).filter(|_| is_kafka) {
+            Some(brokers) if !reason.contains(brokers) => format!("{reason}; bootstrap.servers is {brokers}"),
+            _ => reason,
+        }
     }
 
     fn delivery_of(&self, connector: &Connector) -> Option<Arc<delivery::Delivery>> {
