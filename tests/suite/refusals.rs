@@ -141,7 +141,7 @@ fn a_source_topic_that_is_not_there_is_named_and_waited_for() -> anyhow::Result<
     let plan = Plan::new("not-there");
     plan.target().create(PARTITIONS, &[])?;
     let line = plan.start()?;
-    let fault = halted(&line.first, "CULVERT-K016")?;
+    let fault = halted(&line.first, "CULVERT-K020")?;
     ensure!(fault.contains("not-there"), "the topic is not named: {fault}");
     let state = status(&line.first)?["connectors"][0]["state"].clone();
     ensure!(state == "waiting", "the connector is {state}");
@@ -151,7 +151,7 @@ fn a_source_topic_that_is_not_there_is_named_and_waited_for() -> anyhow::Result<
     ensure!(verdict.is_exactly_once() && verdict.sent == 300, "{verdict}");
     let shown = status(&line.first)?;
     ensure!(shown["connectors"][0]["fault"].is_null(), "{shown}");
-    line.assert_no_unlisted_alarms(&["CULVERT-K016"]);
+    line.assert_no_unlisted_alarms(&["CULVERT-K020"]);
     Ok(())
 }
 

@@ -429,7 +429,7 @@ fn other_record(at: u64, expected: Guard, found: Guard) -> Halt {
 pub(super) fn topics_absent(topics: &BTreeSet<String>) -> Halt {
     let names: Vec<&str> = topics.iter().map(String::as_str).collect();
     Halt {
-        code: "CULVERT-K016",
+        code: "CULVERT-K020",
         reason: format!(
             "topic {} does not exist; it is read from its beginning as soon as it is made",
             names.join(", ")
