@@ -52,6 +52,9 @@ const COUNTED_WAIT: Duration = Duration::from_secs(2);
 /// Places of a target that look like a stream's beginning, of which the last are remembered.
 const ALIKE_MAX: usize = 1_000;
 
+/// How long a sink that starts may take to read its positions: without them a proof would leave streams out.
+const POSITIONS_WAIT: Duration = Duration::from_secs(10);
+
 /// How often the ends are looked at while waiting for what is on its way.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -323,6 +326,13 @@ impl Gateway {
         let Some(delivery) = self.delivery_of(connector) else {
             return Ok(Vec::new());
         };
+        let until = deadline.max(Instant::now() + POSITIONS_WAIT);
+        while !delivery.knows_positions() && Instant::now() < until {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        if !delivery.knows_positions() {
+            return Ok(vec![unknown(&delivery)]);
+        }
         let mut proofs = Vec::new();
         let known = delivery.status().positions;
         // Each record is looked at once at each end.
@@ -863,25 +873,47 @@ impl Holdings {
     }
 }
 
+/// Nothing is known of a sink before all of its shards have read their positions.
+fn unknown(delivery: &delivery::Delivery) -> StreamProof {
+    let trouble = delivery.status().trouble.into_values().next();
+    let trouble = trouble.map(|trouble| match trouble {
+        Trouble::Retrying(reason) => reason,
+        Trouble::Paused(fault) | Trouble::Waiting(fault) | Trouble::Failed(fault) => fault.reason,
+    });
+    let why = trouble.map(|reason| format!(": {reason}")).unwrap_or_default();
+    StreamProof {
+        fault: Some(Fault {
+            code: "CULVERT-F036".into(),
+            message: format!("read the sink: its positions are not known yet{why}"),
+        }),
+        ..nothing(&delivery.route)
+    }
+}
+
+/// A proof of all streams of a route, with nothing compared.
+fn nothing(route: &RouteId) -> StreamProof {
+    StreamProof {
+        route: route.to_string(),
+        stream: "*".into(),
+        lineage: String::new(),
+        start: 0,
+        at: 0,
+        origin: None,
+        sink: None,
+        missing: 0,
+        duplicated: 0,
+        out_of_order: None,
+        differences: Vec::new(),
+        held: Vec::new(),
+        fault: None,
+    }
+}
+
 /// Where a partitioner spreads streams over partitions, only all of them together can be compared: count and set.
 fn summed(route: &RouteId, proofs: Vec<StreamProof>) -> StreamProof {
     let mut proofs = proofs.into_iter();
     let Some(mut sum) = proofs.next() else {
-        return StreamProof {
-            route: route.to_string(),
-            stream: "*".into(),
-            lineage: String::new(),
-            start: 0,
-            at: 0,
-            origin: None,
-            sink: None,
-            missing: 0,
-            duplicated: 0,
-            out_of_order: None,
-            differences: Vec::new(),
-            held: Vec::new(),
-            fault: None,
-        };
+        return nothing(route);
     };
     for proof in proofs {
         sum.origin = added(sum.origin, proof.origin);
