@@ -11,18 +11,27 @@ use std::path::Path;
 /// # Errors
 /// When it does not run.
 pub fn resident(gateway: &Gateway) -> anyhow::Result<u64> {
-    status(gateway, "VmRSS:")
+    memory(gateway, "VmRSS:")
 }
 
-/// The most that was ever resident of a running gateway, bytes.
+/// The most resident memory since [`forget_peak`], bytes.
 ///
 /// # Errors
 /// When it does not run.
-pub fn resident_peak(gateway: &Gateway) -> anyhow::Result<u64> {
-    status(gateway, "VmHWM:")
+pub fn peak(gateway: &Gateway) -> anyhow::Result<u64> {
+    memory(gateway, "VmHWM:")
 }
 
-fn status(gateway: &Gateway, field: &str) -> anyhow::Result<u64> {
+/// Begins to look for a new peak of resident memory (proc(5), `clear_refs`).
+///
+/// # Errors
+/// When it does not run.
+pub fn forget_peak(gateway: &Gateway) -> anyhow::Result<()> {
+    let id = gateway.id().context("the gateway does not run")?;
+    fs::write(format!("/proc/{id}/clear_refs"), "5").context("forget the peak of memory")
+}
+
+fn memory(gateway: &Gateway, field: &str) -> anyhow::Result<u64> {
     let id = gateway.id().context("the gateway does not run")?;
     let status = fs::read_to_string(format!("/proc/{id}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix(field));

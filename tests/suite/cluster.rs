@@ -4,7 +4,7 @@ use anyhow::{Context, bail};
 use culvert_tests::ledger::content_hash;
 use culvert_tests::{Broker, BrokerOptions, Ledger, wait_for};
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -91,6 +91,16 @@ impl Topic {
         outcome[0]
             .as_ref()
             .map_err(|(topic, code)| anyhow::anyhow!("delete {topic}: {code}"))?;
+        Ok(())
+    }
+
+    /// Gives the topic this setting, and the broker's defaults for all others.
+    pub(crate) fn set(&self, name: &str, value: &str) -> anyhow::Result<()> {
+        let change = AlterConfig::new(ResourceSpecifier::Topic(&self.name)).set(name, value);
+        let outcome = block_on(admin(&self.cluster)?.alter_configs(&[change], &patient()))?;
+        outcome[0]
+            .as_ref()
+            .map_err(|(topic, code)| anyhow::anyhow!("set {name} of {topic:?}: {code}"))?;
         Ok(())
     }
 

@@ -7,6 +7,7 @@ mod cluster;
 mod line;
 
 mod demo;
+mod documents;
 mod exactly_once;
 mod halts;
 mod lag;

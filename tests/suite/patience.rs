@@ -1,6 +1,7 @@
 //! What is away comes back; until then records wait, and nobody has to do anything (S10, L1, L2).
 
 use crate::cluster::{self, Load, Record, Tail, Topic, send};
+use crate::halts::halted;
 use crate::line::{CUTS, Line, Plan};
 use anyhow::{Context, ensure};
 use culvert_tests::figures::figure;
@@ -109,6 +110,8 @@ fn a_full_quota_pauses_intake_and_loses_nothing() -> anyhow::Result<()> {
         (held > quota * 0.9).then_some(())
     })
     .with_context(|| line.statuses())?;
+    let fault = halted(&line.first, "CULVERT-O005")?;
+    ensure!(fault.contains("quota"), "the quota is not named: {fault}");
     let taken = line.first.metric("culvert_taken_in_records_total")?;
     ensure!(
         (taken as u64) < 30 + count,

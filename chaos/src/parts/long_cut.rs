@@ -5,7 +5,7 @@ use crate::judge::{self, alarms};
 use crate::kafka::Reader;
 use crate::load::Load;
 use crate::record::Figures;
-use crate::sample::{disk, mib, resident, resident_peak};
+use crate::sample::{disk, mib, peak, resident};
 use crate::site::{Options, Site, TOPIC};
 use crate::watch::Watch;
 use anyhow::{bail, ensure};
@@ -58,7 +58,7 @@ fn cut(orders: &Orders, site: &Site) -> anyhow::Result<Figures> {
     let peaks: Vec<String> = site
         .gateways
         .iter()
-        .map(|gateway| resident_peak(gateway).map(mib))
+        .map(|gateway| peak(gateway).map(mib))
         .collect::<anyhow::Result<_>>()?;
     figures.add("memory at most, catch-up too", peaks.join(", "));
     figures.add(
@@ -70,13 +70,13 @@ fn cut(orders: &Orders, site: &Site) -> anyhow::Result<Figures> {
             catch_up.took.as_secs_f64()
         ),
     );
-    let peak = samples.disks.iter().max().copied().unwrap_or(0);
+    let disk_peak = samples.disks.iter().max().copied().unwrap_or(0);
     figures.add(
         "gw1 disk",
         format!(
             "{} before, {} at most, {} after",
             mib(before),
-            mib(peak),
+            mib(disk_peak),
             mib(after)
         ),
     );
@@ -93,7 +93,7 @@ fn cut(orders: &Orders, site: &Site) -> anyhow::Result<Figures> {
         figures.line()
     );
     ensure!(
-        after <= before + (peak - before) / 4,
+        after <= before + (disk_peak - before) / 4,
         "disk was not given back: {}",
         figures.line()
     );

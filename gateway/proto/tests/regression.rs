@@ -334,3 +334,19 @@ fn what_is_unsent_is_counted_for_the_next_hop_that_is_nearest_to_the_tail() {
     origin.unlinked(&route("one"));
     assert_eq!(origin.unsent(), None);
 }
+
+#[test]
+fn a_route_begun_anew_ends_the_halt_that_it_decides_about() {
+    let mut origin = delivering(10);
+    origin.position(&route("one"), WRITER, position(6, guard(0, 6)));
+    origin.linked(&route("one"));
+    answer(&mut origin, "one", None);
+    assert!(matches!(origin.halted(), Some(Halted::PositionLost { .. })));
+    origin.register(route("one"), 1, false);
+    assert_eq!(origin.halted(), None);
+    origin.linked(&route("one"));
+    let actions = answer(&mut origin, "one", None);
+    assert!(actions.contains(&Action::Place(Place::Beginning)), "{actions:?}");
+    origin.placed(at(3), Guard::NONE);
+    assert!(origin.reads(), "what the source still has is read again");
+}

@@ -61,6 +61,8 @@ pub struct Delivery {
 pub struct Status {
     /// Shards that are ours now.
     pub taken: BTreeSet<usize>,
+    /// Shards whose positions were read since the start.
+    pub read: BTreeSet<usize>,
     /// Why a shard is being tried again, or why it stopped for good.
     pub trouble: BTreeMap<usize, Trouble>,
     /// The origin did not take the registration.
@@ -76,6 +78,10 @@ pub struct Status {
 pub enum Trouble {
     /// Tried again by itself.
     Retrying(String),
+    /// Stands because there is no room; goes on by itself.
+    Paused(Fault),
+    /// Waits for what is named; goes on by itself.
+    Waiting(Fault),
     /// Waits for an operator.
     Failed(Fault),
 }
@@ -157,6 +163,12 @@ impl Delivery {
     #[must_use]
     pub fn status(&self) -> Status {
         self.status.lock().clone()
+    }
+
+    /// Whether every shard has read its positions since the start: before that, streams are missing in the status.
+    #[must_use]
+    pub fn knows_positions(&self) -> bool {
+        self.status.lock().read.len() == self.shards.len()
     }
 
     /// Finishes the commit under way and ends the threads. What was not committed stays at the origin.
@@ -318,6 +330,7 @@ impl Shard {
         }
         let mut status = self.status.lock();
         status.taken.insert(self.number);
+        status.read.insert(self.number);
         status.trouble.remove(&self.number);
         drop(status);
         tracing::info!(route = %self.route, shard = self.number, took_ms = started.elapsed().as_millis(), "shard taken");

@@ -8,6 +8,7 @@
 //! - A record is encoded once, here, and decoded once, at delivery. Nothing is allocated for a record.
 //! - While the outbox is full, the source is paused; at most one closed frame a stream waits in memory (A7).
 
+use super::delivery::Trouble;
 use super::exchange::{Exchange, Outlet, Role, Route};
 use super::transit::Error;
 use super::{Halt, Intake, Place, Slot, Source, SourceFault};
@@ -44,6 +45,9 @@ const POLL_MAX: Duration = Duration::from_millis(10);
 
 /// How often a source is told what has been applied. For people and for a cold start; a second of lag harms neither.
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
+
+/// A pause as long as this is told to people: shorter ones are the outbox keeping the source to its own pace.
+const PAUSE_TOLD: Duration = Duration::from_secs(1);
 
 /// The longest wait between attempts while the outside system is away.
 const RETRY_MAX: Duration = Duration::from_secs(5);
@@ -385,8 +389,8 @@ pub struct Task {
 pub struct Status {
     /// Records taken in since the start.
     pub records: u64,
-    /// Why the task is being tried again, or why it stopped for good.
-    pub trouble: Option<super::delivery::Trouble>,
+    /// Why the task stands, is being tried again, or stopped for good.
+    pub trouble: Option<Trouble>,
 }
 
 /// Makes the source of one task; called again after a fault that needs a new client.
@@ -412,6 +416,7 @@ impl Task {
             codec,
             slots: BTreeMap::new(),
             taken: 0,
+            wanted: None,
         };
         let runner = Runner {
             desk,
@@ -477,7 +482,7 @@ impl Runner {
                 SourceFault::Stop { code, reason } => return self.failed(code, &reason),
                 SourceFault::Retry(reason) => {
                     tracing::warn!(connector = %self.name, reason, "source is away, trying again");
-                    self.status.lock().trouble = Some(super::delivery::Trouble::Retrying(reason));
+                    self.status.lock().trouble = Some(Trouble::Retrying(reason));
                 }
             }
             if self.stopped_within(wait) {
@@ -492,6 +497,7 @@ impl Runner {
         let mut commit_at = Instant::now() + COMMIT_EVERY;
         let mut room = self.desk.exchange.outbox.room();
         let mut paused = false;
+        let mut paused_since = Instant::now();
         loop {
             while let Ok(order) = self.inbox.try_recv() {
                 match order {
@@ -507,7 +513,7 @@ impl Runner {
             }
             let full = !*room.borrow_and_update() || self.desk.waits();
             if full != paused {
-                paused = full;
+                (paused, paused_since) = (full, Instant::now());
                 self.pause(source, paused)?;
             }
             source.poll(self.desk.patience(), &mut self.desk)?;
@@ -517,10 +523,33 @@ impl Runner {
                 self.commit(source)?;
                 let mut status = self.status.lock();
                 status.records = self.desk.taken;
-                status.trouble = None;
+                status.trouble = self.trouble(paused.then(|| paused_since.elapsed()));
                 *wait = Duration::from_millis(50);
             }
         }
+    }
+
+    /// What people should know of a source that is read.
+    fn trouble(&self, paused_for: Option<Duration>) -> Option<Trouble> {
+        if paused_for.is_some_and(|paused_for| paused_for >= PAUSE_TOLD) {
+            let stats = self.desk.exchange.outbox.stats();
+            let disk = if stats.disk_full {
+                ", and the disk has no space left"
+            } else {
+                ""
+            };
+            let reason = format!(
+                "outbox is full: it holds {} bytes of its quota of {}{disk}; intake waits, and goes on by itself",
+                stats.held_bytes, stats.quota_bytes
+            );
+            let code = "CULVERT-O005".into();
+            return Some(Trouble::Paused(Fault { code, reason }));
+        }
+        let wanted = self.desk.wanted.clone()?;
+        Some(Trouble::Waiting(Fault {
+            code: wanted.code.into(),
+            reason: wanted.reason,
+        }))
     }
 
     fn seek(
@@ -582,7 +611,7 @@ impl Runner {
             code: code.into(),
             reason: reason.into(),
         };
-        self.status.lock().trouble = Some(super::delivery::Trouble::Failed(fault));
+        self.status.lock().trouble = Some(Trouble::Failed(fault));
         while !matches!(self.inbox.recv(), Ok(Order::Stop) | Err(_)) {}
     }
 }
@@ -596,6 +625,8 @@ struct Desk {
     codec: Codec,
     slots: BTreeMap<Slot, Reading>,
     taken: u64,
+    /// What the source waits for, told to people.
+    wanted: Option<Halt>,
 }
 
 /// A stream that is being read.
@@ -772,6 +803,10 @@ impl Intake for Desk {
         if let Some(reading) = self.reading(slot) {
             reading.halt(halt.code, halt.reason);
         }
+    }
+
+    fn waits_for(&mut self, what: Option<Halt>) {
+        self.wanted = what;
     }
 }
 

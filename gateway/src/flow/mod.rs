@@ -107,6 +107,10 @@ pub trait Intake {
 
     /// This stream cannot go on. It alone stops; the operator decides (L3).
     fn halted(&mut self, slot: Slot, halt: Halt);
+
+    /// What the task waits for although its outside system answers, such as a topic that is not there; `None` once
+    /// it waits no more. It goes on by itself: this is for people only.
+    fn waits_for(&mut self, _what: Option<Halt>) {}
 }
 
 /// Why one stream stands still until an operator decides.

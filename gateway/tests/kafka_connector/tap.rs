@@ -240,7 +240,7 @@ pub(crate) fn sink_config(address: &str, name: &str, pairs: &[(&str, &str)]) -> 
 }
 
 pub(crate) fn sink(address: &str, name: &str, pairs: &[(&str, &str)]) -> KafkaSink {
-    KafkaSink::new(sink_config(address, name, pairs), 0)
+    KafkaSink::new(sink_config(address, name, pairs), 0, 0)
 }
 
 /// Becomes writer, however long the cluster needs.

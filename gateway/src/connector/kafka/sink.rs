@@ -49,6 +49,8 @@ const RECORDS_BETWEEN_NOTES: u32 = 1_000;
 pub struct KafkaSink {
     config: SinkConfig,
     shard: u32,
+    /// Positions of an earlier one say nothing of the targets there are now.
+    incarnation: u32,
     /// The writer, from a successful [`Sink::take`] to the first fault.
     writer: Option<Writer>,
     /// By source topic.
@@ -68,12 +70,13 @@ struct Target {
 }
 
 impl KafkaSink {
-    /// Shard `shard` of the connector. Nothing is contacted before [`Sink::take`].
+    /// Shard `shard` of the connector, in this incarnation of its route. Nothing is contacted before [`Sink::take`].
     #[must_use]
-    pub fn new(config: SinkConfig, shard: u32) -> KafkaSink {
+    pub fn new(config: SinkConfig, shard: u32, incarnation: u32) -> KafkaSink {
         KafkaSink {
             config,
             shard,
+            incarnation,
             writer: None,
             targets: BTreeMap::new(),
             targets_due: Instant::now(),
@@ -289,9 +292,12 @@ impl KafkaSink {
         stored: &BTreeMap<StreamId, Stored>,
     ) -> Result<(), SinkFault> {
         let mut expected = BTreeMap::new();
+        let is_ours = |stream: &StreamId, position: &Position| {
+            self.config.topics.include(&stream.topic) && position.incarnation >= self.incarnation
+        };
         for (stream, stored) in stored
             .iter()
-            .filter(|(stream, _)| self.config.topics.include(&stream.topic))
+            .filter(|(stream, stored)| is_ours(stream, &stored.position))
         {
             expected.insert(self.config.target(&stream.topic), stored.target);
         }
@@ -705,7 +711,7 @@ fn target_replaced(name: &str, what: &str) -> SinkFault {
         code: "CULVERT-K012",
         reason: format!(
             "target topic {name} {what} since the last delivery: what it held is gone, and the position would hide \
-             that; begin a new incarnation to deliver everything again, or restore the topic"
+             that; begin the route anew (culvert.incarnation) to deliver everything again"
         ),
     }
 }

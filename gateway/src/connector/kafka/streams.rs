@@ -11,6 +11,7 @@
 use crate::flow::{Halt, Intake, Place, Slot};
 use culvert_proto::record::{HeadersBuf, RecordRef};
 use culvert_proto::{Guard, Lineage, Sequence, StreamId};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// All streams of a source.
@@ -386,8 +387,8 @@ fn retention_passed(at: u64, start: u64) -> Halt {
     Halt {
         code: "CULVERT-K003",
         reason: format!(
-            "the records [{at}, {start}) are wanted and no longer in the log, which begins at {start}; accept the loss \
-             of [{at}, {start}), or reset the stream to another place"
+            "the records [{at}, {start}) are wanted and no longer in the log, which begins at {start}: the sink stands \
+             before them; accept the loss by beginning the route anew (culvert.incarnation)"
         ),
     }
 }
@@ -397,7 +398,7 @@ fn truncated(at: u64, end: u64) -> Halt {
         code: "CULVERT-K005",
         reason: format!(
             "{at} is the next record wanted, but the log ends at {end}: records that were delivered are gone from the \
-             source; reset the stream to {end} or begin a new incarnation"
+             source; begin the route anew (culvert.incarnation) to deliver what is there now"
         ),
     }
 }
@@ -406,8 +407,8 @@ fn epoch_ended(at: u64, reason: &str) -> Halt {
     Halt {
         code: "CULVERT-K005",
         reason: format!(
-            "the log below {at} is not the one that was delivered ({reason}); reset the stream or begin a new \
-             incarnation"
+            "the log below {at} is not the one that was delivered ({reason}); begin the route anew \
+             (culvert.incarnation) to deliver what is there now"
         ),
     }
 }
@@ -418,8 +419,20 @@ fn other_record(at: u64, expected: Guard, found: Guard) -> Halt {
         code: "CULVERT-K006",
         reason: format!(
             "record {last} is not the one that was delivered (leader epoch {} and checksum {:08x} then, {} and {:08x} \
-             now); reset the stream or begin a new incarnation",
+             now); begin the route anew (culvert.incarnation) to deliver what is there now",
             expected.epoch, expected.crc, found.epoch, found.crc
+        ),
+    }
+}
+
+/// Topics that are to be read and do not exist.
+pub(super) fn topics_absent(topics: &BTreeSet<String>) -> Halt {
+    let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+    Halt {
+        code: "CULVERT-K020",
+        reason: format!(
+            "topic {} does not exist; it is read from its beginning as soon as it is made",
+            names.join(", ")
         ),
     }
 }
