@@ -102,8 +102,9 @@ pub trait Intake {
     fn record(&mut self, slot: Slot, sequence: Sequence, epoch: i32, record: &RecordRef<'_>);
 
     /// Everything below `to` was handed over: places without a record (control records, compaction) are accounted
-    /// for too.
-    fn advanced(&mut self, slot: Slot, to: Sequence);
+    /// for too. `epoch` is the leader epoch of the very place before `to`, which may be later than that of the last
+    /// record; -1 where there is none or it is not known.
+    fn advanced(&mut self, slot: Slot, to: Sequence, epoch: i32);
 
     /// This stream cannot go on. It alone stops; the operator decides (L3).
     fn halted(&mut self, slot: Slot, halt: Halt);
