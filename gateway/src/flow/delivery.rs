@@ -481,9 +481,7 @@ impl Shard {
         }
         let started = Instant::now();
         let positions = self.receiver.to_commit();
-        if !positions.is_empty() {
-            sink.commit(&positions)?;
-        }
+        sink.commit(&positions)?;
         self.committed_at = Instant::now();
         metrics::COMMIT_SECONDS
             .with(&[&self.route.0])

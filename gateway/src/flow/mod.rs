@@ -159,7 +159,8 @@ pub trait Sink: Send {
     ) -> Result<(), SinkFault>;
 
     /// Makes the open write and these positions visible together and durable, or nothing of it (S3). Also called
-    /// without records: positions move over holes, and a stream's beginning is stored before its first record.
+    /// without records: positions move over holes, and a stream's beginning is stored before its first record. And
+    /// without positions: success always proves that nobody has taken the shard since (C1).
     ///
     /// # Errors
     /// [`SinkFault::Uncertain`] when the outcome is not known: never tried again by the same writer (C3, T2).

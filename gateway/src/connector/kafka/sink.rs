@@ -187,6 +187,9 @@ impl KafkaSink {
             };
             writer.send(&topic, self.shard, position.at, &record)?;
         }
+        if positions.is_empty() {
+            writer.send(&topic, self.shard, Sequence::ZERO, &PROOF)?;
+        }
         writer.commit()
     }
 
@@ -617,6 +620,15 @@ fn is_broken_connection(facility: &str, text: &str) -> bool {
 /// The time at which a message is sent, in librdkafka's spelling.
 const NOW: i64 = 0;
 
+/// What a writer writes to prove itself when it has no position to write: an empty transaction would never reach the
+/// broker.
+const PROOF: RecordRef<'static> = RecordRef {
+    timestamp: NOW,
+    key: Some(positions::PROOF),
+    value: None,
+    headers: Headers::NONE,
+};
+
 /// A record as rdkafka wants it.
 fn message<'a>(topic: &'a str, partition: u32, record: &RecordRef<'a>) -> BaseRecord<'a, [u8], [u8], ()> {
     let mut message: BaseRecord<'_, [u8], [u8], ()> = BaseRecord::to(topic);
@@ -638,6 +650,9 @@ fn note_position(
     record: &RecordRef<'_>,
 ) -> Result<(), culvert_proto::wire::Malformed> {
     let key = record.key.unwrap_or_default();
+    if key == positions::PROOF {
+        return Ok(());
+    }
     let stream = positions::decode_key(key)?;
     match record.value {
         Some(value) => found.insert(stream, positions::decode_value(key, value)?),
