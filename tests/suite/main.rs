@@ -11,6 +11,7 @@ mod exactly_once;
 mod halts;
 mod lag;
 mod operation;
+mod partitions;
 mod patience;
 mod power_cut;
 mod refusals;

@@ -64,6 +64,21 @@ impl KafkaReader {
     pub(super) fn describe(
         &self,
         topics: &[&str],
+    /// How many partitions a topic has.
+    ///
+    /// # Errors
+    /// As [`Reader::read`]; also when there is no such topic.
+    pub fn partitions(&self, topic: &str) -> Result<u32, SourceFault> {
+        match self.describe(&[topic])?.into_iter().next() {
+            Some(Ok(found)) => Ok(found.partitions),
+            Some(Err(code)) => Err(fault(code, &format!("describe topic {topic}: {code}"))),
+            None => Err(fault(
+                Code::UnknownTopic,
+                &format!("describe topic {topic}: no answer"),
+            )),
+        }
+    }
+
     ) -> Result<Vec<Result<TopicDescription, Code>>, SourceFault> {
         native::describe_topics(&self.consumer, topics, ASK_TIMEOUT)
             .map_err(|code| fault(code, &format!("describe topics: {code}")))

@@ -11,7 +11,7 @@
 //! - T6 a position names the target topic's id. Another topic under that name stops the route.
 
 use super::admin::Admin;
-use super::config::{COMMIT_TIMEOUT, Partitioner, SinkConfig};
+use super::config::{COMMIT_TIMEOUT, SinkConfig};
 use super::native::{Edge, Event, Failure, News, Producer, TopicDescription};
 use super::positions::{self, Stored};
 use super::reader::KafkaReader;
@@ -135,10 +135,11 @@ impl KafkaSink {
             if record.size() + RECORD_OVERHEAD > target.record_bytes_max {
                 return Err(too_large(sequence, &record, target));
             }
-            let partition = match (self.config.partitioner, record.key) {
-                (Partitioner::Key, Some(key)) => partition::of_key(key, target.partitions),
-                (Partitioner::Key, None) => stream.partition % target.partitions.max(1),
-                (Partitioner::Same, _) => stream.partition,
+        let fixed = self.config.partitioner.fixed(stream.partition);
+            let partition = match (fixed, record.key) {
+                (Some(fixed), _) => fixed,
+                (None, Some(key)) => partition::of_key(key, target.partitions),
+                (None, None) => stream.partition % target.partitions.max(1),
             };
             // librdkafka takes the timestamp 0 for "now"; 1 ms is the nearest that it takes for itself.
             let timestamp = if record.timestamp == 0 {
@@ -322,8 +323,11 @@ impl KafkaSink {
 
     /// Finds out where the records of a stream go, and makes room for them where that was asked for.
     fn know_target(&mut self, stream: &StreamId) -> Result<(), SinkFault> {
-        let same = self.config.partitioner == Partitioner::Same;
-        let least = if same { stream.partition + 1 } else { 1 };
+        let least = self
+            .config
+            .partitioner
+            .fixed(stream.partition)
+            .map_or(1, |to| to + 1);
         if self
             .targets
             .get(&stream.topic)
@@ -407,9 +411,10 @@ impl KafkaSink {
             (Some(found), None) => Err(SinkFault::Stop {
                 code: "CULVERT-K013",
                 reason: format!(
-                    "topic {name} has {} partitions, and culvert.partitioner=same needs {least}; add partitions, set \
+                    "topic {name} has {} partitions, and culvert.partitioner={} needs {least}; add partitions, set \
                      topic.creation.default.partitions, or use culvert.partitioner=key",
-                    found.partitions
+                    found.partitions,
+                    self.config.partitioner.name()
                 ),
             }),
         }
