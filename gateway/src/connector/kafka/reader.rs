@@ -17,6 +17,10 @@ use std::time::{Duration, Instant};
 /// How long a read may go without any progress before the cluster counts as away.
 const PROGRESS_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// How often an open transaction is looked at. One whose writer was fenced is decided already, and shows it within
+/// milliseconds.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
 /// Reads committed records of any partition of one cluster.
 pub struct KafkaReader {
     consumer: Consumer,
@@ -60,10 +64,6 @@ impl KafkaReader {
         ))
     }
 
-    /// What the brokers say about `topics`, in their order.
-    pub(super) fn describe(
-        &self,
-        topics: &[&str],
     /// How many partitions a topic has.
     ///
     /// # Errors
@@ -79,20 +79,62 @@ impl KafkaReader {
         }
     }
 
+    /// What the brokers say about `topics`, in their order.
+    pub(super) fn describe(
+        &self,
+        topics: &[&str],
     ) -> Result<Vec<Result<TopicDescription, Code>>, SourceFault> {
         native::describe_topics(&self.consumer, topics, ASK_TIMEOUT)
             .map_err(|code| fault(code, &format!("describe topics: {code}")))
     }
 
     pub(super) fn edge(&self, topic: &str, partition: u32, edge: Edge) -> Result<u64, SourceFault> {
-        let places = [(topic, i32::try_from(partition).unwrap_or(i32::MAX))];
-        let describe = |code: Code| fault(code, &format!("list offsets of {topic}/{partition}: {code}"));
-        let found = native::list_offsets(&self.consumer, &places, edge, ASK_TIMEOUT).map_err(describe)?;
-        match found.into_iter().next() {
-            Some(Ok(offset)) => Ok(unsigned(offset)),
-            Some(Err(code)) => Err(describe(code)),
-            None => Err(describe(Code::UnknownPartition)),
+        // As many answers as questions.
+        Ok(self
+            .edges(&[(topic, partition)], edge)?
+            .first()
+            .copied()
+            .unwrap_or(0))
+    }
+
+    /// Waits until every transaction is decided that was open in one of `partitions` when this was called; those that
+    /// begin later are not waited for. Answers the first partition where one stays open, after `patience`.
+    ///
+    /// # Errors
+    /// As [`Reader::read`].
+    pub(super) fn wait_for_decisions<'a>(
+        &self,
+        partitions: &[(&'a str, u32)],
+        patience: Duration,
+    ) -> Result<Option<(&'a str, u32)>, SourceFault> {
+        let ends = self.edges(partitions, Edge::End)?;
+        let deadline = Instant::now() + patience;
+        loop {
+            let decided = self.edges(partitions, Edge::CommittedEnd)?;
+            let open = partitions
+                .iter()
+                .zip(decided.iter().zip(&ends))
+                .find(|(_, (decided, end))| decided < end);
+            match open {
+                None => return Ok(None),
+                Some((place, _)) if Instant::now() > deadline => return Ok(Some(*place)),
+                Some(_) => std::thread::sleep(LOOK_EVERY),
+            }
         }
+    }
+
+    fn edges(&self, partitions: &[(&str, u32)], edge: Edge) -> Result<Vec<u64>, SourceFault> {
+        let places: Vec<(&str, i32)> = partitions
+            .iter()
+            .map(|(topic, partition)| (*topic, i32::try_from(*partition).unwrap_or(i32::MAX)))
+            .collect();
+        let found = native::list_offsets(&self.consumer, &places, edge, ASK_TIMEOUT)
+            .map_err(|code| fault(code, &format!("list offsets: {code}")))?;
+        let named = |((topic, partition), offset): (&(&str, i32), Result<i64, Code>)| {
+            let describe = |code: Code| fault(code, &format!("list offsets of {topic}/{partition}: {code}"));
+            offset.map(unsigned).map_err(describe)
+        };
+        places.iter().zip(found).map(named).collect()
     }
 
     /// Reads `[from, to)`. Unlike [`Reader::read`] it waits for transactions that are open below `to`.

@@ -7,6 +7,10 @@
 //!   any connection broke counts as uncertain although it returned well. librdkafka reports broken connections as
 //!   errors only when they are unlike the last one; its debug log holds each of them, so that is what is read.
 //! - T3 a position names its writer. Writers other than this one are fenced before their positions are believed.
+//!   A fence ends the transaction of who was before, in every partition. A broker may leave one open all the same
+//!   (KAFKA-20734: a coordinator takes a partition without a leader for a deleted one), and the next commit of the same
+//!   producer would decide it, whichever way it was meant. So nothing is read or written while a transaction is open
+//!   that was open when the shard was taken.
 //! - T4 the transaction's time-out is above the longest commit. T5 the positions topic must be compacted.
 //! - T6 a position names the target topic's id. Another topic under that name stops the route.
 
@@ -91,6 +95,7 @@ impl Sink for KafkaSink {
         self.prepare_positions_topic(&reader)?;
         let id = self.config.transactional_id(self.shard);
         let writer = Writer::open(&self.config, &id, self.batch_bytes_max)?;
+        self.wait_for_decisions(&reader, &[(&self.config.positions_topic(), self.shard)])?;
         let mut stored = self.read_positions(&mut reader)?;
         if self.fence_others(&id, &stored)? {
             stored = self.read_positions(&mut reader)?;
@@ -130,12 +135,12 @@ impl KafkaSink {
         let (Some(writer), Some(target)) = (&mut self.writer, self.targets.get(&stream.topic)) else {
             return Err(not_taken());
         };
+        let fixed = self.config.partitioner.fixed(stream.partition);
         writer.begin()?;
         for (sequence, record) in records {
             if record.size() + RECORD_OVERHEAD > target.record_bytes_max {
                 return Err(too_large(sequence, &record, target));
             }
-        let fixed = self.config.partitioner.fixed(stream.partition);
             let partition = match (fixed, record.key) {
                 (Some(fixed), _) => fixed,
                 (None, Some(key)) => partition::of_key(key, target.partitions),
@@ -246,6 +251,17 @@ impl KafkaSink {
         }
     }
 
+    /// Waits for the ends of transactions that are open in `partitions`. After a fence none of them is this shard's.
+    fn wait_for_decisions(&self, reader: &KafkaReader, partitions: &[(&str, u32)]) -> Result<(), SinkFault> {
+        match reader.wait_for_decisions(partitions, ASK_TIMEOUT)? {
+            None => Ok(()),
+            Some((topic, partition)) => Err(SinkFault::Retry(format!(
+                "[CULVERT-K016] a transaction is open in {topic}/{partition} since before this writer took the shard; it must \
+                 be committed or aborted before anything is written"
+            ))),
+        }
+    }
+
     /// All positions of this shard, up to the end that the partition has now. Waits for other open transactions.
     fn read_positions(&self, reader: &mut KafkaReader) -> Result<BTreeMap<StreamId, Stored>, SinkFault> {
         let topic = self.config.positions_topic();
@@ -353,6 +369,7 @@ impl KafkaSink {
         let reader = KafkaReader::of_sink(&self.config)?;
         let admin = Admin::open(&self.config.admin()).map_err(|error| settings_refused(&error))?;
         let mut found = describe(&reader, &name)?;
+        let existed = found.as_ref().map_or(0, |found| found.partitions);
         if found.as_ref().is_none_or(|found| found.partitions < least) {
             self.make_room(&admin, &name, found.as_ref(), least)?;
             let deadline = Instant::now() + ASK_TIMEOUT;
@@ -369,6 +386,12 @@ impl KafkaSink {
         let Some(TopicDescription { id, partitions }) = found else {
             return Err(SinkFault::Retry(format!("topic {name} does not exist yet")));
         };
+        // What was made just now holds nothing. A topic that another source topic goes to was looked at before this shard
+        // wrote into it.
+        if !self.targets.values().any(|known| known.name == name) {
+            let all: Vec<(&str, u32)> = (0..existed).map(|partition| (&*name, partition)).collect();
+            self.wait_for_decisions(&reader, &all)?;
+        }
         let record_bytes_max = record_bytes_max(&admin, &name)?;
         Ok(Target {
             name,
