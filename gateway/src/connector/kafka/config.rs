@@ -128,7 +128,7 @@ pub const SINK_KEYS: &[Key] = &[
     key(
         "culvert.via",
         None,
-        "The gateway that relays, where the site is not reached directly.",
+        "The site that relays, where the other one is not reached directly.",
     ),
     key(
         "culvert.partitioner",
@@ -200,7 +200,7 @@ pub struct SinkConfig {
     pub tasks_max: u32,
     /// The site whose topics are delivered; `None`: this gateway's own.
     pub from: Option<String>,
-    /// The gateway that relays.
+    /// The site that relays.
     pub via: Option<String>,
     /// How a record finds its target partition.
     pub partitioner: Partitioner,
@@ -476,6 +476,10 @@ pub(super) const COMMIT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// When a broker aborts a transaction whose writer is gone: above the longest write and commit (T4).
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
+
+// T2 and T4. A commit empties its queue first, and that may take as long again.
+const _: () = assert!(COMMIT_TIMEOUT.as_secs() < SOCKET_TIMEOUT.as_secs());
+const _: () = assert!(2 * COMMIT_TIMEOUT.as_secs() < TRANSACTION_TIMEOUT.as_secs());
 
 fn reader(settings: &Settings, connector: &str) -> ClientConfig {
     let mut settings = settings.defaults(&[
@@ -763,10 +767,6 @@ impl<'a> Form<'a> {
         choices[0].1
     }
 
-    fn creation(&mut self) -> Option<Creation> {
-        let partitions = self.count_or_default("topic.creation.default.partitions");
-        let replication = self.count_or_default("topic.creation.default.replication.factor");
-        (partitions.is_some() || replication.is_some()).then(|| Creation {
     fn partitioner(&mut self) -> Partitioner {
         const MAP: &str = "culvert.partitioner.map";
         const EXAMPLE: &str = "for example 0-3:0, 4:7, *:same";
@@ -787,6 +787,10 @@ impl<'a> Form<'a> {
         Partitioner::Same
     }
 
+    fn creation(&mut self) -> Option<Creation> {
+        let partitions = self.count_or_default("topic.creation.default.partitions");
+        let replication = self.count_or_default("topic.creation.default.replication.factor");
+        (partitions.is_some() || replication.is_some()).then(|| Creation {
             partitions: partitions.unwrap_or(-1),
             replication: replication.unwrap_or(-1),
         })
@@ -1054,10 +1058,6 @@ mod tests {
             "culvert.topic.rename",
             "cannot be",
         );
-        check_mistake(
-            source(&[
-                SERVERS,
-                ("topics", "a"),
         let map = "culvert.partitioner.map";
         let custom = ("culvert.partitioner", "custom");
         let with = |pairs: &[(&str, &str)]| sink(&[&[SERVERS, ("topics", "a")], pairs].concat());
@@ -1070,6 +1070,10 @@ mod tests {
             "culvert.partitioner",
             "custom",
         );
+        check_mistake(
+            source(&[
+                SERVERS,
+                ("topics", "a"),
                 ("consumer.override.auto.offset.reset", "latest"),
             ]),
             "consumer.override.auto.offset.reset",
@@ -1103,6 +1107,45 @@ mod tests {
             "consumer.override.fetch.min.bytes",
             "nvalid",
         );
+    }
+
+    const PAGE: &str = include_str!("../../../../docs/connectors/kafka.md");
+
+    #[test]
+    fn the_page_lists_every_key() {
+        for keys in [SOURCE_KEYS, SINK_KEYS] {
+            let row = |key: &Key| {
+                let default = key.default.map(|value| format!("`{value}`")).unwrap_or_default();
+                format!("| `{}` | {default} | {} |\n", key.name, key.doc)
+            };
+            let table: String = keys.iter().map(row).collect();
+            assert!(
+                PAGE.contains(&table),
+                "docs/connectors/kafka.md must have\n{table}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_pages_examples_are_right() {
+        let examples = PAGE
+            .split("```json\n")
+            .skip(1)
+            .filter_map(|text| text.split("```").next());
+        let mut count = 0;
+        for example in examples {
+            let pairs: BTreeMap<String, String> =
+                serde_json::from_str(example).expect("an object of strings");
+            let none = BTreeMap::new();
+            let mistakes = match pairs["connector.class"].as_str() {
+                SOURCE_CLASS => SourceConfig::from_map(&pairs, &context(&none)).err(),
+                SINK_CLASS => SinkConfig::from_map(&pairs, &context(&none)).err(),
+                other => panic!("{other} is no class of this page"),
+            };
+            assert_eq!(mistakes, None, "{example}");
+            count += 1;
+        }
+        assert_eq!(count, 4);
     }
 
     #[test]
