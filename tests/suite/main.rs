@@ -15,4 +15,6 @@ mod partitions;
 mod patience;
 mod power_cut;
 mod refusals;
+mod secure;
+mod starts;
 mod takeover;

@@ -391,6 +391,22 @@ fn a_topic_that_matches_the_pattern_is_found() {
 }
 
 #[test]
+fn a_topic_that_is_made_later_is_found_by_the_pattern() {
+    let (address, prefix) = (broker(), unique("later"));
+    let (early, late) = (format!("{prefix}.early"), format!("{prefix}.late"));
+    create_topic(&address, &early, 1, &[]);
+    produce(&address, &early, 0, &["a"]);
+    let pattern = format!("{prefix}\\..*");
+    let source = source(&address, &prefix, "gw", &[("topics.regex", &pattern)]);
+    let mut driven = Driven::new(source, Some(Place::Earliest));
+    driven.until("the first topic", |tap| tap.values() == ["a"]);
+    create_topic(&address, &late, 1, &[]);
+    produce(&address, &late, 0, &["b"]);
+    driven.until("the second topic", |tap| tap.values() == ["a", "b"]);
+    assert_eq!(driven.tap.revoked, [], "the first one was not given up for it");
+}
+
+#[test]
 fn a_paused_stream_hands_nothing_over() {
     let (address, topic) = (broker(), unique("pause"));
     create_topic(&address, &topic, 2, &[]);
