@@ -1,8 +1,8 @@
 //! Kafka connectors prove who they are the way their cluster wants it, by librdkafka's own settings.
 
 use crate::cluster;
-use crate::line::{CUTS, Line, Plan};
-use anyhow::ensure;
+use crate::line::{CUTS, Line, Plan, account};
+use anyhow::{Context, ensure};
 use culvert_tests::broker::SaslUser;
 use culvert_tests::{Broker, BrokerOptions, TestCa, TlsFiles, wait_for};
 use std::time::Duration;
@@ -128,7 +128,8 @@ fn says(line: &Line, reason: &str) -> anyhow::Result<()> {
     for gateway in [&line.first, &line.last] {
         wait_for(DEADLINE, reason, || {
             gateway.log().ok().filter(|log| log.contains(reason))
-        })?;
+        })
+        .with_context(|| account(gateway))?;
         ensure!(!gateway.log()?.contains("guessed"), "a password is in the log");
     }
     Ok(())

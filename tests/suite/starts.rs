@@ -36,9 +36,11 @@ fn the_first_record_follows_the_first_start_within_seconds() -> anyhow::Result<(
     line.judge(DEADLINE)?;
     line.assert_no_unlisted_alarms(CUTS);
     figure(&format!(
-        "first start: first record {} ms after three processes were started, all of {PARTITIONS} partitions after {} ms",
+        "first start: first record {} ms after three processes were started, all of {PARTITIONS} partitions after {} ms; taking the \
+         shard {:?} ms",
         first.as_millis(),
-        all.as_millis()
+        all.as_millis(),
+        takings(&line.last)?
     ));
     Ok(())
 }
@@ -74,10 +76,29 @@ fn records_flow_again_within_seconds_after_a_gateway_was_killed() -> anyhow::Res
     ensure!(verdict.is_exactly_once() && verdict.sent == count, "{verdict}");
     line.assert_no_unlisted_alarms(CUTS);
     figure(&format!(
-        "restart after kill -9, from the start of the process to the first new record: {}",
-        took.join(", ")
+        "restart after kill -9, from the start of the process to the first new record: {}; taking the shard {:?} ms",
+        took.join(", "),
+        takings(&line.last)?
     ));
     Ok(())
+}
+
+/// How long each taking of a shard took, in milliseconds, since the gateway was first started.
+fn takings(gateway: &Gateway) -> anyhow::Result<Vec<u64>> {
+    let log = gateway.log()?;
+    let digits = |text: &str| text.trim_start_matches(|c: char| !c.is_ascii_digit()).to_owned();
+    let number = |text: String| {
+        text.chars()
+            .take_while(char::is_ascii_digit)
+            .collect::<String>()
+            .parse()
+            .ok()
+    };
+    Ok(log
+        .split("took_ms")
+        .skip(1)
+        .filter_map(|text| number(digits(text)))
+        .collect())
 }
 
 /// Kills a gateway, lets what it had under way arrive or be aborted, starts it, and says how long the first new record took.

@@ -85,7 +85,19 @@ impl KafkaReader {
         topics: &[&str],
     ) -> Result<Vec<Result<TopicDescription, Code>>, SourceFault> {
         native::describe_topics(&self.consumer, topics, ASK_TIMEOUT)
-            .map_err(|code| fault(code, &format!("describe topics: {code}")))
+            .map_err(|code| fault(code, &self.with_trouble(format!("describe topics: {code}"))))
+    }
+
+    /// Adds what the client has last complained of: a question that is not answered in time does not say that, for
+    /// example, the password was wrong.
+    fn with_trouble(&self, reason: String) -> String {
+        let mut trouble = None;
+        while let Some(event) = self.consumer.next(Duration::ZERO) {
+            if let Event::News(News::Failed(failure)) = event {
+                trouble = Some(failure.text);
+            }
+        }
+        trouble.map_or(reason.clone(), |trouble| format!("{reason} ({trouble})"))
     }
 
     pub(super) fn edge(&self, topic: &str, partition: u32, edge: Edge) -> Result<u64, SourceFault> {
@@ -129,7 +141,7 @@ impl KafkaReader {
             .map(|(topic, partition)| (*topic, i32::try_from(*partition).unwrap_or(i32::MAX)))
             .collect();
         let found = native::list_offsets(&self.consumer, &places, edge, ASK_TIMEOUT)
-            .map_err(|code| fault(code, &format!("list offsets: {code}")))?;
+            .map_err(|code| fault(code, &self.with_trouble(format!("list offsets: {code}"))))?;
         let named = |((topic, partition), offset): (&(&str, i32), Result<i64, Code>)| {
             let describe = |code: Code| fault(code, &format!("list offsets of {topic}/{partition}: {code}"));
             offset.map(unsigned).map_err(describe)
