@@ -85,19 +85,27 @@ impl KafkaReader {
         topics: &[&str],
     ) -> Result<Vec<Result<TopicDescription, Code>>, SourceFault> {
         native::describe_topics(&self.consumer, topics, ASK_TIMEOUT)
-            .map_err(|code| fault(code, &self.with_trouble(format!("describe topics: {code}"))))
+            .map_err(|code| fault(code, &self.with_trouble(&format!("describe topics: {code}"))))
     }
 
-    /// Adds what the client has last complained of: a question that is not answered in time does not say that, for
+    /// Adds what the client has complained of: a question that is not answered in time does not say that, for
     /// example, the password was wrong.
-    fn with_trouble(&self, reason: String) -> String {
-        let mut trouble = None;
+    fn with_trouble(&self, reason: &str) -> String {
+        let mut trouble: Option<Failure> = None;
         while let Some(event) = self.consumer.next(Duration::ZERO) {
-            if let Event::News(News::Failed(failure)) = event {
-                trouble = Some(failure.text);
+            // That all brokers are down comes last and says least.
+            if let Event::News(News::Failed(failure)) = event
+                && trouble
+                    .as_ref()
+                    .is_none_or(|known| known.code == Code::AllBrokersDown)
+            {
+                trouble = Some(failure);
             }
         }
-        trouble.map_or(reason.clone(), |trouble| format!("{reason} ({trouble})"))
+        match trouble {
+            Some(trouble) => format!("{reason} ({})", trouble.text),
+            None => reason.to_owned(),
+        }
     }
 
     pub(super) fn edge(&self, topic: &str, partition: u32, edge: Edge) -> Result<u64, SourceFault> {
@@ -141,7 +149,7 @@ impl KafkaReader {
             .map(|(topic, partition)| (*topic, i32::try_from(*partition).unwrap_or(i32::MAX)))
             .collect();
         let found = native::list_offsets(&self.consumer, &places, edge, ASK_TIMEOUT)
-            .map_err(|code| fault(code, &self.with_trouble(format!("list offsets: {code}"))))?;
+            .map_err(|code| fault(code, &self.with_trouble(&format!("list offsets: {code}"))))?;
         let named = |((topic, partition), offset): (&(&str, i32), Result<i64, Code>)| {
             let describe = |code: Code| fault(code, &format!("list offsets of {topic}/{partition}: {code}"));
             offset.map(unsigned).map_err(describe)
