@@ -40,6 +40,11 @@ pub(crate) fn target() -> String {
 
 /// A cluster for a test that kills it.
 pub(crate) fn start() -> anyhow::Result<Broker> {
+    start_with(BrokerOptions::default())
+}
+
+/// The same with other listeners.
+pub(crate) fn start_with(options: BrokerOptions) -> anyhow::Result<Broker> {
     let set = |key: &str, value: &str| (key.to_owned(), value.to_owned());
     Broker::start(BrokerOptions {
         properties: vec![
@@ -48,7 +53,7 @@ pub(crate) fn start() -> anyhow::Result<Broker> {
             // Compaction is a thing to see, not to wait for.
             set("log.cleaner.backoff.ms", "100"),
         ],
-        ..BrokerOptions::default()
+        ..options
     })
 }
 

@@ -176,6 +176,38 @@ fn a_target_that_is_made_again_stops_the_sink() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The last place of the stream is a control record of a later leader than the last record's. The sink's position must name
+/// that leader, or the source denies that the stream ever reached so far.
+#[test]
+fn a_control_record_of_a_later_leader_halts_nothing() -> anyhow::Result<()> {
+    let broker = cluster::start()?;
+    let mut plan = Plan::new("later-leader");
+    plan.source_cluster = broker.bootstrap();
+    let topic = plan.source();
+    topic.create(1, &[])?;
+    topic.transact(1, 0..50, true)?;
+    let line = plan.start()?;
+    line.judge(DEADLINE)?;
+    broker.kill9()?;
+    broker.restart()?;
+    topic.transact(1, 50..60, false)?;
+    let end = topic.ends()?[0].cast_unsigned();
+    wait_for(DEADLINE, "the position behind the control record", || {
+        (applied(&line.last).ok()? == end).then_some(())
+    })
+    .with_context(|| line.statuses())?;
+
+    // Nothing but the sink's position says where to go on.
+    line.first.kill9()?;
+    fs::remove_dir_all(line.first.directory().join("state"))?;
+    line.first.restart()?;
+    topic.write(1, 60, 20)?;
+    let verdict = line.judge(DEADLINE).with_context(|| line.statuses())?;
+    ensure!(verdict.is_exactly_once(), "{verdict}");
+    line.assert_no_unlisted_alarms(CUTS);
+    Ok(())
+}
+
 #[test]
 fn a_source_that_was_truncated_halts_and_others_go_on() -> anyhow::Result<()> {
     let broker = cluster::start()?;
@@ -245,6 +277,13 @@ fn faults(status: &Value) -> Vec<String> {
         }
         _ => Vec::new(),
     }
+}
+
+/// How far the sink of this gateway has applied its first stream.
+fn applied(gateway: &Gateway) -> anyhow::Result<u64> {
+    let streams = streams(gateway)?;
+    let first = streams.first().context("a stream")?;
+    first["applied"].as_u64().context("an applied place")
 }
 
 fn streams(gateway: &Gateway) -> anyhow::Result<Vec<Value>> {

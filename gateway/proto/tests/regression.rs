@@ -284,6 +284,45 @@ fn receiver(position: Position) -> Receiver {
     receiver
 }
 
+/// Each such question once made the sink's gateway take its shard anew, and all other streams wait for that.
+#[test]
+fn streams_that_are_not_held_are_answered_for_by_one_commit() {
+    let mut receiver = receiver(position(5, guard(1, 44)));
+    let other = |partition| StreamId {
+        partition,
+        ..stream()
+    };
+    for partition in 1..=3 {
+        let streams = Vec::from([other(partition)]);
+        receiver.ask(Question {
+            nonce: partition.into(),
+            streams,
+        });
+    }
+    assert!(!receiver.must_take() && receiver.must_commit());
+    assert_eq!(receiver.to_commit(), [], "the commit proves the writer alone");
+    let (moved, answers) = receiver.committed();
+    assert_eq!(moved, []);
+    let said: Vec<_> = answers
+        .into_iter()
+        .map(|answer| (answer.nonce, answer.writer, answer.positions))
+        .collect();
+    assert_eq!(
+        said,
+        [1, 2, 3].map(|partition| (partition.into(), WRITER, vec![(other(partition), None)]))
+    );
+
+    // A writer that is gone proves nothing: the next one answers when it has taken the shard.
+    receiver.ask(Question {
+        nonce: 4,
+        streams: vec![other(4)],
+    });
+    receiver.lost();
+    assert!(receiver.must_take() && receiver.answer_after_taking().is_empty());
+    receiver.taken(WRITER + 1, []);
+    assert_eq!(receiver.answer_after_taking()[0].writer, WRITER + 1);
+}
+
 #[test]
 fn what_compaction_took_from_one_gateway_does_not_look_like_a_fork() {
     let mut receiver = receiver(position(5, guard(1, 44)));

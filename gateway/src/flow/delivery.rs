@@ -32,8 +32,9 @@ const COMMIT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How long a shard looks at an empty inbox before it looks around.
 const IDLE: Duration = Duration::from_millis(200);
 
-/// The longest wait between two attempts to take a shard whose sink is away.
-const RETRY_MAX: Duration = Duration::from_secs(5);
+/// The longest wait between two attempts to take a shard whose sink is away. Most of the time that a sink needs after it is
+/// back; an attempt at a cluster that is away takes 5 s by itself.
+const RETRY_MAX: Duration = Duration::from_secs(1);
 
 /// Makes the sink of one shard; called once for each shard at start.
 pub type MakeSink = dyn Fn(usize) -> Result<Box<dyn Sink>, SinkFault> + Send + Sync;
@@ -494,9 +495,7 @@ impl Shard {
         }
         let started = Instant::now();
         let positions = self.receiver.to_commit();
-        if !positions.is_empty() {
-            sink.commit(&positions)?;
-        }
+        sink.commit(&positions)?;
         self.committed_at = Instant::now();
         metrics::COMMIT_SECONDS
             .with(&[&self.route.0])

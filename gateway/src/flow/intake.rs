@@ -775,7 +775,7 @@ impl Intake for Desk {
         reading.begun();
     }
 
-    fn advanced(&mut self, slot: Slot, to: Sequence) {
+    fn advanced(&mut self, slot: Slot, to: Sequence, epoch: i32) {
         let codec = self.codec;
         let Some(reading) = self.slots.get_mut(&slot).filter(|reading| reading.placed) else {
             return;
@@ -785,7 +785,7 @@ impl Intake for Desk {
         }
         reading.frame.confirm_hole(to);
         loop {
-            match reading.frame.advance(to) {
+            match reading.frame.advance_in(to, epoch) {
                 Ok(Push::Taken | Push::Full) => break,
                 Ok(Push::NotTaken) => reading.close(codec),
                 Err(error) => {

@@ -102,8 +102,9 @@ pub trait Intake {
     fn record(&mut self, slot: Slot, sequence: Sequence, epoch: i32, record: &RecordRef<'_>);
 
     /// Everything below `to` was handed over: places without a record (control records, compaction) are accounted
-    /// for too.
-    fn advanced(&mut self, slot: Slot, to: Sequence);
+    /// for too. `epoch` is the leader epoch of the very place before `to`, which may be later than that of the last
+    /// record; -1 where there is none or it is not known.
+    fn advanced(&mut self, slot: Slot, to: Sequence, epoch: i32);
 
     /// This stream cannot go on. It alone stops; the operator decides (L3).
     fn halted(&mut self, slot: Slot, halt: Halt);
@@ -162,7 +163,8 @@ pub trait Sink: Send {
     ) -> Result<(), SinkFault>;
 
     /// Makes the open write and these positions visible together and durable, or nothing of it (S3). Also called
-    /// without records: positions move over holes, and a stream's beginning is stored before its first record.
+    /// without records: positions move over holes, and a stream's beginning is stored before its first record. And
+    /// without positions: success always proves that nobody has taken the shard since (C1).
     ///
     /// # Errors
     /// [`SinkFault::Uncertain`] when the outcome is not known: never tried again by the same writer (C3, T2).

@@ -19,7 +19,7 @@ use culvert_proto::digest::{self, Digest};
 use culvert_proto::message::{self, Block, Message};
 use culvert_proto::stream::RouteId;
 use culvert_proto::{Interval, Position, Sequence, StreamId};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -333,6 +333,14 @@ impl Gateway {
         if !delivery.knows_positions() {
             return Ok(vec![unknown(&delivery)]);
         }
+        if let Checked::KafkaSink(config) = &connector.checked
+            && config.partitioner != kafka::config::Partitioner::Same
+        {
+            let proof = self
+                .prove_together(connector, config, &delivery, deadline, progress)
+                .await;
+            return Ok(proof.into_iter().collect());
+        }
         let mut proofs = Vec::new();
         let known = delivery.status().positions;
         // Each record is looked at once at each end.
@@ -364,12 +372,91 @@ impl Gateway {
             }
             proofs.push(proof);
         }
-        if let Checked::KafkaSink(config) = &connector.checked
-            && config.partitioner == kafka::config::Partitioner::Key
-        {
-            return Ok(vec![summed(&delivery.route, proofs)]);
-        }
         Ok(proofs)
+    }
+
+    /// Compares all streams of a sink at once, by count and content: where a partitioner decides, a partition of the
+    /// target says of no record which stream it is of, so that order cannot be compared. The target topics must hold
+    /// nothing else. `None` while no stream has a position.
+    async fn prove_together(
+        &self,
+        connector: &Connector,
+        config: &kafka::config::SinkConfig,
+        delivery: &delivery::Delivery,
+        deadline: Instant,
+        progress: &watch::Sender<Progress>,
+    ) -> Option<StreamProof> {
+        let streams: Vec<StreamId> = delivery.status().positions.into_keys().collect();
+        let mut proof = StreamProof {
+            lineage: streams.first()?.lineage_hex(),
+            ..nothing(&delivery.route)
+        };
+        for stream in &streams {
+            progress.send_modify(|progress| progress.what = stream.to_string());
+            match self
+                .wait_for_arrival(connector, delivery, stream, deadline, progress)
+                .await
+            {
+                Ok(None) => {}
+                Ok(Some(to)) => proof.held.push(Held {
+                    place: format!("{stream} not arrived yet"),
+                    from: delivery.status().positions.get(stream)?.at.0,
+                    to: to.0,
+                }),
+                Err(fault) => proof.fault = Some(fault),
+            }
+        }
+        let started = Instant::now();
+        loop {
+            let positions = delivery.status().positions;
+            let outcome = self
+                .compare_together(connector, config, &delivery.route, &positions, &mut proof)
+                .await;
+            let moved = delivery.status().positions != positions;
+            match outcome {
+                Err(fault) => proof.fault = proof.fault.or(Some(fault)),
+                // What is delivered meanwhile is read from the target and not from the source.
+                Ok(()) if moved && proof.origin != proof.sink && started.elapsed() < COUNTED_WAIT => continue,
+                Ok(()) => {}
+            }
+            return Some(proof);
+        }
+    }
+
+    /// Reads what both ends hold of all streams into `proof`.
+    async fn compare_together(
+        &self,
+        connector: &Connector,
+        config: &kafka::config::SinkConfig,
+        route: &RouteId,
+        positions: &BTreeMap<StreamId, Position>,
+        proof: &mut StreamProof,
+    ) -> Result<(), Fault> {
+        let mut origin = Digest::EMPTY;
+        for (stream, position) in positions {
+            let interval = Interval::new(position.start, position.at);
+            let blocks = self
+                .origin_blocks(connector, route, stream, interval, BLOCK_RECORDS)
+                .await?;
+            origin = blocks.iter().fold(origin, |sum, block| sum.then(&block.digest));
+        }
+        let targets: BTreeSet<String> = positions
+            .keys()
+            .map(|stream| config.target(&stream.topic))
+            .collect();
+        let config = config.clone();
+        let sink = reading_the_sink(move || digest_of_topics(&config, &targets)).await?;
+        proof.origin = Some(tally_without_order(&origin));
+        proof.sink = Some(tally_without_order(&sink));
+        proof.missing = origin.count.saturating_sub(sink.count);
+        proof.duplicated = sink.count.saturating_sub(origin.count);
+        if origin.count == sink.count && origin.set != sink.set {
+            proof.fault = Some(Fault {
+                code: "CULVERT-F033".into(),
+                message: "as many records are in the sink as at the origin, and not the same ones".into(),
+            });
+        }
+        Ok(())
     }
 
     /// Waits until the sink holds all that the origin has now; answers where the origin ends if it does not.
@@ -909,32 +996,27 @@ fn nothing(route: &RouteId) -> StreamProof {
     }
 }
 
-/// Where a partitioner spreads streams over partitions, only all of them together can be compared: count and set.
-fn summed(route: &RouteId, proofs: Vec<StreamProof>) -> StreamProof {
-    let mut proofs = proofs.into_iter();
-    let Some(mut sum) = proofs.next() else {
-        return nothing(route);
-    };
-    for proof in proofs {
-        sum.origin = added(sum.origin, proof.origin);
-        sum.sink = added(sum.sink, proof.sink);
-        sum.held.extend(proof.held);
-        sum.fault = sum.fault.or(proof.fault);
+fn tally_without_order(digest: &Digest) -> Tally {
+    Tally {
+        order: String::new(),
+        ..Tally::from(digest)
     }
-    let counts = |tally: &Option<Tally>| tally.as_ref().map_or(0, |tally| tally.count);
-    sum.stream = "*".into();
-    sum.missing = counts(&sum.origin).saturating_sub(counts(&sum.sink));
-    sum.duplicated = counts(&sum.sink).saturating_sub(counts(&sum.origin));
-    sum.out_of_order = None;
-    sum
 }
 
-fn added(left: Option<Tally>, right: Option<Tally>) -> Option<Tally> {
-    let (left, right) = (left?, right?);
-    let set = |tally: &Tally| u128::from_str_radix(&tally.set, 16).unwrap_or_default();
-    Some(Tally {
-        count: left.count + right.count,
-        order: String::new(),
-        set: format!("{:032x}", set(&left).wrapping_add(set(&right))),
-    })
+/// The digest of everything that these topics hold, in all of their partitions.
+fn digest_of_topics(
+    config: &kafka::config::SinkConfig,
+    topics: &BTreeSet<String>,
+) -> Result<Digest, SourceFault> {
+    let mut reader = kafka::KafkaReader::of_sink(config)?;
+    let mut digest = Digest::EMPTY;
+    for topic in topics {
+        for partition in 0..reader.partitions(topic)? {
+            reader.read(topic, partition, Sequence::ZERO, None, &mut |_, record| {
+                digest.add(digest::content(record));
+                ControlFlow::Continue(())
+            })?;
+        }
+    }
+    Ok(digest)
 }

@@ -10,7 +10,9 @@
 //!   second joining as the same static member (a heartbeat of the first one is still on its way), which it takes for
 //!   fatal. The client is then opened again; only being fenced twice in a row means another gateway of this name.
 //! - How far a stream was read comes from ends of partitions: the event stands behind all records in the same queue
-//!   and carries the fetch position, which control records and compacted offsets have moved.
+//!   and carries the fetch position, which control records and compacted offsets have moved. It does not carry the
+//!   leader epoch of the place before; librdkafka knows that of the last record or control record it passed on, which
+//!   is asked for at each end ([`native::epoch_before`]).
 
 use super::config::{SourceConfig, Topics};
 use super::native::{self, Consumer, Edge, Event, Failure, Message, News, Target, TopicDescription};
@@ -450,8 +452,9 @@ impl KafkaSource {
     fn take_note(&mut self, news: News, intake: &mut dyn Intake) -> Result<(), SourceFault> {
         match news {
             News::End(place) => {
+                let epoch = native::epoch_before(&self.consumer, &place);
                 if let Some(stream) = self.streams.find(&place.topic, place.partition) {
-                    stream.ended(unsigned(place.offset), intake);
+                    stream.ended(unsigned(place.offset), epoch, intake);
                 }
             }
             News::Assigned(partitions) => {

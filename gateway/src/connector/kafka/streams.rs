@@ -261,8 +261,9 @@ impl Stream {
         }
     }
 
-    /// Nothing is left below `offset` that was not handed over.
-    pub(super) fn ended(&mut self, offset: u64, intake: &mut dyn Intake) {
+    /// Nothing is left below `offset` that was not handed over; the place before it is of leader epoch `epoch`, or
+    /// -1 where that is not known.
+    pub(super) fn ended(&mut self, offset: u64, epoch: i32, intake: &mut dyn Intake) {
         match self.state {
             State::Landing { at, before, announce } if offset >= at => {
                 self.landed_behind(at, before, announce, intake);
@@ -272,7 +273,7 @@ impl Stream {
         }
         if self.state == State::Reading && offset >= self.next {
             self.next = offset;
-            intake.advanced(self.slot, Sequence(offset));
+            intake.advanced(self.slot, Sequence(offset), epoch);
         }
     }
 
@@ -476,8 +477,8 @@ mod tests {
         fn record(&mut self, slot: Slot, sequence: Sequence, _: i32, _: &RecordRef<'_>) {
             self.0.push(format!("record {} {sequence}", slot.0));
         }
-        fn advanced(&mut self, slot: Slot, to: Sequence) {
-            self.0.push(format!("advanced {} to {to}", slot.0));
+        fn advanced(&mut self, slot: Slot, to: Sequence, epoch: i32) {
+            self.0.push(format!("advanced {} to {to} in {epoch}", slot.0));
         }
         fn halted(&mut self, slot: Slot, halt: Halt) {
             self.0.push(format!("halted {} {}", slot.0, halt.code));
@@ -534,7 +535,7 @@ mod tests {
             }
             match event {
                 Ok(record) => stream.arrived(record, &mut heard),
-                Err(end) => stream.ended(*end, &mut heard),
+                Err(end) => stream.ended(*end, 4, &mut heard),
             }
         }
         assert_eq!(heard.0, expected);
@@ -558,13 +559,13 @@ mod tests {
         check(
             Place::Earliest,
             &[Ok(arrived(12, b"a")), Err(15)],
-            &[placed, "record 0 12", "advanced 0 to 15"],
+            &[placed, "record 0 12", "advanced 0 to 15 in 4"],
         );
         check(Place::Latest, &[Err(20)], &[]);
         check(
             Place::Latest,
             &[Err(20), Err(20)],
-            &["placed 0 at 20 guard -1", "advanced 0 to 20"],
+            &["placed 0 at 20 guard -1", "advanced 0 to 20 in 4"],
         );
         check(
             Place::Latest,
@@ -602,7 +603,7 @@ mod tests {
         check(
             at(20, Guard::NONE),
             &[Err(20)],
-            &["placed 0 at 20 guard -1", "advanced 0 to 20"],
+            &["placed 0 at 20 guard -1", "advanced 0 to 20 in 4"],
         );
     }
 
@@ -613,7 +614,7 @@ mod tests {
         let stream = streams.find("orders", 0).unwrap();
         heard.0.clear();
         stream.arrived(&arrived(12, b"a"), &mut heard);
-        stream.ended(13, &mut heard);
+        stream.ended(13, 4, &mut heard);
         stream.lost("out of range", &mut heard);
         assert_eq!(heard.0, [] as [&str; 0], "nothing was asked for yet");
         stream.state = State::Reading;
