@@ -168,7 +168,7 @@ pub fn handle(exchange: &Arc<Exchange>, outlet: &Outlet, message: Message) -> Re
             applied,
         } => {
             match bound_for(exchange, outlet, &route, &stream)? {
-                Towards::Sink(delivery) => delivery.offered(outlet, &stream),
+                Towards::Sink(delivery) => delivery.offered(outlet, &stream, held),
                 Towards::Relay(queue) => queue.offered(outlet, held, applied),
             }
             Ok(())
@@ -883,10 +883,11 @@ impl Window {
         }
     }
 
-    /// A new writer stands at `at`, whatever was wished before.
-    pub fn want_again(&self, at: Sequence) {
-        self.progress.lock().gap = None;
-        self.wish(at);
+    /// A new writer has the sink, and says anew what it wants: what was wished and registered before is forgotten.
+    pub fn taken_anew(&self) {
+        let mut progress = self.progress.lock();
+        progress.gap = None;
+        progress.registered_again = false;
     }
 
     /// The sink knows nothing of a stream that its origin takes for begun: register again, once, so that it asks.
