@@ -283,10 +283,15 @@ impl OriginStream {
         Ok(())
     }
 
-    /// There is a way to the sink of `route`; a new session with the next hop begins without wishes.
+    /// There is a way to the sink of `route`; a new session with the next hop begins without wishes. A session over
+    /// which the route is not registered any more is no way: who says so has looked before another one came.
     pub(super) fn linked(&self, route: &RouteId, outlet: &Outlet) {
-        let before = self.outlets.lock().insert(route.clone(), outlet.clone());
         self.act(|machine| {
+            let registered = self.exchange.route(route).and_then(|route| route.downstream);
+            if !registered.is_some_and(|registered| registered.is(outlet)) {
+                return;
+            }
+            let before = self.outlets.lock().insert(route.clone(), outlet.clone());
             if before.is_some_and(|before| !before.is(outlet)) {
                 machine.unlinked(route);
             }
@@ -296,13 +301,13 @@ impl OriginStream {
 
     /// The way to the sink of `route` is cut, if it was over this session.
     pub(super) fn unlinked(&self, route: &RouteId, outlet: &Outlet) {
-        let removed = {
+        self.act(|machine| {
             let mut outlets = self.outlets.lock();
-            outlets.get(route).is_some_and(|present| present.is(outlet)) && outlets.remove(route).is_some()
-        };
-        if removed {
-            self.act(|machine| machine.unlinked(route));
-        }
+            if outlets.get(route).is_some_and(|present| present.is(outlet)) {
+                outlets.remove(route);
+                machine.unlinked(route);
+            }
+        });
     }
 
     /// Where the next hop of this session must be sent to from, if there is anything to send.

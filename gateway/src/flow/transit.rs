@@ -399,7 +399,8 @@ fn register(
 
 /// Confirms a registration, which is stored by now, and begins to serve it over the session that it came by.
 fn serve_route(exchange: &Arc<Exchange>, outlet: &Outlet, route: &Route) -> Result<(), Error> {
-    if downstream_role(exchange, outlet, &route.id)?.is_none() {
+    let registered = exchange.route(&route.id).and_then(|route| route.downstream);
+    if !registered.is_some_and(|registered| registered.is(outlet)) {
         return Ok(());
     }
     outlet.post(Message::Registered {

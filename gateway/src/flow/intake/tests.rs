@@ -109,6 +109,28 @@ async fn a_task_that_hears_late_that_it_lost_a_stream_takes_it_from_nobody() {
     assert!(!stream.is_read_here());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_lost_its_route_meanwhile_is_no_way_to_the_sink() {
+    let stage = Stage::new().await;
+    let (old, _old_posts) = Outlet::new(stage.link.clone());
+    let (new, _new_posts) = Outlet::new(stage.link.clone());
+    stage.exchange.link_up(&new, |_| None);
+    let registered = Route {
+        downstream: Some(new.clone()),
+        ..route()
+    };
+    assert!(stage.exchange.put_route(registered));
+    let (stream, ..) = read_stream(&stage);
+    stream.register(&stage.exchange, &route()).unwrap();
+    stream.linked(&sink(), &new);
+    stream.linked(&sink(), &old);
+    assert!(stream.outlets.lock().get(&sink()).unwrap().is(&new));
+    stream.unlinked(&sink(), &old);
+    assert!(stream.outlets.lock().contains_key(&sink()));
+    stream.unlinked(&sink(), &new);
+    assert!(stream.outlets.lock().is_empty());
+}
+
 /// A source that does what it is told, and remembers it.
 #[derive(Default)]
 struct Tame {
