@@ -295,7 +295,7 @@ impl Receiver {
     /// Somebody asks for fresh positions. Answered by a later [`Receiver::committed`] or
     /// [`Receiver::answer_after_taking`].
     pub fn ask(&mut self, question: Question) {
-        if self.asked.iter().any(|present| present.nonce == question.nonce) {
+        if self.asked.contains(&question) {
             return;
         }
         // A commit that writes a position proves the writer. Where there is none to write, taking the shard does.
