@@ -61,11 +61,11 @@ fn surplus(total: u64, count: u64) -> Option<String> {
 fn compare(site: &Site, source: &Reader, count: u64) -> anyhow::Result<()> {
     let mut ledger = Ledger::default();
     source.take(count, |seen| {
-        ledger.sent(seen.partition, seen.sequence, seen.hash)
+        ledger.sent(seen.partition, seen.sequence, seen.hash);
     })?;
     let target = Reader::open(&site.target.bootstrap(), TOPIC, site.partitions)?;
     target.take(count, |seen| {
-        ledger.arrived(seen.partition, seen.sequence, seen.hash)
+        ledger.arrived(seen.partition, seen.sequence, seen.hash);
     })?;
     let verdict = ledger.verdict();
     if !verdict.is_exactly_once() {

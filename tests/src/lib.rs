@@ -5,6 +5,7 @@
 //! | [`Broker`], [`shared_broker`] | one Apache Kafka node (KRaft) with TLS, SASL and a proxied listener if asked |
 //! | [`Gateway`] | one running `culvert`: start, kill, restart, logs, metrics, command line |
 //! | [`TcpProxy`], [`UdpRelay`] | the network between them: cut, delay, loss, one request held |
+//! | [`LossyDisk`] | a disk whose power can be cut at any act, and what is left of it |
 //! | [`Ledger`] | what was produced and what arrived: lost, duplicated, reordered, changed |
 //! | [`TestCa`] | certificates for all of them |
 //! | [`wait_until`], [`ports`], [`Scratch`], [`host`] | conditions with deadlines, ports, directories, what this host lacks |
@@ -17,10 +18,12 @@
 //! - A failure shows the tail of the log it comes from and keeps the directory ([`Scratch`]).
 
 pub mod broker;
+mod dice;
 pub mod figures;
 pub mod gateway;
 pub mod host;
 pub mod ledger;
+pub mod lossy_disk;
 pub mod ports;
 pub mod process;
 pub mod proxy;
@@ -32,6 +35,7 @@ mod wait;
 pub use broker::{Broker, BrokerOptions, shared_broker};
 pub use gateway::Gateway;
 pub use ledger::{Ledger, Verdict};
+pub use lossy_disk::LossyDisk;
 pub use proxy::TcpProxy;
 pub use relay::UdpRelay;
 pub use scratch::Scratch;

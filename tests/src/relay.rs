@@ -3,6 +3,7 @@
 //! This kernel's own tool for it (netem) is not on every host, so the relay is a program: what a seed drops it drops
 //! on every host, in the order in which packets come.
 
+use crate::dice::Dice;
 use anyhow::Context;
 use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size};
 use std::cmp::Reverse;
@@ -326,21 +327,6 @@ fn deliver(shared: &Shared) {
             .wait_timeout(under_way, wait)
             .unwrap_or_else(PoisonError::into_inner)
             .0;
-    }
-}
-
-/// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014): small, seeded, the same
-/// everywhere.
-struct Dice(u64);
-
-impl Dice {
-    /// The next number, evenly spread over [0, 1).
-    fn share(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
     }
 }
 

@@ -113,7 +113,7 @@ impl Topic {
     /// All records that are committed now, in each partition's order.
     pub(crate) fn read(&self) -> anyhow::Result<Vec<Record>> {
         let mut tail = Tail::open(self)?;
-        tail.to_the_end()?;
+        tail.read_to_end()?;
         Ok(tail.records)
     }
 
@@ -189,7 +189,10 @@ impl Record {
             "{{\"order\":{number},\"item\":\"{}\"}}",
             "x".repeat((number % 97) as usize)
         );
-        let trace = (number % 5 == 0).then(|| ("trace".to_owned(), (number % 10 == 0).then(|| vec![0, 255])));
+        let trace_value = number.is_multiple_of(10).then(|| vec![0, 255]);
+        let trace = number
+            .is_multiple_of(5)
+            .then(|| ("trace".to_owned(), trace_value));
         Record {
             partition: (number % partitions as u64) as i32,
             timestamp: 1_700_000_000_000 + number as i64,
@@ -337,7 +340,7 @@ impl Tail {
     }
 
     /// Reads to the last record that is committed now.
-    pub(crate) fn to_the_end(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn read_to_end(&mut self) -> anyhow::Result<()> {
         let mut ends = vec![false; self.partitions as usize];
         let mut wanted = Vec::new();
         for partition in 0..self.partitions {

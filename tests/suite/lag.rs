@@ -24,7 +24,7 @@ fn the_groups_lag_is_what_has_not_arrived() -> anyhow::Result<()> {
 
     // The sink's network is cut: what gateway 1 takes in from now on is lag, although it is safe on two disks.
     line.east.cut();
-    tail.to_the_end()?;
+    tail.read_to_end()?;
     let held = tail.records.len() as u64;
     let behind = wait_for(DEADLINE, "lag of 1,000 records", || {
         let (ends, committed) = (topic.ends().ok()?, topic.committed(&group).ok()?);
@@ -66,7 +66,7 @@ fn watch(line: &Line, tail: &mut Tail, time: Duration) -> anyhow::Result<u64> {
     while Instant::now() < until {
         // First the group, then the sink: what the sink gains in between is no excuse for the group.
         let committed = line.plan.source().committed(&line.plan.group())?;
-        tail.to_the_end()?;
+        tail.read_to_end()?;
         for (partition, at) in committed.iter().enumerate() {
             let held = tail.count(partition as i32);
             let at = at.unwrap_or(0);

@@ -250,7 +250,7 @@ impl Line {
         })
         .with_context(|| self.statuses())?;
         tail.until(count, deadline).with_context(|| self.statuses())?;
-        tail.to_the_end()?;
+        tail.read_to_end()?;
         Ok(tail.records)
     }
 

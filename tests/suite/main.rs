@@ -12,5 +12,6 @@ mod halts;
 mod lag;
 mod operation;
 mod patience;
+mod power_cut;
 mod refusals;
 mod takeover;

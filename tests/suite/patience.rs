@@ -220,7 +220,7 @@ fn flow(line: &Line, more: u64) -> anyhow::Result<()> {
         Tail::open(&line.plan.target()).ok()
     })
     .with_context(|| line.statuses())?;
-    tail.to_the_end()?;
+    tail.read_to_end()?;
     let had = tail.records.len() as u64;
     tail.until(had + more, DEADLINE).with_context(|| line.statuses())
 }

@@ -464,6 +464,14 @@ impl Origin {
         sendable.then_some(cursor)
     }
 
+    /// How many places the next hop that is nearest to the tail has not been sent. `None` while nothing is sent to anybody.
+    #[must_use]
+    pub fn unsent(&self) -> Option<u64> {
+        let tail = self.held?.tail;
+        let cursors = self.routes.values().filter_map(|route| route.cursor);
+        cursors.map(|cursor| tail.since(cursor)).min()
+    }
+
     /// A frame of `interval` was sent to the next hop of `route`. Counts only if that is what was due: a wish may have
     /// moved the place since the frame was read.
     pub fn sent(&mut self, route: &RouteId, interval: Interval) {

@@ -364,3 +364,15 @@ fn the_guard_of_a_position_names_the_place_before_it_and_no_record_further_back(
     let (_, written) = receiver.to_commit().remove(0);
     assert_eq!(written.guard, guard(2, 0));
 }
+
+#[test]
+fn what_is_unsent_is_counted_for_the_next_hop_that_is_nearest_to_the_tail() {
+    let mut origin = delivering(10);
+    assert_eq!(origin.unsent(), None, "nobody has said where to send from");
+    origin.want(&route("one"), at(4));
+    assert_eq!(origin.unsent(), Some(6));
+    origin.sent(&route("one"), Interval::new(at(4), at(9)));
+    assert_eq!(origin.unsent(), Some(1));
+    origin.unlinked(&route("one"));
+    assert_eq!(origin.unsent(), None);
+}

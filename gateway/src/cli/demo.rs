@@ -93,7 +93,7 @@ struct Interrupted(u8);
 
 pub(super) fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     let ends = match args.clusters.open()? {
-        Some(clusters) => Ends::Kafka(clusters),
+        Some(clusters) => Ends::Kafka(Box::new(clusters)),
         None => Ends::Embedded,
     };
     let plan = args.plan(&ends);

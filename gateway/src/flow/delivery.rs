@@ -373,7 +373,7 @@ impl Shard {
                 }
                 Work::Offered { outlet, stream, held } => self.offered(&outlet, stream, held),
                 Work::Ask { outlet, question } => {
-                    self.note_asker(&question, outlet);
+                    self.note_asker(&question, &outlet);
                     self.receiver.ask(question);
                 }
                 Work::Begin {
@@ -603,7 +603,7 @@ impl Shard {
         }
     }
 
-    fn note_asker(&mut self, question: &Question, outlet: Outlet) {
+    fn note_asker(&mut self, question: &Question, outlet: &Outlet) {
         for stream in &question.streams {
             self.asked_by
                 .insert((question.nonce, stream.clone()), outlet.clone());
@@ -655,10 +655,10 @@ impl Shard {
     fn trouble(&mut self, fault: &SinkFault) {
         match fault {
             SinkFault::Retry(_) => {
-                tracing::warn!(route = %self.route, shard = self.number, %fault, "sink is away, trying again")
+                tracing::warn!(route = %self.route, shard = self.number, %fault, "sink is away, trying again");
             }
             _ => {
-                tracing::info!(route = %self.route, shard = self.number, %fault, "writer given up, taking the shard anew")
+                tracing::info!(route = %self.route, shard = self.number, %fault, "writer given up, taking the shard anew");
             }
         }
         let mut status = self.status.lock();
@@ -683,7 +683,7 @@ impl Shard {
                     self.windows.insert(window.stream().clone(), window);
                 }
                 Ok(Work::Ask { outlet, question }) => {
-                    self.note_asker(&question, outlet);
+                    self.note_asker(&question, &outlet);
                     self.receiver.ask(question);
                 }
                 // Not begun, but answered when the shard is ours: the origin then says it again.

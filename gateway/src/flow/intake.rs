@@ -1,7 +1,7 @@
 //! The first leg: from a source into the outbox.
 //!
 //! One thread a source task. Records become frames as they come: a frame is closed at its size, its count, a change
-//! of leader epoch, or [`FRAME_AGE_MAX`] after its first record, and appended to the stream's lane; the outbox makes
+//! of leader epoch, or [`FRAME_AGE_MAX`] after its first record (later while nobody takes it, [`FRAME_AGE_BEHIND`]), and appended to the stream's lane; the outbox makes
 //! it durable, and only then may it be sent (A2). Where a source reads is decided by the stream's [`Origin`] machine.
 //!
 //! Constraints:
@@ -24,7 +24,7 @@ use culvert_proto::origin::{self, Action, Halted, Held, Origin};
 use culvert_proto::record::RecordRef;
 use culvert_proto::stream::RouteId;
 use culvert_proto::wire::Malformed;
-use culvert_proto::{Guard, Interval, Sequence, StreamId};
+use culvert_proto::{Guard, Interval, Sequence, StreamId, limits};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,6 +34,13 @@ use std::time::{Duration, Instant};
 /// How long the first record of a frame waits for company. Bounds what batching adds to latency; at 10,000 records a
 /// second it makes frames of 50.
 const FRAME_AGE_MAX: Duration = Duration::from_millis(5);
+
+/// The same while the stream is behind: no next hop takes its frames, or [`BEHIND_PLACES`] wait to be sent. Latency is
+/// not decided here then; fewer and larger frames cost less of everything, on disk, in memory and when they drain.
+const FRAME_AGE_BEHIND: Duration = Duration::from_millis(100);
+
+/// A stream with more places than this to send is behind: two full frames, many times what a flush leaves waiting.
+const BEHIND_PLACES: u64 = 2 * limits::FRAME_RECORDS_MAX as u64;
 
 /// How long a source is polled when nothing is under way. Orders (a seek, a commit) wait as long.
 const POLL_MAX: Duration = Duration::from_millis(10);
@@ -382,6 +389,14 @@ impl OriginStream {
         self.seeks.load(Ordering::Acquire) == number
     }
 
+    /// How long a frame that is begun now may wait for company.
+    fn frame_age_max(&self) -> Duration {
+        match self.machine.lock().unsent() {
+            Some(places) if places <= BEHIND_PLACES => FRAME_AGE_MAX,
+            _ => FRAME_AGE_BEHIND,
+        }
+    }
+
     fn tell_halt(&self, why: &Halted) {
         let (code, reason) = match why {
             Halted::PositionLost { route } => (
@@ -609,7 +624,7 @@ impl Runner {
                         self.commits.insert(slot, applied);
                     }
                     Order::Stop => {
-                        self.desk.close_batches(Instant::now() + FRAME_AGE_MAX);
+                        self.desk.close_batches(Instant::now() + FRAME_AGE_BEHIND);
                         return self.commit(source);
                     }
                 }
@@ -698,8 +713,8 @@ struct Reading {
     stream: Arc<OriginStream>,
     /// The frame under way; begins where the one before ended.
     frame: FrameBuilder,
-    /// When its first record, or its first hole, came.
-    opened: Option<Instant>,
+    /// When it must be closed, once a first record or a first hole has come.
+    due: Option<Instant>,
     /// Closed frames that the outbox had no room for.
     waiting: VecDeque<Frame>,
     /// Records are taken in: the source is where it was told to be.
@@ -719,8 +734,10 @@ impl Desk {
 
     /// How long the source may be waited for: until the oldest open frame is due.
     fn patience(&self) -> Duration {
-        let oldest = self.slots.values().filter_map(|reading| reading.opened).min();
-        oldest.map_or(POLL_MAX, |opened| FRAME_AGE_MAX.saturating_sub(opened.elapsed()))
+        let first = self.slots.values().filter_map(|reading| reading.due).min();
+        first.map_or(POLL_MAX, |due| {
+            due.saturating_duration_since(Instant::now()).min(POLL_MAX)
+        })
     }
 
     fn waits(&self) -> bool {
@@ -730,7 +747,7 @@ impl Desk {
     /// Closes what is due by `now`, and tries again what waits for room.
     fn close_batches(&mut self, now: Instant) {
         for reading in self.slots.values_mut() {
-            if reading.opened.is_some_and(|opened| opened + FRAME_AGE_MAX <= now) {
+            if reading.due.is_some_and(|due| due <= now) {
                 reading.close(self.codec);
             }
             reading.append_waiting();
@@ -761,7 +778,7 @@ impl Desk {
         };
         reading.seek = seek;
         reading.waiting.clear();
-        reading.opened = None;
+        reading.due = None;
         reading.placed = false;
         true
     }
@@ -804,7 +821,7 @@ impl Intake for Desk {
         let reading = Reading {
             stream,
             frame,
-            opened: None,
+            due: None,
             waiting: VecDeque::new(),
             placed: false,
             paused: false,
@@ -854,7 +871,7 @@ impl Intake for Desk {
                 }
             }
         }
-        reading.opened.get_or_insert_with(Instant::now);
+        reading.begun();
     }
 
     fn advanced(&mut self, slot: Slot, to: Sequence) {
@@ -878,7 +895,7 @@ impl Intake for Desk {
                 }
             }
         }
-        reading.opened.get_or_insert_with(Instant::now);
+        reading.begun();
     }
 
     fn halted(&mut self, slot: Slot, halt: Halt) {
@@ -889,9 +906,16 @@ impl Intake for Desk {
 }
 
 impl Reading {
+    /// Something is in the frame under way.
+    fn begun(&mut self) {
+        if self.due.is_none() {
+            self.due = Some(Instant::now() + self.stream.frame_age_max());
+        }
+    }
+
     /// Closes the frame under way and gives it to the outbox.
     fn close(&mut self, codec: Codec) {
-        self.opened = None;
+        self.due = None;
         if !self.placed {
             return;
         }

@@ -251,9 +251,9 @@ pub fn compare(origin: &[(Sequence, u128)], sink: &[u128]) -> Findings {
         findings.missing += here.saturating_sub(there);
         let surplus = there.saturating_sub(here);
         if known.contains(&content) {
-            findings.duplicated += surplus
+            findings.duplicated += surplus;
         } else {
-            findings.foreign += surplus
+            findings.foreign += surplus;
         }
     }
     if findings.first.is_none() && !sink_left.is_empty() {

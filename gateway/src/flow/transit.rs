@@ -164,7 +164,7 @@ pub fn handle(exchange: &Arc<Exchange>, outlet: &Outlet, message: Message) -> Re
             topics,
             start,
             incarnation,
-        } => register(exchange, outlet, route, origin, topics, start, incarnation),
+        } => register(exchange, outlet, &route, origin, topics, start, incarnation),
         Message::Registered { route } => {
             tracing::info!(%route, peer = %outlet.link.peer().gateway, "route registered");
             Ok(())
@@ -304,7 +304,7 @@ pub fn handle(exchange: &Arc<Exchange>, outlet: &Outlet, message: Message) -> Re
         } => {
             match downstream_role(exchange, outlet, route)? {
                 Some(Role::Origin) => {
-                    super::prove::answer(exchange, outlet, nonce, route, stream, interval, block_records)
+                    super::prove::answer(exchange, outlet, nonce, route, stream, interval, block_records);
                 }
                 Some(_) => exchange.post_to_site(&stream.site, &message),
                 None => {}
@@ -325,7 +325,7 @@ pub fn handle(exchange: &Arc<Exchange>, outlet: &Outlet, message: Message) -> Re
 fn register(
     exchange: &Arc<Exchange>,
     outlet: &Outlet,
-    id: RouteId,
+    id: &RouteId,
     origin: Arc<str>,
     filter: TopicFilter,
     start: Start,

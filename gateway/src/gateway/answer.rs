@@ -196,7 +196,7 @@ impl Gateway {
                     held.map(|held| held.interval()),
                     applied,
                     state,
-                    fault,
+                    fault.as_ref(),
                 );
                 StreamStatus {
                     backlog_bytes: stream.lane.held_bytes(),
@@ -216,7 +216,7 @@ impl Gateway {
             } else {
                 State::Running
             };
-            let status = stream_status(stream, None, Some(position.at), state, fault);
+            let status = stream_status(stream, None, Some(position.at), state, fault.as_ref());
             StreamStatus {
                 records_per_second: self.rates.of(stream, false),
                 ..status
@@ -231,7 +231,7 @@ fn stream_status(
     held: Option<Interval>,
     applied: Option<Sequence>,
     state: State,
-    fault: Option<message::Fault>,
+    fault: Option<&message::Fault>,
 ) -> StreamStatus {
     let tail = held.map(|held| held.to);
     StreamStatus {
@@ -246,7 +246,7 @@ fn stream_status(
         }),
         backlog_bytes: 0,
         records_per_second: 0.0,
-        fault: fault.as_ref().map(shown),
+        fault: fault.map(shown),
     }
 }
 

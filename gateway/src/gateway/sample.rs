@@ -18,7 +18,10 @@ const LOOKS: usize = 10;
 
 /// How fast each stream moves.
 #[derive(Default)]
-pub(super) struct Rates(Mutex<HashMap<(StreamId, bool), VecDeque<(Instant, u64)>>>);
+pub(super) struct Rates(Mutex<HashMap<(StreamId, bool), Looks>>);
+
+/// When was looked, and how far the stream was.
+type Looks = VecDeque<(Instant, u64)>;
 
 impl Rates {
     /// Records a second of the stream, at the origin (`true`) or at the sink.

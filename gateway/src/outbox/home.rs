@@ -43,7 +43,7 @@ const RESERVE: &str = "reserve";
 /// [`Error::Locked`] when another process holds it, [`Error::Io`].
 pub(super) fn lock(root: &Path) -> Result<File, Error> {
     let doing = || format!("lock outbox {}", root.display());
-    std::fs::create_dir_all(root).map_err(Error::io(doing()))?;
+    make_directory(root).map_err(Error::io(doing()))?;
     let file = OpenOptions::new()
         .create(true)
         .truncate(false)
@@ -63,6 +63,19 @@ pub(super) fn lock(root: &Path) -> Result<File, Error> {
             Err(TryLockError::Error(error)) => return Err(Error::io(doing())(error)),
         }
     }
+}
+
+/// Makes the directory, with those above it, and makes their names durable: an outbox whose own name is lost by a
+/// power cut would be opened as a new one.
+fn make_directory(root: &Path) -> io::Result<()> {
+    let root = std::path::absolute(root)?;
+    let missing = root.ancestors().take_while(|path| !path.exists()).count();
+    std::fs::create_dir_all(&root)?;
+    // That of the outbox itself each time: a crash may have come between making and syncing it.
+    for parent in root.ancestors().skip(1).take(missing.max(1)) {
+        File::open(parent)?.sync_all()?;
+    }
+    Ok(())
 }
 
 /// What the MANIFEST says.

@@ -101,7 +101,7 @@ impl Outbox {
         let mut home = Home::open(disk, options.engine, options.reserve_bytes)?;
         let recovered = match options.engine {
             EngineKind::Log => log::open(&home)?,
-            EngineKind::Sled => sled::open(&home, options.verifier.as_deref())?,
+            EngineKind::Sled => sled::open(&home, options)?,
         };
         let engine = recovered.engine;
         home.establish()?;

@@ -55,6 +55,9 @@ pub struct Options {
     pub quota_bytes: u64,
     /// Size of a file that is given up when the disk is full, so that freeing space always has space (L2).
     pub reserve_bytes: u64,
+    /// What a sled store may take on disk beyond twice what it holds before what is live is copied to a new one and the
+    /// space is given back. The segment log gives back segment by segment.
+    pub slack_bytes: u64,
     /// Under load, the longest pause between two flushes. When idle a flush follows an append at once.
     pub flush_every: Duration,
     /// The most bytes of recent frames kept in memory for reading, all lanes together.
@@ -67,7 +70,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// An outbox in `path` with the defaults: sled, 10 GiB, a reserve of 64 MiB, 5 ms, 32 MiB of cache.
+    /// An outbox in `path` with the defaults: sled, 10 GiB, a reserve of 64 MiB, a slack of 40 MiB, 5 ms, 32 MiB of cache.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Options {
         Options {
@@ -75,6 +78,7 @@ impl Options {
             engine: EngineKind::default(),
             quota_bytes: 10 << 30,
             reserve_bytes: 64 << 20,
+            slack_bytes: 40 << 20,
             flush_every: Duration::from_millis(5),
             cache_bytes: 32 << 20,
             verifier: None,

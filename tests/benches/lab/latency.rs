@@ -9,7 +9,6 @@ use crate::kafka::{Cluster, Load, due_ns};
 use crate::meter::{Moment, forget_peak, peak_mib};
 use crate::mirror::{FIRST, Kind};
 use anyhow::{Context, bail};
-use rdkafka::consumer::Consumer;
 use rdkafka::message::Message;
 use rdkafka::producer::Producer;
 use rdkafka::topic_partition_list::Offset;

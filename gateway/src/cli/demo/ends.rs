@@ -15,7 +15,7 @@ pub(super) enum Ends {
     /// Generator sources and a SQLite sink.
     Embedded,
     /// Two clusters and what is written to the first.
-    Kafka(Clusters),
+    Kafka(Box<Clusters>),
 }
 
 /// A connector: the name of its file and what stands in it.

@@ -10,7 +10,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The arguments that name both clusters.
 #[derive(Debug, clap::Args)]
@@ -89,7 +89,7 @@ impl Args {
         };
         let input = self
             .input
-            .clone()
+            .as_deref()
             .map(|file| Input::open(file, self.key_field.clone()));
         let topics = match &input {
             Some(_) => vec![topic("lines", "", INPUT_PARTITIONS)],
@@ -249,9 +249,9 @@ impl Cluster {
 }
 
 impl Input {
-    fn open(file: PathBuf, key_field: Option<String>) -> anyhow::Result<Input> {
+    fn open(file: &Path, key_field: Option<String>) -> anyhow::Result<Input> {
         let name = file.display().to_string();
-        let opened = File::open(&file).with_context(|| format!("open {name}"))?;
+        let opened = File::open(file).with_context(|| format!("open {name}"))?;
         let mut lines = 0;
         for line in BufReader::new(opened).split(b'\n') {
             lines += u64::from(

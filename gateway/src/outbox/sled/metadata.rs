@@ -13,6 +13,8 @@ use crate::outbox::disk::Disk;
 use crc_fast::{CrcAlgorithm, checksum};
 use std::io;
 
+const LOG: &str = "log_";
+const SNAPSHOT: &str = "snapshot_";
 const FRAME_HEADER_BYTES: usize = 8;
 const FRAME_TRAILER_BYTES: usize = 4;
 
@@ -22,16 +24,8 @@ const FRAME_TRAILER_BYTES: usize = 4;
 /// Says which file is damaged and where.
 pub(super) fn check(disk: &dyn Disk, directory: &str) -> Result<(), String> {
     let directory = format!("{directory}/metadata");
-    let names = match disk.list(&directory) {
-        Ok(names) => names,
-        // A store that is only being made.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(format!("list {directory}: {error}")),
-    };
-    let logs: Vec<String> = names
-        .into_iter()
-        .filter(|name| name.starts_with("log_"))
-        .collect();
+    let names = names(disk, &directory)?;
+    let logs: Vec<&String> = names.iter().filter(|name| name.starts_with(LOG)).collect();
     for (at, name) in logs.iter().enumerate() {
         let path = format!("{directory}/{name}");
         let bytes = read(disk, &path).map_err(|error| format!("read {path}: {error}"))?;
@@ -42,6 +36,44 @@ pub(super) fn check(disk: &dyn Disk, directory: &str) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Keeps sled from removing its own newest snapshot. When it finds no log behind a snapshot it writes the next one
+/// under the same name, and then removes what it takes for the old one (alpha.124, `read_snapshot_and_apply_logs`).
+/// A power cut leaves such a store: sled makes a log at each open and syncs its name with the first flush only. An
+/// empty log behind the snapshot is enough.
+///
+/// # Errors
+/// Says what could not be written.
+pub(super) fn keep_snapshot(disk: &dyn Disk, directory: &str) -> Result<(), String> {
+    let directory = format!("{directory}/metadata");
+    let names = names(disk, &directory)?;
+    let newest = |kind: &str| names.iter().filter_map(|name| number(name, kind)).max();
+    let Some(snapshot) = newest(SNAPSHOT) else {
+        return Ok(());
+    };
+    if newest(LOG).is_some_and(|log| log > snapshot) {
+        return Ok(());
+    }
+    let path = format!("{directory}/{LOG}{:016x}", snapshot + 1);
+    disk.create(&path)
+        .and_then(|log| log.sync())
+        .and_then(|()| disk.sync_directory(&directory))
+        .map_err(|error| format!("make {path}: {error}"))
+}
+
+/// The names in a directory; none when it is not there, as in a store that is only being made.
+fn names(disk: &dyn Disk, directory: &str) -> Result<Vec<String>, String> {
+    match disk.list(directory) {
+        Ok(names) => Ok(names),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(format!("list {directory}: {error}")),
+    }
+}
+
+/// The number in a file's name. Snapshots that were not finished have none.
+fn number(name: &str, kind: &str) -> Option<u64> {
+    u64::from_str_radix(name.strip_prefix(kind)?, 16).ok()
 }
 
 fn read(disk: &dyn Disk, path: &str) -> io::Result<Vec<u8>> {
@@ -87,6 +119,28 @@ fn is_torn_end(rest: &[u8]) -> bool {
 mod tests {
     use super::*;
     use crate::outbox::disk::RealDisk;
+
+    /// A power cut between an open and the first flush takes the name of the new log.
+    #[test]
+    fn a_snapshot_whose_log_was_lost_is_kept() {
+        let place = tempfile::tempdir().unwrap();
+        let disk = RealDisk::new(place.path());
+        let open = || super::super::open_tree(&place.path().join("gen-1")).unwrap();
+        let tree = open();
+        tree.insert(b"key", b"value").unwrap();
+        tree.flush().unwrap();
+        drop(tree);
+        for _ in 0..3 {
+            drop(open());
+            for log in names(&disk, "gen-1/metadata").unwrap() {
+                if log.starts_with(LOG) {
+                    disk.remove(&format!("gen-1/metadata/{log}")).unwrap();
+                }
+            }
+            keep_snapshot(&disk, "gen-1").unwrap();
+        }
+        assert_eq!(open().get(b"key").unwrap().as_deref(), Some(&b"value"[..]));
+    }
 
     /// Ties this page to the sled that is built in: its own files are intact, and each changed byte of a log shows
     /// unless it lies in the last frame.

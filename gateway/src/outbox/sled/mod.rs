@@ -6,6 +6,7 @@
 //!   has forgotten what was dirty.
 //! - Running out of space inside sled kills the store for this process, so a commit is only begun when there is
 //!   space to spare ([`Engine::need_bytes`]).
+//! - A new store is not durable because sled has flushed it: [`settle`].
 //! - A clone of a tree flushes when it is dropped: readers borrow clones and give them back ([`shelf::Pool`]).
 //! - Frames are removed one by one, which merges emptied leaves; a batch of removes leaves them behind for ever
 //!   (alpha.124, `apply_batch` collects merges and drops them).
@@ -296,6 +297,16 @@ fn open_tree(path: &Path) -> Result<Tree, String> {
         .cache_capacity_bytes(CACHE_BYTES)
         .zstd_compression_level(ZSTD_LEVEL);
     guarded("open sled", || config.open::<FANOUT>())
+}
+
+/// Makes a store that sled has just made stay: sled syncs neither the file that holds its settings nor the names that
+/// it makes last (alpha.124, `heap::PersistentSettings::verify_or_store`). An outbox may name the store only then.
+fn settle(disk: &dyn Disk, generation: u64) -> Result<(), String> {
+    let directory = directory(generation);
+    disk.open(&format!("{directory}/durability_cookie"))
+        .and_then(|settings| settings.sync())
+        .and_then(|()| disk.sync_directory(&directory))
+        .map_err(|error| format!("sync {directory}: {error}"))
 }
 
 /// Calls into sled. Says what went wrong, also when sled panicked.

@@ -6,7 +6,7 @@
 
 use super::{
     COUNTERS, Key, Sled, Tree, counters_value, directory, frame_key, guarded, lane_entry, open_tree,
-    setting_key, setting_value,
+    setting_key, setting_value, settle,
 };
 use crate::outbox::change::{LaneId, Life};
 use crate::outbox::engine::{FrameRef, Index, Upkeep};
@@ -17,9 +17,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-
-/// Below this a store is left alone: 64 MB beyond what it holds are granted, some of it to growth meanwhile.
-const SLACK_BYTES: u64 = 40 << 20;
 
 /// A move that failed, or that did not help, is not tried again sooner.
 const PAUSE: Duration = Duration::from_secs(30);
@@ -35,6 +32,8 @@ const PASSES_MAX: usize = 20;
 
 /// The state of a move.
 pub(super) struct Moving {
+    /// What is granted beyond twice what is live.
+    slack_bytes: u64,
     not_before: Option<Instant>,
     copier: Option<Copier>,
     ready: Option<(Tree, VecDeque<Key>)>,
@@ -59,8 +58,9 @@ struct Progress {
 }
 
 impl Moving {
-    pub(super) fn new() -> Moving {
+    pub(super) fn new(slack_bytes: u64) -> Moving {
         Moving {
+            slack_bytes,
             not_before: None,
             copier: None,
             ready: None,
@@ -91,7 +91,7 @@ impl Sled {
                 .free_bytes()
                 .is_ok_and(|free| free > 2 * live + (64 << 20))
         };
-        !waits && used > 2 * live + SLACK_BYTES && free()
+        !waits && used > 2 * live + self.moving.slack_bytes && free()
     }
 
     fn begin_move(&mut self, index: Arc<dyn Index>) {
@@ -158,9 +158,9 @@ impl Sled {
         batch.insert(COUNTERS, counters_value(&self.catalog, self.commits));
         guarded("write to a new sled", || copy.tree.apply_batch(batch))?;
         guarded("flush a new sled", || copy.tree.flush())?;
+        settle(&*self.disk, self.generation + 1)?;
         self.disk
-            .sync_directory(&directory(self.generation + 1))
-            .and_then(|()| self.disk.sync_directory(""))
+            .sync_directory("")
             .map_err(|error| format!("sync a new generation: {error}"))?;
         let dead = copy.dead(index);
         Ok((copy.tree, dead))

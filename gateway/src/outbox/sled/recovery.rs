@@ -3,13 +3,14 @@
 use super::metadata;
 use super::moving::Moving;
 use super::{
-    COUNTERS, Key, Pool, Sled, Tree, directory, frame_key, guarded, lane_key, open_tree, setting_key,
+    COUNTERS, Key, Pool, Sled, Tree, directory, frame_key, guarded, lane_key, open_tree, setting_key, settle,
 };
 use crate::outbox::change::{Catalog, Held, LaneRecord};
 use crate::outbox::engine::{Place, Recovered};
 use crate::outbox::entry::{HEADER_BYTES, Header, Kind};
 use crate::outbox::error::Error;
 use crate::outbox::home::Home;
+use crate::outbox::options::Options;
 use crate::outbox::recover::{Frames, contiguous};
 use crate::outbox::verify::verify_in_child;
 use bytes::Bytes;
@@ -24,7 +25,7 @@ use std::time::Instant;
 ///
 /// # Errors
 /// [`Error::Damaged`], [`Error::Shorter`], [`Error::Unverified`], [`Error::Io`].
-pub(in crate::outbox) fn open(home: &Home, verifier: Option<&Path>) -> Result<Recovered, Error> {
+pub(in crate::outbox) fn open(home: &Home, options: &Options) -> Result<Recovered, Error> {
     let generation = home.manifest().generation;
     let path = home.disk().root().join(directory(generation));
     let damaged = |what: String| Error::Damaged {
@@ -32,12 +33,14 @@ pub(in crate::outbox) fn open(home: &Home, verifier: Option<&Path>) -> Result<Re
         what,
     };
     metadata::check(&**home.disk(), &directory(generation)).map_err(damaged)?;
-    if let Some(program) = verifier
+    metadata::keep_snapshot(&**home.disk(), &directory(generation)).map_err(damaged)?;
+    if let Some(program) = &options.verifier
         && home.acknowledged() > 0
     {
         verify_in_child(program, &path)?;
     }
     let tree = open_tree(&path).map_err(damaged)?;
+    settle(&**home.disk(), generation).map_err(damaged)?;
     let Contents {
         catalog,
         commits,
@@ -68,7 +71,7 @@ pub(in crate::outbox) fn open(home: &Home, verifier: Option<&Path>) -> Result<Re
         catalog: catalog.clone(),
         dead,
         commits_seen: commits,
-        moving: Moving::new(),
+        moving: Moving::new(options.slack_bytes),
         measured: (
             Instant::now(),
             home.disk().used_bytes(&directory(generation)).unwrap_or(0),
