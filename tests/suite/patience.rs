@@ -48,7 +48,7 @@ fn clusters_that_are_away_at_start_and_later_are_waited_for() -> anyhow::Result<
     let load = Load::start(&topic, PARTITIONS, 500, 500);
     flow(&line, 200)?;
     let mut tail = Tail::open(&line.plan.target())?;
-    tail.to_the_end()?;
+    tail.read_to_end()?;
     target.kill9()?;
     thread::sleep(Duration::from_secs(3));
     target.restart()?;
@@ -90,7 +90,7 @@ fn a_target_that_is_killed_inside_transactions_takes_records_again_within_second
     let mut tail = Tail::open(&line.plan.target())?;
     let mut slowest = Duration::ZERO;
     for round in 0..ROUNDS {
-        tail.to_the_end()?;
+        tail.read_to_end()?;
         thread::sleep(Duration::from_micros(round * 7_300 % 41_000));
         target.kill9()?;
         target.restart()?;

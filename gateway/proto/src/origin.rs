@@ -421,7 +421,8 @@ impl Origin {
             self.remember_start(start);
             self.begin_waiting_routes();
         }
-        if self.halted == Some(Halted::Source) || self.reading == Reading::Waiting {
+        let refused = self.halted == Some(Halted::Source) && self.reading != Reading::Elsewhere;
+        if refused || self.reading == Reading::Waiting {
             self.retry_place();
         }
         self.settle();

@@ -291,7 +291,7 @@ impl Receiver {
     /// Somebody asks for fresh positions. Answered by a later [`Receiver::committed`] or
     /// [`Receiver::answer_after_taking`].
     pub fn ask(&mut self, question: Question) {
-        if self.asked.iter().any(|present| present.nonce == question.nonce) {
+        if self.asked.contains(&question) {
             return;
         }
         self.asked.push(question);

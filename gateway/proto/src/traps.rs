@@ -50,11 +50,21 @@ pub enum Trap {
     LastPlusOne,
     /// The group takes commits of a member that lost the partition (A6).
     ZombieCommits,
+    /// A flush that began in an earlier life of a lane speaks for its present one (A2).
+    FlushOfAnyLife,
+    /// The next hop is not told that what is held begins elsewhere (L1).
+    RestartUntold,
+    /// A relay passes the sink's registration on once, though a new next hop lost what was asked before (L1).
+    RegistrationStops,
+    /// A sink that took its shard does not say anew what it wants (L1).
+    NewWriterSilent,
+    /// A relay writes a frame before it restarts the lane (B1).
+    AppendBeforeRestart,
 }
 
 impl Trap {
     /// Every trap, in the order of the list.
-    pub const ALL: [Trap; 21] = [
+    pub const ALL: [Trap; 26] = [
         Trap::GapAccepted,
         Trap::OverlapAppliedWhole,
         Trap::FirstFrameBegins,
@@ -76,6 +86,11 @@ impl Trap {
         Trap::TopicByName,
         Trap::LastPlusOne,
         Trap::ZombieCommits,
+        Trap::FlushOfAnyLife,
+        Trap::RestartUntold,
+        Trap::RegistrationStops,
+        Trap::NewWriterSilent,
+        Trap::AppendBeforeRestart,
     ];
 }
 

@@ -210,6 +210,26 @@ fn a_stream_begun_through_somebody_else_is_asked_about_again() {
     assert!(take(&mut origin, "one").0.is_some());
 }
 
+#[test]
+fn a_stream_that_was_refused_and_taken_away_is_not_read_again_by_who_lost_it() {
+    let mut origin = origin(&["one"], Some(5));
+    let _ = answer(&mut origin, "one", Some(position(5, guard(0, 1))));
+    for _ in 0..2 {
+        origin.halt(Halted::Source);
+        origin.linked(&route("one"));
+        let _ = answer(&mut origin, "one", Some(position(5, guard(0, 1))));
+    }
+    origin.halt(Halted::Source);
+    assert_eq!(origin.halted(), Some(&Halted::Source));
+    origin.revoked();
+    origin.linked(&route("one"));
+    let actions = answer(&mut origin, "one", Some(position(5, guard(0, 1))));
+    assert!(
+        !actions.iter().any(|action| matches!(action, Action::Place(_))),
+        "{actions:?}"
+    );
+}
+
 fn held(base: u64, tail: u64) -> culvert_proto::origin::Held {
     culvert_proto::origin::Held {
         base: at(base),
@@ -276,6 +296,28 @@ fn stream() -> StreamId {
             topic: [1; 16],
         },
     }
+}
+
+#[test]
+fn a_question_about_two_streams_that_comes_in_two_parts_is_answered_for_both() {
+    let other = StreamId {
+        partition: 1,
+        ..stream()
+    };
+    let mut receiver = Receiver::new(0);
+    receiver.taken(
+        WRITER,
+        [stream(), other.clone()].map(|id| (id, position(5, guard(1, 44)))),
+    );
+    for id in [stream(), other.clone(), other] {
+        receiver.ask(Question {
+            nonce: 1,
+            streams: vec![id],
+        });
+    }
+    let _ = receiver.to_commit();
+    let (_, answers) = receiver.committed();
+    assert_eq!(answers.len(), 2, "{answers:?}");
 }
 
 fn receiver(position: Position) -> Receiver {

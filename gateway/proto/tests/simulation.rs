@@ -47,7 +47,7 @@ fn one_seed_is_one_schedule() {
 #[cfg(feature = "traps")]
 fn every_trap_is_caught() {
     use culvert_proto::traps::{Trap, plant};
-    /// The slowest one needs 4,091.
+    /// The slowest one needs 808.
     const SEEDS_MAX: u64 = 20_000;
 
     let mut missed = Vec::new();

@@ -8,6 +8,9 @@
 //! - What waits for a shard is bounded by the credit of its lanes; it is given back when a frame was written.
 //! - A stream that halts stops no other (L3). A route that fails keeps everything at the origin.
 
+#[cfg(test)]
+mod tests;
+
 use super::exchange::{Exchange, Outlet, Route};
 use super::transit::{Window, registration};
 use super::{Sink, SinkFault};
@@ -18,7 +21,7 @@ use culvert_proto::frame::Frame;
 use culvert_proto::message::{Fault, Message};
 use culvert_proto::receiver::{Admission, Answer, Question, Receiver, Verdict};
 use culvert_proto::stream::RouteId;
-use culvert_proto::{Guard, Position, Sequence, StreamId};
+use culvert_proto::{Guard, Interval, Position, Sequence, StreamId};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -92,6 +95,7 @@ enum Work {
     Offered {
         outlet: Outlet,
         stream: StreamId,
+        held: Interval,
     },
     Frame {
         frame: Frame,
@@ -184,12 +188,13 @@ impl Delivery {
         }
     }
 
-    pub(super) fn offered(&self, outlet: &Outlet, stream: &StreamId) {
+    pub(super) fn offered(&self, outlet: &Outlet, stream: &StreamId, held: Interval) {
         self.give(
             stream,
             Work::Offered {
                 outlet: outlet.clone(),
                 stream: stream.clone(),
+                held,
             },
         );
     }
@@ -319,14 +324,30 @@ impl Shard {
         };
         let positions = sink.take()?;
         let writer = rand::random();
+        let held_before: Vec<StreamId> = self
+            .receiver
+            .streams()
+            .map(|(stream, _)| stream.clone())
+            .collect();
         self.receiver.taken(writer, positions);
         self.halted.iter().for_each(|stream| self.receiver.halt(stream));
+        self.windows.values().for_each(|window| window.taken_anew());
         self.tell_positions();
         let answers = self.receiver.answer_after_taking();
         self.send_answers(answers);
-        for (stream, window) in &self.windows {
-            if let Some(at) = self.receiver.wants(stream) {
-                window.want_again(at);
+        let is_gone = |stream: &StreamId| self.receiver.position(stream).is_none();
+        if held_before.iter().any(is_gone) {
+            self.register_anew();
+        }
+        // What was offered or sent while nobody had the shard was dropped, and what the writer before us wished no
+        // longer stands.
+        for (stream, _) in self.receiver.streams() {
+            if let Some(at) = self
+                .receiver
+                .wants(stream)
+                .filter(|_| !self.halted.contains(stream))
+            {
+                self.want_everywhere(stream, at);
             }
         }
         let mut status = self.status.lock();
@@ -349,18 +370,22 @@ impl Shard {
         while let Some(now) = work {
             match now {
                 Work::Stop => {
-                    self.commit()?;
+                    if let Err(fault) = self.commit() {
+                        tracing::info!(route = %self.route, shard = self.number, %fault, "stopped before a commit");
+                    }
                     return Ok(Next::Stop);
                 }
                 Work::Frame { frame, window } => {
                     bytes += frame.bytes().len();
-                    self.apply(&frame, &window)?;
-                    // A stream that stands still is given no more credit: the rest stays where it is.
+                    let applied = self.apply(&frame, &window);
+                    // Whatever became of it, it needs no room here any more. A stream that stands still is given no
+                    // more credit: the rest stays where it is.
                     if !self.halted.contains(window.stream()) {
                         window.consumed(frame.bytes().len());
                     }
+                    applied?;
                 }
-                Work::Offered { outlet, stream } => self.offered(&outlet, stream),
+                Work::Offered { outlet, stream, held } => self.offered(&outlet, stream, held),
                 Work::Ask { outlet, question } => {
                     self.note_asker(&question, &outlet);
                     self.receiver.ask(question);
@@ -371,10 +396,7 @@ impl Shard {
                     stream,
                     start,
                     guard,
-                } => {
-                    self.asked_by.insert((nonce, stream.clone()), outlet);
-                    self.receiver.begin(nonce, &stream, start, guard);
-                }
+                } => self.begin(outlet, nonce, stream, start, guard),
             }
             if bytes >= COMMIT_BYTES_MAX || self.receiver.must_take() {
                 break;
@@ -396,10 +418,18 @@ impl Shard {
         }
     }
 
-    fn offered(&mut self, outlet: &Outlet, stream: StreamId) {
-        if let Some(at) = self.receiver.wants(&stream) {
-            let route = self.route.clone();
-            outlet.post(Message::Want { route, stream, at });
+    /// Says where to send from. Who has freed what is needed here believes that more is held than is: it is told the
+    /// position, and asked for nothing.
+    fn offered(&self, outlet: &Outlet, stream: StreamId, held: Interval) {
+        let route = self.route.clone();
+        match self.receiver.wants(&stream) {
+            Some(at) if held.from <= at => outlet.post(Message::Want { route, stream, at }),
+            Some(_) => {
+                if let Some(position) = self.receiver.position(&stream) {
+                    self.tell(&stream, position.clone());
+                }
+            }
+            None => {}
         }
     }
 
@@ -500,6 +530,13 @@ impl Shard {
         metrics::COMMIT_SECONDS
             .with(&[&self.route.0])
             .record(self.committed_at.duration_since(started).as_secs_f64());
+        let is_new = |stream: &&StreamId| self.receiver.position(stream).is_none();
+        let begun: Vec<StreamId> = positions
+            .iter()
+            .map(|(stream, _)| stream)
+            .filter(is_new)
+            .cloned()
+            .collect();
         let (moved, answers) = self.receiver.committed();
         let mut status = self.status.lock();
         status.commits += 1;
@@ -514,9 +551,11 @@ impl Shard {
             .increment(delivered);
         drop(status);
         for (stream, position) in moved {
-            let begun = position.at == position.start;
             self.tell(&stream, position);
-            if begun && let Some(at) = self.receiver.wants(&stream) {
+        }
+        // A stream that has just begun: now its records can come.
+        for stream in begun {
+            if let Some(at) = self.receiver.wants(&stream) {
                 self.want_everywhere(&stream, at);
             }
         }
@@ -559,6 +598,20 @@ impl Shard {
                 at,
             };
             exchange.post_to_site(&self.upstream, &message);
+        }
+    }
+
+    fn begin(&mut self, outlet: Outlet, nonce: u128, stream: StreamId, start: Sequence, guard: Guard) {
+        self.receiver.begin(nonce, &stream, start, guard);
+        self.asked_by.insert((nonce, stream), outlet);
+    }
+
+    /// Origins ask when a route is registered: what they believe to be held is not.
+    fn register_anew(&self) {
+        if let Some(exchange) = self.exchange.upgrade()
+            && let Some(route) = exchange.route(&self.route)
+        {
+            exchange.post_to_site(&self.upstream, &registration(&route));
         }
     }
 
@@ -645,8 +698,16 @@ impl Shard {
                     self.note_asker(&question, &outlet);
                     self.receiver.ask(question);
                 }
-                // Said again by the origin when it is answered.
-                Ok(Work::Offered { .. } | Work::Begin { .. }) => {}
+                // Not begun, but answered when the shard is ours: the origin then says it again.
+                Ok(Work::Begin {
+                    outlet,
+                    nonce,
+                    stream,
+                    start,
+                    guard,
+                }) => self.begin(outlet, nonce, stream, start, guard),
+                // The new writer says what it wants, offered or not.
+                Ok(Work::Offered { .. }) => {}
                 Err(RecvTimeoutError::Timeout) => return false,
             }
         }

@@ -49,6 +49,13 @@ struct Tables {
     deliveries: BTreeMap<RouteId, Arc<Delivery>>,
 }
 
+impl Tables {
+    fn is_present(&self, outlet: &Outlet) -> bool {
+        let present = self.outlets.get(&outlet.link.peer().gateway);
+        present.is_some_and(|present| present.is(outlet))
+    }
+}
+
 /// A route that passes through this gateway.
 #[derive(Clone)]
 pub struct Route {
@@ -237,10 +244,23 @@ impl Exchange {
 
     // ----- links -------------------------------------------------------------------------------------------------
 
-    /// A session began; it takes the place of an earlier one with the same gateway.
-    pub fn link_up(&self, outlet: &Outlet) {
+    /// A session began; it takes the place of an earlier one with the same gateway. What `first` makes of the routes is
+    /// posted before anybody else can post to it: a peer takes no word of a route that is not registered over the
+    /// session.
+    ///
+    /// Sessions must come here in the order in which they began, or an earlier one takes the place of its successor.
+    pub fn link_up(&self, outlet: &Outlet, first: impl Fn(&Route) -> Option<Message>) {
         let gateway = outlet.link.peer().gateway.clone();
-        self.tables.write().outlets.insert(gateway, outlet.clone());
+        let mut tables = self.tables.write();
+        let registrations: Vec<Message> = tables.routes.values().filter_map(first).collect();
+        registrations.into_iter().for_each(|message| outlet.post(message));
+        tables.outlets.insert(gateway, outlet.clone());
+    }
+
+    /// Whether no other session has taken the place of this one.
+    #[must_use]
+    pub fn is_present(&self, outlet: &Outlet) -> bool {
+        self.tables.read().is_present(outlet)
     }
 
     /// A session ended. Routes registered over it wait for the next.
@@ -279,9 +299,16 @@ impl Exchange {
 
     // ----- routes ------------------------------------------------------------------------------------------------
 
-    /// Adds a route or takes over its new registration.
-    pub fn put_route(&self, route: Route) {
-        self.tables.write().routes.insert(route.id.clone(), route);
+    /// Adds a route or takes over its new registration; not one that came over a session that is over. Says whether it
+    /// did.
+    pub fn put_route(&self, route: Route) -> bool {
+        let mut tables = self.tables.write();
+        let is_over = |outlet: &Outlet| !tables.is_present(outlet);
+        if route.downstream.as_ref().is_some_and(is_over) {
+            return false;
+        }
+        tables.routes.insert(route.id.clone(), route);
+        true
     }
 
     /// A route by name.
@@ -375,10 +402,23 @@ impl Exchange {
             .cloned()
     }
 
-    /// Notes the lane of a new session; the one of an earlier session ends by itself.
-    pub fn put_sending(&self, sending: Arc<Sending>) {
+    /// Notes the lane of a stream in the session over which its route is registered; the one of an earlier session ends
+    /// by itself. Says whether it did: not where that session has one already, or is not this one any more.
+    pub fn put_sending(&self, sending: &Arc<Sending>) -> bool {
         let key = (sending.route.clone(), sending.stream.clone());
-        self.tables.write().sendings.insert(key, sending);
+        let outlet = sending.outlet();
+        let mut tables = self.tables.write();
+        let route = tables.routes.get(&sending.route);
+        let registered = route.and_then(|route| route.downstream.as_ref());
+        let is_known = tables
+            .sendings
+            .get(&key)
+            .is_some_and(|present| present.outlet().is(outlet));
+        if is_known || !registered.is_some_and(|registered| registered.is(outlet)) {
+            return false;
+        }
+        tables.sendings.insert(key, sending.clone());
+        true
     }
 
     /// What is due on a lane may have changed.

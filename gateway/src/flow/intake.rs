@@ -8,6 +8,9 @@
 //! - A record is encoded once, here, and decoded once, at delivery. Nothing is allocated for a record.
 //! - While the outbox is full, the source is paused; at most one closed frame a stream waits in memory (A7).
 
+#[cfg(test)]
+mod tests;
+
 use super::delivery::Trouble;
 use super::exchange::{Exchange, Outlet, Role, Route};
 use super::transit::Error;
@@ -22,7 +25,7 @@ use culvert_proto::origin::{self, Action, Halted, Held, Origin};
 use culvert_proto::record::RecordRef;
 use culvert_proto::stream::RouteId;
 use culvert_proto::wire::Malformed;
-use culvert_proto::{Guard, Sequence, StreamId, limits};
+use culvert_proto::{Guard, Interval, Sequence, StreamId, limits};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -65,10 +68,32 @@ pub struct OriginStream {
     machine: Mutex<Origin>,
     exchange: Arc<Exchange>,
     /// The source task that reads it now.
-    reader: Mutex<Option<(Slot, mpsc::Sender<Order>)>>,
+    reader: Mutex<Option<Reader>>,
+    /// What waits for the disk before it may be said. Locked inside `machine`'s lock only.
+    unsaid: Mutex<Unsaid>,
+    readers: AtomicU64,
     seeks: AtomicU64,
     restarts: AtomicU64,
     outlets: Mutex<BTreeMap<RouteId, Outlet>>,
+}
+
+/// A source task, as a stream knows it.
+struct Reader {
+    /// Tells this assignment from every other: a task that hears late that it lost the stream must not take it from
+    /// the one that has it by then.
+    number: u64,
+    slot: Slot,
+    orders: mpsc::Sender<Order>,
+}
+
+/// What is said must not outlive the memory of it, or a crash would make us say something else.
+#[derive(Default)]
+struct Unsaid {
+    /// Notes to the outbox that were written, and how many of them are on disk for certain.
+    written: u64,
+    stored: u64,
+    /// What rests on the first so many notes.
+    waiting: VecDeque<(u64, Action)>,
 }
 
 /// What a stream asks of the task that reads it.
@@ -106,6 +131,8 @@ impl OriginStream {
             machine: Mutex::new(machine),
             exchange: exchange.clone(),
             reader: Mutex::default(),
+            unsaid: Mutex::default(),
+            readers: AtomicU64::new(0),
             seeks: AtomicU64::new(0),
             restarts: AtomicU64::new(0),
             outlets: Mutex::default(),
@@ -150,41 +177,88 @@ impl OriginStream {
                     },
                 );
             }
-            Action::Begin {
-                route,
-                nonce,
-                start,
-                guard,
-            } => {
-                let stream = self.id.clone();
-                self.post(
-                    &route,
-                    Message::Begin {
-                        nonce,
-                        route: route.clone(),
-                        stream,
-                        start,
-                        guard,
-                    },
-                );
-            }
+            Action::Begin { .. } | Action::Commit(_) => self.say_when_stored(action),
             Action::Restart(at) => {
                 self.lane.restart(at)?;
                 self.restarts.fetch_add(1, Ordering::AcqRel);
             }
             Action::Place(place) => self.seek(place),
             Action::Trim(below) => self.lane.trim(below)?,
-            Action::Commit(applied) => self.order(|slot| Order::Commit(slot, applied)),
             Action::RememberStart(at) => {
-                outbox.put_durable(&start_key(&self.spelled), &at.0.to_be_bytes())?;
+                outbox.put(&start_key(&self.spelled), &at.0.to_be_bytes())?;
+                self.note_written();
             }
             Action::RememberKnown(route) => {
                 let incarnation = self.exchange.route(&route).map_or(0, |route| route.incarnation);
                 outbox.put(&known_key(&self.spelled, &route, incarnation), b"")?;
+                self.note_written();
             }
             Action::Halt(why) => self.tell_halt(&why),
         }
         Ok(())
+    }
+
+    /// A note was written. Nobody waits for the disk with the machine in hand: while it is full, what the machine hears
+    /// next is what frees it (L2).
+    fn note_written(&self) {
+        let number = {
+            let mut unsaid = self.unsaid.lock();
+            unsaid.written += 1;
+            unsaid.written
+        };
+        let (exchange, id) = (self.exchange.clone(), self.id.clone());
+        self.exchange.runtime.spawn(async move {
+            if exchange.outbox.synced().await.is_ok()
+                && let Some(stream) = exchange.stream(&id)
+            {
+                stream.notes_stored(number);
+            }
+        });
+    }
+
+    /// The first `number` notes are on disk.
+    fn notes_stored(&self, number: u64) {
+        let machine = self.machine.lock();
+        let mut unsaid = self.unsaid.lock();
+        unsaid.stored = unsaid.stored.max(number);
+        while let Some((_, action)) = unsaid.waiting.pop_front_if(|(written, _)| *written <= number) {
+            // What waited while the stream was lost, or while its sink went back, no longer stands.
+            let stands = !matches!(action, Action::Commit(at) if machine.committed() != Some(at));
+            if stands {
+                self.say(action);
+            }
+        }
+    }
+
+    fn say_when_stored(&self, action: Action) {
+        let mut unsaid = self.unsaid.lock();
+        if unsaid.stored < unsaid.written {
+            let rests_on = unsaid.written;
+            return unsaid.waiting.push_back((rests_on, action));
+        }
+        self.say(action);
+    }
+
+    fn say(&self, action: Action) {
+        match action {
+            Action::Begin {
+                route,
+                nonce,
+                start,
+                guard,
+            } => {
+                let begin = Message::Begin {
+                    nonce,
+                    route: route.clone(),
+                    stream: self.id.clone(),
+                    start,
+                    guard,
+                };
+                self.post(&route, begin);
+            }
+            Action::Commit(applied) => self.order(|slot| Order::Commit(slot, applied)),
+            _ => {}
+        }
     }
 
     /// What the machine alone knows: `status` and sending look in.
@@ -220,10 +294,15 @@ impl OriginStream {
         Ok(())
     }
 
-    /// There is a way to the sink of `route`; a new session with the next hop begins without wishes.
+    /// There is a way to the sink of `route`; a new session with the next hop begins without wishes. A session over
+    /// which the route is not registered any more is no way: who says so has looked before another one came.
     pub(super) fn linked(&self, route: &RouteId, outlet: &Outlet) {
-        let before = self.outlets.lock().insert(route.clone(), outlet.clone());
         self.act(|machine| {
+            let registered = self.exchange.route(route).and_then(|route| route.downstream);
+            if !registered.is_some_and(|registered| registered.is(outlet)) {
+                return;
+            }
+            let before = self.outlets.lock().insert(route.clone(), outlet.clone());
             if before.is_some_and(|before| !before.is(outlet)) {
                 machine.unlinked(route);
             }
@@ -233,13 +312,57 @@ impl OriginStream {
 
     /// The way to the sink of `route` is cut, if it was over this session.
     pub(super) fn unlinked(&self, route: &RouteId, outlet: &Outlet) {
-        let removed = {
+        self.act(|machine| {
             let mut outlets = self.outlets.lock();
-            outlets.get(route).is_some_and(|present| present.is(outlet)) && outlets.remove(route).is_some()
-        };
-        if removed {
-            self.act(|machine| machine.unlinked(route));
-        }
+            if outlets.get(route).is_some_and(|present| present.is(outlet)) {
+                outlets.remove(route);
+                machine.unlinked(route);
+            }
+        });
+    }
+
+    /// Where the next hop of this session must be sent to from, if there is anything to send.
+    pub(super) fn next_to_send(&self, route: &RouteId, outlet: &Outlet) -> Option<Sequence> {
+        self.act(|machine| self.due(machine, route, outlet))
+    }
+
+    /// Whether a frame of `interval` is what is due in this session; it then counts as sent.
+    pub(super) fn take_to_send(&self, route: &RouteId, outlet: &Outlet, interval: Interval) -> bool {
+        self.act(|machine| {
+            let due = self.due(machine, route, outlet);
+            let is_due = due.is_some_and(|at| interval.from <= at && at < interval.to);
+            if is_due {
+                machine.sent(route, interval);
+            }
+            is_due
+        })
+    }
+
+    fn due(&self, machine: &Origin, route: &RouteId, outlet: &Outlet) -> Option<Sequence> {
+        let outlets = self.outlets.lock();
+        let is_linked = outlets.get(route).is_some_and(|present| present.is(outlet));
+        machine.next_to_send(route).filter(|_| is_linked)
+    }
+
+    /// A source task of this gateway reads the stream from now on; the answer names the assignment.
+    fn assigned(&self, slot: Slot, orders: mpsc::Sender<Order>, committed: Option<Sequence>) -> u64 {
+        self.act(|machine| {
+            let mut reader = self.reader.lock();
+            let number = self.readers.fetch_add(1, Ordering::AcqRel);
+            *reader = Some(Reader { number, slot, orders });
+            machine.assigned(committed);
+            number
+        })
+    }
+
+    /// The task of this assignment no longer reads the stream.
+    fn revoked(&self, number: u64) {
+        self.act(|machine| {
+            let mut reader = self.reader.lock();
+            if reader.take_if(|reader| reader.number == number).is_some() {
+                machine.revoked();
+            }
+        });
     }
 
     fn post(&self, route: &RouteId, message: Message) {
@@ -249,7 +372,7 @@ impl OriginStream {
     }
 
     fn order(&self, order: impl FnOnce(Slot) -> Order) {
-        if let Some((slot, orders)) = &*self.reader.lock() {
+        if let Some(Reader { slot, orders, .. }) = &*self.reader.lock() {
             // A task that ended is replaced by one that asks anew.
             let _ = orders.send(order(*slot));
         }
@@ -471,6 +594,8 @@ impl Runner {
                     let outcome = self.read(&mut *source, &mut wait);
                     source.close();
                     self.desk.revoke_all();
+                    // The next source counts its slots from the beginning again.
+                    self.commits.clear();
                     match outcome {
                         Ok(()) => return,
                         Err(fault) => fault,
@@ -496,8 +621,7 @@ impl Runner {
     fn read(&mut self, source: &mut dyn Source, wait: &mut Duration) -> Result<(), SourceFault> {
         let mut commit_at = Instant::now() + COMMIT_EVERY;
         let mut room = self.desk.exchange.outbox.room();
-        let mut paused = false;
-        let mut paused_since = Instant::now();
+        let mut full_since = None;
         loop {
             while let Ok(order) = self.inbox.try_recv() {
                 match order {
@@ -512,10 +636,8 @@ impl Runner {
                 }
             }
             let full = !*room.borrow_and_update() || self.desk.waits();
-            if full != paused {
-                (paused, paused_since) = (full, Instant::now());
-                self.pause(source, paused)?;
-            }
+            full_since = full.then(|| full_since.unwrap_or_else(Instant::now));
+            self.desk.pause(source, full)?;
             source.poll(self.desk.patience(), &mut self.desk)?;
             self.desk.close_batches(Instant::now());
             if Instant::now() >= commit_at {
@@ -523,7 +645,7 @@ impl Runner {
                 self.commit(source)?;
                 let mut status = self.status.lock();
                 status.records = self.desk.taken;
-                status.trouble = self.trouble(paused.then(|| paused_since.elapsed()));
+                status.trouble = self.trouble(full_since.map(|since| since.elapsed()));
                 *wait = Duration::from_millis(50);
             }
         }
@@ -568,17 +690,6 @@ impl Runner {
             place
         };
         source.seek(slot, place)
-    }
-
-    fn pause(&self, source: &mut dyn Source, paused: bool) -> Result<(), SourceFault> {
-        for slot in self.desk.slots.keys() {
-            if paused {
-                source.pause(*slot)?;
-            } else {
-                source.resume(*slot)?;
-            }
-        }
-        Ok(())
     }
 
     fn commit(&mut self, source: &mut dyn Source) -> Result<(), SourceFault> {
@@ -640,6 +751,10 @@ struct Reading {
     waiting: VecDeque<Frame>,
     /// Records are taken in: the source is where it was told to be.
     placed: bool,
+    /// The source was told to hand over nothing.
+    paused: bool,
+    /// The assignment.
+    reader: u64,
     /// The number of the seek the source was last given.
     seek: u64,
 }
@@ -669,6 +784,23 @@ impl Desk {
             }
             reading.append_waiting();
         }
+    }
+
+    /// Pauses every stream or lets it go on, also those that were assigned since (A7).
+    fn pause(&mut self, source: &mut dyn Source, full: bool) -> Result<(), SourceFault> {
+        for (slot, reading) in self
+            .slots
+            .iter_mut()
+            .filter(|(_, reading)| reading.paused != full)
+        {
+            if full {
+                source.pause(*slot)?;
+            } else {
+                source.resume(*slot)?;
+            }
+            reading.paused = full;
+        }
+        Ok(())
     }
 
     /// Forgets what was read of a stream that is about to be read from another place.
@@ -703,7 +835,6 @@ impl Intake for Desk {
             Err(error) => return refuse(error.to_string()),
         };
         tracing::info!(stream = %id, ?committed, "stream assigned");
-        *stream.reader.lock() = Some((slot, self.orders.clone()));
         for route in self
             .exchange
             .routes()
@@ -718,25 +849,25 @@ impl Intake for Desk {
             Ok(frame) => frame,
             Err(error) => return refuse(error.to_string()),
         };
-        let (due, waiting) = (None, VecDeque::new());
+        let reader = stream.assigned(slot, self.orders.clone(), committed);
         let reading = Reading {
-            stream: stream.clone(),
+            stream,
             frame,
-            due,
-            waiting,
+            due: None,
+            waiting: VecDeque::new(),
             placed: false,
+            paused: false,
+            reader,
             seek: 0,
         };
         self.slots.insert(slot, reading);
-        stream.act(|machine| machine.assigned(committed));
     }
 
     fn revoked(&mut self, slot: Slot) {
         if let Some(mut reading) = self.slots.remove(&slot) {
             tracing::info!(stream = %reading.stream.id, "stream revoked");
             reading.close(self.codec);
-            reading.stream.act(Origin::revoked);
-            *reading.stream.reader.lock() = None;
+            reading.stream.revoked(reading.reader);
         }
     }
 
@@ -848,16 +979,22 @@ impl Reading {
             .or_else(|_| self.frame.finish(Codec::None, &codecs))
     }
 
-    /// This stream stands still; what is in the outbox goes on its way.
+    /// This stream stands still; what is in the outbox goes on its way. Not told when it was decided meanwhile to read
+    /// elsewhere: only the outcome of the last seek counts, however an earlier one went.
     fn halt(&mut self, code: &str, reason: String) {
         self.placed = false;
         self.waiting.clear();
-        let fault = Fault {
-            code: code.into(),
-            reason,
-        };
-        self.stream.exchange.halted(&self.stream.id, None, fault);
-        self.stream.act(|machine| machine.halt(Halted::Source));
+        let stream = &self.stream;
+        stream.act(|machine| {
+            if stream.is_last_seek(self.seek) {
+                let fault = Fault {
+                    code: code.into(),
+                    reason,
+                };
+                stream.exchange.halted(&stream.id, None, fault);
+                machine.halt(Halted::Source);
+            }
+        });
     }
 
     fn append_waiting(&mut self) {

@@ -8,6 +8,8 @@ use culvert_proto::record::RecordRef;
 use culvert_proto::{Guard, Position, Sequence, StreamId};
 use std::time::Duration;
 
+#[cfg(test)]
+mod bench;
 pub mod delivery;
 pub mod exchange;
 pub mod intake;

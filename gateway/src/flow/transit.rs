@@ -11,9 +11,13 @@
 //!   stream that takes nothing stops no other.
 //! - A wish (`Want`) says where to send from. It never means that anything was delivered (A4).
 
+#[cfg(test)]
+mod tests;
+
 use super::delivery::Delivery;
 use super::exchange::{Exchange, Outlet, Role, Route, Topics};
 use super::intake::OriginStream;
+use crate::identity::Name;
 use crate::link::{LaneReceiver, Link};
 use crate::observe::metrics;
 use crate::outbox::{self, Extent, Lane, Outbox};
@@ -24,6 +28,7 @@ use culvert_proto::queue::{self, Queue};
 use culvert_proto::stream::RouteId;
 use culvert_proto::{Interval, Sequence, StreamId};
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::{Notify, mpsc};
@@ -54,13 +59,17 @@ pub enum Error {
 
 // ----- the session -----------------------------------------------------------------------------------------------
 
-/// Runs one session until it ends.
-pub async fn serve(exchange: Arc<Exchange>, link: Link) {
-    let (outlet, posts) = Outlet::new(link.clone());
-    exchange.link_up(&outlet);
+/// Takes a session up, in the order of the calls, and runs it until it ends.
+pub fn serve(exchange: Arc<Exchange>, link: Link) -> impl Future<Output = ()> + Send {
+    let (outlet, posts) = Outlet::new(link);
+    exchange.link_up(&outlet, |route| upstream_registration(route, &outlet));
+    run_session(exchange, outlet, posts)
+}
+
+async fn run_session(exchange: Arc<Exchange>, outlet: Outlet, posts: mpsc::Receiver<Message>) {
+    let link = outlet.link.clone();
     let writer = tokio::spawn(write_posts(link.clone(), posts));
     let acceptor = tokio::spawn(accept_lanes(exchange.clone(), outlet.clone()));
-    register_upstream(&exchange, &outlet);
     let reason = loop {
         match link.recv().await {
             Ok(message) => {
@@ -82,24 +91,25 @@ pub async fn serve(exchange: Arc<Exchange>, link: Link) {
 
 async fn write_posts(link: Link, mut posts: mpsc::Receiver<Message>) {
     while let Some(message) = posts.recv().await {
-        if link.send(&message).await.is_err() {
-            return;
+        match link.send(&message).await {
+            Ok(()) => {}
+            // This one alone cannot be said; what stands behind it can.
+            Err(fault @ crate::link::Fault::Unspeakable(_)) => {
+                tracing::error!(peer = %link.peer().gateway, %fault, "control message not sent");
+            }
+            Err(_) => return,
         }
     }
 }
 
-/// Says which routes this gateway wants to be served over the link: its own, and those it relays.
-fn register_upstream(exchange: &Exchange, outlet: &Outlet) {
-    for route in exchange.routes() {
-        let upstream = match &route.role {
-            Role::Sink { upstream } => upstream,
-            Role::Relay => &route.origin,
-            Role::Origin => continue,
-        };
-        if upstream == outlet.site() {
-            outlet.post(registration(&route));
-        }
-    }
+/// The registration of a route that this gateway wants to be served over a session: its own, or one that it relays.
+fn upstream_registration(route: &Route, outlet: &Outlet) -> Option<Message> {
+    let upstream = match &route.role {
+        Role::Sink { upstream } => upstream,
+        Role::Relay => &route.origin,
+        Role::Origin => return None,
+    };
+    (upstream == outlet.site()).then(|| registration(route))
 }
 
 /// A route as it is registered.
@@ -129,7 +139,7 @@ fn unlink_routes(exchange: &Exchange, outlet: &Outlet) {
             Role::Relay => exchange
                 .queues(&route.id)
                 .iter()
-                .for_each(|queue| queue.unlinked()),
+                .for_each(|queue| queue.unlinked(outlet)),
             Role::Sink { .. } => {}
         }
     }
@@ -142,6 +152,10 @@ fn unlink_routes(exchange: &Exchange, outlet: &Outlet) {
 /// # Errors
 /// [`Error::Overstepped`] when the peer may not say this, which ends the session; faults of the outbox.
 pub fn handle(exchange: &Arc<Exchange>, outlet: &Outlet, message: Message) -> Result<(), Error> {
+    if !exchange.is_present(outlet) {
+        // Its successor was told all that it needs; an older wish or offer must not win over a newer one.
+        return Ok(());
+    }
     match message {
         Message::Hello { .. } => Err(Error::Overstepped("a second hello".into())),
         Message::Register {
@@ -168,7 +182,7 @@ pub fn handle(exchange: &Arc<Exchange>, outlet: &Outlet, message: Message) -> Re
             applied,
         } => {
             match bound_for(exchange, outlet, &route, &stream)? {
-                Towards::Sink(delivery) => delivery.offered(outlet, &stream),
+                Towards::Sink(delivery) => delivery.offered(outlet, &stream, held),
                 Towards::Relay(queue) => queue.offered(outlet, held, applied),
             }
             Ok(())
@@ -190,17 +204,18 @@ pub fn handle(exchange: &Arc<Exchange>, outlet: &Outlet, message: Message) -> Re
             writer,
             ref position,
         } => {
-            match downstream_role(exchange, outlet, route)?.role {
-                Role::Origin => {
+            match downstream_role(exchange, outlet, route)? {
+                Some(Role::Origin) => {
                     if let Some(origin) = exchange.stream(stream) {
                         origin.act(|machine| machine.position(route, writer, position.clone()));
                     }
                     exchange.wake(route, stream);
                 }
-                _ => {
+                Some(_) => {
                     exchange.queue(route, stream)?.position(exchange, position.at)?;
                     exchange.post_to_site(&stream.site, &message);
                 }
+                None => {}
             }
             Ok(())
         }
@@ -210,8 +225,8 @@ pub fn handle(exchange: &Arc<Exchange>, outlet: &Outlet, message: Message) -> Re
             writer,
             ref positions,
         } => {
-            match downstream_role(exchange, outlet, route)?.role {
-                Role::Origin => {
+            match downstream_role(exchange, outlet, route)? {
+                Some(Role::Origin) => {
                     for (stream, position) in positions {
                         if let Some(origin) = exchange.stream(stream) {
                             origin.act(|machine| machine.answer(route, nonce, writer, position.clone()));
@@ -219,7 +234,7 @@ pub fn handle(exchange: &Arc<Exchange>, outlet: &Outlet, message: Message) -> Re
                         exchange.wake(route, stream);
                     }
                 }
-                _ => {
+                Some(_) => {
                     for (stream, position) in positions {
                         if let Some(position) = position {
                             exchange.queue(route, stream)?.position(exchange, position.at)?;
@@ -229,6 +244,7 @@ pub fn handle(exchange: &Arc<Exchange>, outlet: &Outlet, message: Message) -> Re
                         exchange.post_to_site(&relayed.origin, &message);
                     }
                 }
+                None => {}
             }
             Ok(())
         }
@@ -267,7 +283,7 @@ pub fn handle(exchange: &Arc<Exchange>, outlet: &Outlet, message: Message) -> Re
             ref fault,
         } => {
             // Whoever looks at any gateway on the way is to see it, so a relay passes it on to the other side.
-            let from_sink = downstream_role(exchange, outlet, route).is_ok();
+            let from_sink = matches!(downstream_role(exchange, outlet, route), Ok(Some(_)));
             if !from_sink {
                 must_own(outlet, exchange, route, stream)?;
             }
@@ -286,11 +302,12 @@ pub fn handle(exchange: &Arc<Exchange>, outlet: &Outlet, message: Message) -> Re
             interval,
             block_records,
         } => {
-            match downstream_role(exchange, outlet, route)?.role {
-                Role::Origin => {
+            match downstream_role(exchange, outlet, route)? {
+                Some(Role::Origin) => {
                     super::prove::answer(exchange, outlet, nonce, route, stream, interval, block_records);
                 }
-                _ => exchange.post_to_site(&stream.site, &message),
+                Some(_) => exchange.post_to_site(&stream.site, &message),
+                None => {}
             }
             Ok(())
         }
@@ -356,20 +373,50 @@ fn register(
         role,
         downstream: Some(outlet.clone()),
     };
-    remember_route(exchange, &route)?;
-    exchange.put_route(route.clone());
-    outlet.post(Message::Registered { route: id.clone() });
+    let is_new = remember_route(exchange, &route)?;
+    if !exchange.put_route(route.clone()) {
+        return Ok(());
+    }
+    if !is_new {
+        return serve_route(exchange, outlet, &route);
+    }
+    for stream in exchange.streams() {
+        if reads(&route, &stream) {
+            stream.register(exchange, &route)?;
+        }
+    }
+    // Nobody waits here for the disk: while it is full, the positions behind this message are what frees it (L2).
+    let (exchange, outlet) = (exchange.clone(), outlet.clone());
+    exchange.runtime.clone().spawn(async move {
+        if exchange.outbox.synced().await.is_ok()
+            && let Err(error) = serve_route(&exchange, &outlet, &route)
+        {
+            tracing::error!(route = %route.id, %error, "route cannot be served");
+        }
+    });
+    Ok(())
+}
+
+/// Confirms a registration, which is stored by now, and begins to serve it over the session that it came by.
+fn serve_route(exchange: &Arc<Exchange>, outlet: &Outlet, route: &Route) -> Result<(), Error> {
+    let registered = exchange.route(&route.id).and_then(|route| route.downstream);
+    if !registered.is_some_and(|registered| registered.is(outlet)) {
+        return Ok(());
+    }
+    outlet.post(Message::Registered {
+        route: route.id.clone(),
+    });
     match route.role {
         Role::Origin => {
             for stream in exchange.streams() {
-                link_stream(exchange, &route, &stream)?;
+                link_stream(exchange, route, &stream)?;
             }
         }
         _ => {
-            exchange.post_to_site(&route.origin, &registration(&route));
-            for queue in exchange.queues(id) {
+            exchange.post_to_site(&route.origin, &registration(route));
+            for queue in exchange.queues(&route.id) {
                 send_from(exchange, outlet, Supply::Relay(queue.clone()));
-                if let Some(sending) = exchange.sending(id, &queue.stream) {
+                if let Some(sending) = exchange.sending(&route.id, &queue.stream) {
                     sending.offer_again();
                 }
             }
@@ -378,16 +425,17 @@ fn register(
     Ok(())
 }
 
-/// Stored before it is confirmed: from now on nothing is freed below what this route has applied.
-fn remember_route(exchange: &Exchange, route: &Route) -> Result<(), Error> {
+/// From now on nothing is freed below what this route has applied. Says whether that is still to be stored: a route that
+/// is known since an earlier session is not stored again.
+fn remember_route(exchange: &Exchange, route: &Route) -> Result<bool, Error> {
     let mut bytes = Vec::new();
     registration(route).encode(&mut bytes)?;
     let key = route_key(&route.id);
-    // Known since an earlier session: on a full disk nothing could be stored, and it is this route that frees it (L2).
-    if exchange.outbox.get(&key).is_none_or(|known| *known != *bytes) {
-        exchange.outbox.put_durable(&key, &bytes)?;
+    let is_new = exchange.outbox.get(&key).is_none_or(|known| *known != *bytes);
+    if is_new {
+        exchange.outbox.put(&key, &bytes)?;
     }
-    Ok(())
+    Ok(is_new)
 }
 
 fn route_key(route: &RouteId) -> Vec<u8> {
@@ -438,7 +486,7 @@ pub fn remembered_routes(exchange: &Exchange) -> Result<(), Error> {
 /// # Errors
 /// When the outbox cannot be read.
 pub fn link_stream(exchange: &Arc<Exchange>, route: &Route, stream: &Arc<OriginStream>) -> Result<(), Error> {
-    if route.role != Role::Origin || !route.topics.matches(&stream.id.topic) {
+    if !reads(route, stream) {
         return Ok(());
     }
     stream.register(exchange, route)?;
@@ -473,6 +521,11 @@ pub fn link_stream(exchange: &Arc<Exchange>, route: &Route, stream: &Arc<OriginS
     Ok(())
 }
 
+/// Whether a route reads a stream of this site.
+fn reads(route: &Route, stream: &OriginStream) -> bool {
+    route.role == Role::Origin && route.topics.matches(&stream.id.topic)
+}
+
 fn refused(exchange: &Exchange, route: &RouteId, fault: &Fault) {
     match exchange.delivery(route) {
         Some(delivery) => delivery.refused(fault),
@@ -487,9 +540,11 @@ fn refused(exchange: &Exchange, route: &RouteId, fault: &Fault) {
 }
 
 fn forget(exchange: &Exchange, outlet: &Outlet, id: &RouteId) -> Result<(), Error> {
-    let route = downstream_role(exchange, outlet, id)?;
+    let (Some(role), Some(route)) = (downstream_role(exchange, outlet, id)?, exchange.route(id)) else {
+        return Ok(());
+    };
     exchange.outbox.delete(&route_key(id))?;
-    match route.role {
+    match role {
         Role::Origin => exchange
             .streams()
             .iter()
@@ -507,17 +562,21 @@ fn forward_downstream(exchange: &Exchange, route: &RouteId, message: &Message) {
 
 // ----- who may say what (S12) ------------------------------------------------------------------------------------
 
-/// The route, if this peer is its next hop towards the sink: only it may speak for the sink.
-fn downstream_role(exchange: &Exchange, outlet: &Outlet, id: &RouteId) -> Result<Route, Error> {
-    let route = exchange
-        .route(id)
-        .filter(|route| route.downstream.as_ref().is_some_and(|down| down.is(outlet)));
-    route.ok_or_else(|| {
-        Error::Overstepped(format!(
+/// What this gateway is on the route, if this peer is its next hop towards the sink: only it may speak for the sink. None
+/// where nobody has registered the route since it was refused or its session ended: what is said of it then moves
+/// nothing, and is no reason to cut off the peer's other routes (L3).
+fn downstream_role(exchange: &Exchange, outlet: &Outlet, id: &RouteId) -> Result<Option<Role>, Error> {
+    let Some(route) = exchange.route(id) else {
+        return Ok(None);
+    };
+    match (&route.role, &route.downstream) {
+        (Role::Origin | Role::Relay, None) => Ok(None),
+        (_, Some(downstream)) if downstream.is(outlet) => Ok(Some(route.role)),
+        _ => Err(Error::Overstepped(format!(
             "{} speaks for route {id}, which it has not registered",
             outlet.site()
-        ))
-    })
+        ))),
+    }
 }
 
 /// The stream must come from the side on which its origin lies.
@@ -564,7 +623,9 @@ fn sending_of(
     route: &RouteId,
     stream: &StreamId,
 ) -> Result<Option<Arc<Sending>>, Error> {
-    downstream_role(exchange, outlet, route)?;
+    if downstream_role(exchange, outlet, route)?.is_none() {
+        return Ok(None);
+    }
     Ok(exchange
         .sending(route, stream)
         .filter(|sending| sending.outlet.is(outlet)))
@@ -630,17 +691,20 @@ impl Supply {
         }
     }
 
-    fn next(&self) -> Option<Sequence> {
+    /// Where the next hop of this session must be sent to from, if there is anything to send.
+    fn next(&self, outlet: &Outlet) -> Option<Sequence> {
         match self {
-            Supply::Origin(stream, route) => stream.act(|machine| machine.next_to_send(route)),
-            Supply::Relay(queue) => queue.next(),
+            Supply::Origin(stream, route) => stream.next_to_send(route, outlet),
+            Supply::Relay(queue) => queue.next(outlet),
         }
     }
 
-    fn sent(&self, interval: Interval) {
+    /// Whether a frame of `interval` is what is due in this session. It then counts as sent, before anything else can be
+    /// heard: a wish that comes later wins.
+    fn take(&self, outlet: &Outlet, interval: Interval) -> bool {
         match self {
-            Supply::Origin(stream, route) => stream.act(|machine| machine.sent(route, interval)),
-            Supply::Relay(queue) => queue.sent(interval),
+            Supply::Origin(stream, route) => stream.take_to_send(route, outlet, interval),
+            Supply::Relay(queue) => queue.take(outlet, interval),
         }
     }
 }
@@ -648,12 +712,6 @@ impl Supply {
 /// Opens a lane for the supply in this session and sends on it what the next hop wants.
 pub fn send_from(exchange: &Exchange, outlet: &Outlet, supply: Supply) {
     let (route, stream) = supply.name();
-    if exchange
-        .sending(&route, &stream)
-        .is_some_and(|present| present.outlet.is(outlet))
-    {
-        return;
-    }
     let (outlet, credit, wake) = (outlet.clone(), AtomicU64::new(0), Notify::new());
     let offer_due = AtomicBool::new(false);
     let sending = Arc::new(Sending {
@@ -665,10 +723,12 @@ pub fn send_from(exchange: &Exchange, outlet: &Outlet, supply: Supply) {
         offer_due,
         wake,
     });
-    exchange.put_sending(sending.clone());
+    if !exchange.put_sending(&sending) {
+        return;
+    }
     exchange.runtime.spawn(async move {
         if let Err(error) = sending.run().await {
-            tracing::debug!(stream = %sending.stream, route = %sending.route, %error, "lane ended");
+            sending.ended(&error);
         }
     });
 }
@@ -692,30 +752,36 @@ impl Sending {
             }
             let due = self
                 .supply
-                .next()
+                .next(&self.outlet)
                 .filter(|_| spent < self.credit.load(Ordering::Acquire));
-            let Some(at) = due else {
+            let frames = due.map_or_else(|| Ok(Vec::new()), |at| self.read(at))?;
+            if frames.is_empty() {
                 tokio::select! {
                     () = self.wake.notified() => {}
                     changed = extents.changed() => if changed.is_err() { return Ok(()) },
                     _ = self.outlet.link.closed() => return Ok(()),
                 }
                 continue;
-            };
-            for (interval, frame) in self.read(at)? {
+            }
+            for (interval, frame) in frames {
                 // A wish may have come in between: what was read is then not what is due.
-                let is_due = self
-                    .supply
-                    .next()
-                    .is_some_and(|at| interval.from <= at && at < interval.to);
-                if !is_due || spent >= self.credit.load(Ordering::Acquire) {
+                if spent >= self.credit.load(Ordering::Acquire) || !self.supply.take(&self.outlet, interval) {
                     break;
                 }
                 spent += frame.len() as u64;
                 metrics::LINK_SENT_BYTES.with(&[]).increment(frame.len() as u64);
                 lane.send(frame).await?;
-                self.supply.sent(interval);
             }
+        }
+    }
+
+    /// Without its lane the stream stands still until the next session.
+    fn ended(&self, error: &Error) {
+        match error {
+            Error::Link(_) => {
+                tracing::debug!(stream = %self.stream, route = %self.route, %error, "lane ended");
+            }
+            _ => tracing::error!(stream = %self.stream, route = %self.route, %error, "lane ended"),
         }
     }
 
@@ -731,15 +797,24 @@ impl Sending {
         });
     }
 
-    /// Frames from `at` on; most often out of the outbox's cache.
+    /// The session it is of.
+    pub(super) fn outlet(&self) -> &Outlet {
+        &self.outlet
+    }
+
+    /// Frames from `at` on; most often out of the outbox's cache. None where they were freed since they were due: then
+    /// something else is due, or nothing, and whoever freed them wakes us.
     fn read(&self, at: Sequence) -> Result<Vec<(Interval, Bytes)>, outbox::Error> {
-        tokio::task::block_in_place(|| self.supply.lane().read(at, READ_BYTES))
+        match tokio::task::block_in_place(|| self.supply.lane().read(at, READ_BYTES)) {
+            Err(outbox::Error::Trimmed { .. }) => Ok(Vec::new()),
+            read => read,
+        }
     }
 
     fn want(&self, at: Sequence) -> Result<(), Error> {
         match &self.supply {
             Supply::Origin(stream, route) => stream.act(|machine| machine.want(route, at)),
-            Supply::Relay(queue) => queue.want(at)?,
+            Supply::Relay(queue) => queue.want(&self.outlet, at)?,
         }
         // What was freed, the sink has: a next hop that asks for it must be told where we begin.
         if self.supply.held().is_some_and(|held| at < held.from) {
@@ -883,10 +958,11 @@ impl Window {
         }
     }
 
-    /// A new writer stands at `at`, whatever was wished before.
-    pub fn want_again(&self, at: Sequence) {
-        self.progress.lock().gap = None;
-        self.wish(at);
+    /// A new writer has the sink, and says anew what it wants: what was wished and registered before is forgotten.
+    pub fn taken_anew(&self) {
+        let mut progress = self.progress.lock();
+        progress.gap = None;
+        progress.registered_again = false;
     }
 
     /// The sink knows nothing of a stream that its origin takes for begun: register again, once, so that it asks.
@@ -928,8 +1004,10 @@ pub struct RelayQueue {
     machine: Mutex<Queue>,
     /// Changes whenever what is held begins elsewhere: the next hop must be told.
     restarts: AtomicU64,
-    /// The previous hop, in this session.
-    upstream: Mutex<Option<Outlet>>,
+    /// The sessions with gateways of the origin's side that have offered what they hold of the stream.
+    upstream: Mutex<BTreeMap<Name, Outlet>>,
+    /// The session in which the next hop has last said what it wants; a wish is of no account in any other.
+    wished_in: Mutex<Option<Outlet>>,
 }
 
 impl RelayQueue {
@@ -955,6 +1033,7 @@ impl RelayQueue {
             machine: Mutex::new(machine),
             restarts: AtomicU64::new(0),
             upstream: Mutex::default(),
+            wished_in: Mutex::default(),
         })
     }
 
@@ -966,22 +1045,31 @@ impl RelayQueue {
             match action {
                 queue::Action::Want(at) => self.ask_upstream(at),
                 queue::Action::Trim(below) => self.lane.trim(below)?,
-                queue::Action::Restart(at) => self.lane.restart(at)?,
-                // Where it goes on is said by the next frame.
+                queue::Action::Restart(at) => self.restart_lane(at)?,
             }
         }
         Ok(result)
     }
 
+    /// Where it goes on is said by the next frame.
+    fn restart_lane(&self, at: Sequence) -> Result<(), outbox::Error> {
+        self.lane.restart(at)?;
+        self.restarts.fetch_add(1, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Asks every gateway of the origin's side: which of them reads the stream now is not known here, and the others
+    /// send nothing.
     fn ask_upstream(&self, at: Sequence) {
-        if let Some(outlet) = &*self.upstream.lock() {
+        for outlet in self.upstream.lock().values() {
             let (route, stream) = (self.route.clone(), self.stream.clone());
             outlet.post(Message::Want { route, stream, at });
         }
     }
 
     fn offered(&self, outlet: &Outlet, held: Interval, applied: Option<Sequence>) {
-        *self.upstream.lock() = Some(outlet.clone());
+        let gateway = outlet.link.peer().gateway.clone();
+        self.upstream.lock().insert(gateway, outlet.clone());
         let outcome = self.act(|machine| {
             if let Some(applied) = applied.filter(|at| machine.applied() < Some(*at)) {
                 machine.position(applied);
@@ -1013,7 +1101,7 @@ impl RelayQueue {
                     queue::Verdict::Append(piece) => {
                         for action in trial.take_actions() {
                             if let queue::Action::Restart(at) = action {
-                                self.lane.restart(at)?;
+                                self.restart_lane(at)?;
                             }
                         }
                         match self.lane.append(piece, frame.bytes().clone()) {
@@ -1039,12 +1127,20 @@ impl RelayQueue {
         Ok(())
     }
 
-    fn want(&self, at: Sequence) -> Result<(), Error> {
-        Ok(self.act(|machine| machine.want(at))?)
+    fn want(&self, outlet: &Outlet, at: Sequence) -> Result<(), Error> {
+        Ok(self.act(|machine| {
+            *self.wished_in.lock() = Some(outlet.clone());
+            machine.want(at);
+        })?)
     }
 
-    fn unlinked(&self) {
-        self.machine.lock().unlinked();
+    /// The session with the next hop ended.
+    fn unlinked(&self, outlet: &Outlet) {
+        let mut machine = self.machine.lock();
+        let mut wished_in = self.wished_in.lock();
+        if wished_in.take_if(|wished_in| wished_in.is(outlet)).is_some() {
+            machine.unlinked();
+        }
     }
 
     fn held(&self) -> Option<Interval> {
@@ -1054,16 +1150,33 @@ impl RelayQueue {
             .map(|held| Interval::new(held.base, held.tail))
     }
 
-    fn next(&self) -> Option<Sequence> {
-        self.act(|machine| machine.next_to_send())
-            .unwrap_or_else(|error| {
-                tracing::error!(stream = %self.stream, %error, "relay queue cannot be used");
-                None
-            })
+    fn next(&self, outlet: &Outlet) -> Option<Sequence> {
+        self.try_act(|machine| machine.next_to_send().filter(|_| self.is_wished_in(outlet)))
+            .flatten()
     }
 
-    fn sent(&self, interval: Interval) {
-        self.machine.lock().sent(interval);
+    /// See [`Supply::take`].
+    fn take(&self, outlet: &Outlet, interval: Interval) -> bool {
+        self.try_act(|machine| {
+            let due = machine.next_to_send().filter(|_| self.is_wished_in(outlet));
+            let is_due = due.is_some_and(|at| interval.from <= at && at < interval.to);
+            if is_due {
+                machine.sent(interval);
+            }
+            is_due
+        })
+        .unwrap_or(false)
+    }
+
+    fn is_wished_in(&self, outlet: &Outlet) -> bool {
+        let wished_in = self.wished_in.lock();
+        wished_in.as_ref().is_some_and(|wished_in| wished_in.is(outlet))
+    }
+
+    fn try_act<R>(&self, step: impl FnOnce(&mut Queue) -> R) -> Option<R> {
+        self.act(step)
+            .inspect_err(|error| tracing::error!(stream = %self.stream, %error, "relay queue cannot be used"))
+            .ok()
     }
 }
 

@@ -31,7 +31,7 @@ mod room;
 mod roster;
 mod session;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use fault::{Error, Fault, Reason};
 pub use lane::{LaneReceiver, LaneSender};

@@ -8,9 +8,9 @@ use super::world::World;
 impl World {
     /// One fault, if it can happen now.
     pub fn fault(&mut self) -> bool {
-        let a = self.rng.below(2);
+        let a = self.rng.below(self.a.len());
         let c = self.rng.below(self.c.len());
-        let (happened, what) = match self.rng.below(32) {
+        let (happened, what) = match self.rng.below(36) {
             0..3 => (self.origin_crashes(a, false), "origin crash"),
             3 => (self.origin_crashes(a, true), "origin disk lost"),
             4..6 => (self.relay_crashes(false), "relay crash"),
@@ -39,6 +39,15 @@ impl World {
                 "sink restored",
             ),
             29..31 => (self.origin_pauses(a), "origin pause"),
+            31 => (self.host_is_lost(a), "origin host lost, taken over"),
+            32..34 => (
+                self.topology.outbox_copies && self.outbox_is_copied(),
+                "outbox copied",
+            ),
+            34 => (
+                self.topology.outbox_copies && self.outbox_comes_from_copy(),
+                "outbox restored or cloned",
+            ),
             _ => (self.two_sinks_meet(), "shard taken over"),
         };
         if happened {
@@ -48,21 +57,125 @@ impl World {
     }
 
     fn origin_crashes(&mut self, a: usize, disk_lost: bool) -> bool {
+        if !self.a[a].up {
+            return false;
+        }
         self.note(format_args!(
             "A{a} crashes{}",
             if disk_lost { ", its disk is lost" } else { "" }
         ));
+        self.origin_is_cut_off(a);
+        let disk = std::mem::take(&mut self.a[a].disk);
+        if !disk_lost {
+            self.a[a].disk = self.reopened(disk);
+        }
+        self.origin_starts(a);
+        true
+    }
+
+    fn origin_is_cut_off(&mut self, a: usize) {
         self.origin_stops(a);
         self.cut_all_of(Node::A(a));
         self.registered.retain(|(gateway, _)| *gateway != a);
-        let survive = self.rng.below(self.a[a].disk.pending() + 1);
-        self.a[a].disk.crash(survive);
-        if disk_lost {
-            self.a[a].disk = Outbox::default();
-        }
         self.oracle.origin_crashed(a);
-        self.origin_starts(a);
+    }
+
+    /// What is found on a disk after a crash. Where something is missing that was acknowledged, the outbox most often
+    /// knows, and does not open: somebody moves it away. Where what it knows by is gone too, it opens as it was once.
+    fn reopened(&mut self, mut disk: Outbox) -> Outbox {
+        let survive = self.rng.below(disk.at_risk() + 1);
+        if !disk.crash(survive) {
+            return disk;
+        }
+        *self.stats.faults.entry("durable that was none").or_default() += 1;
+        let noticed = self.rng.chance(50);
+        self.note(format_args!(
+            "the disk had lied{}",
+            if noticed { ": moved away" } else { "" }
+        ));
+        if noticed { Outbox::default() } else { disk }
+    }
+
+    /// A gateway and its disk are gone for a while; the group gives its partitions to the others.
+    fn host_is_lost(&mut self, a: usize) -> bool {
+        let others: Vec<usize> = (0..self.a.len())
+            .filter(|other| *other != a && self.a[*other].up)
+            .collect();
+        if !self.a[a].up || others.is_empty() {
+            return false;
+        }
+        let until = self.trace.step + 20 + self.rng.below(300) as u64;
+        self.note(format_args!("the host of A{a} is lost until step {until}"));
+        self.origin_is_cut_off(a);
+        self.a[a].disk = Outbox::default();
+        self.a[a].away_until = until;
+        for p in 0..self.partitions.len() {
+            if self.partitions[p].owner == a {
+                let owner = self.rng.pick(&others).unwrap_or(a);
+                self.partitions[p].owner = owner;
+                self.partitions[p].generation += 1;
+                self.note(format_args!("the group gives partition {p} to A{owner}"));
+            }
+        }
         true
+    }
+
+    fn outbox_is_copied(&mut self) -> bool {
+        let node = self.some_outbox();
+        let image = self.outbox_of(node).copy();
+        self.note(format_args!("the outbox of {node:?} is copied"));
+        self.copies.push((node, image));
+        true
+    }
+
+    /// An outbox is put back from an older copy, or is a clone of another gateway's.
+    fn outbox_comes_from_copy(&mut self) -> bool {
+        let node = self.some_outbox();
+        let same_kind = |other: Node| match (node, other) {
+            (Node::A(_), Node::A(_)) => true,
+            (Node::B(b), Node::B(other)) => self.b[b].route == self.b[other].route,
+            _ => false,
+        };
+        let fitting: Vec<usize> = (0..self.copies.len())
+            .filter(|copy| same_kind(self.copies[*copy].0))
+            .collect();
+        let Some(copy) = self.rng.pick(&fitting) else {
+            return false;
+        };
+        let (of, image) = self.copies[copy].clone();
+        self.note(format_args!(
+            "{node:?} starts from an older copy of {of:?}'s outbox"
+        ));
+        match node {
+            Node::A(a) => {
+                self.origin_is_cut_off(a);
+                self.a[a].disk = Outbox::of(image);
+                self.origin_starts(a);
+            }
+            Node::B(b) => {
+                self.relay_stops(b);
+                self.cut_all_of(node);
+                self.b[b].disk = Outbox::of(image);
+                self.relay_starts(b);
+            }
+            Node::C(_) => {}
+        }
+        true
+    }
+
+    fn some_outbox(&mut self) -> Node {
+        let which = self.rng.below(self.a.len() + self.b.len());
+        match which.checked_sub(self.a.len()) {
+            Some(b) => Node::B(b),
+            None => Node::A(which),
+        }
+    }
+
+    fn outbox_of(&self, node: Node) -> &Outbox {
+        match node {
+            Node::A(a) => &self.a[a].disk,
+            Node::B(b) | Node::C(b) => &self.b[b].disk,
+        }
     }
 
     /// A gateway stands still, and believes what it believed when it goes on: the zombie of a consumer group.
@@ -84,10 +197,9 @@ impl World {
         ));
         self.relay_stops(b);
         self.cut_all_of(Node::B(b));
-        let survive = self.rng.below(self.b[b].disk.pending() + 1);
-        self.b[b].disk.crash(survive);
-        if disk_lost {
-            self.b[b].disk = Outbox::default();
+        let disk = std::mem::take(&mut self.b[b].disk);
+        if !disk_lost {
+            self.b[b].disk = self.reopened(disk);
         }
         self.relay_starts(b);
         true
@@ -117,10 +229,13 @@ impl World {
 
     fn rebalance(&mut self) -> bool {
         let p = self.rng.below(self.partitions.len());
+        let up: Vec<usize> = (0..self.a.len()).filter(|a| self.a[*a].up).collect();
+        let Some(owner) = self.rng.pick(&up) else {
+            return false;
+        };
         let partition = &mut self.partitions[p];
-        partition.owner ^= self.rng.below(2);
+        partition.owner = owner;
         partition.generation += 1;
-        let owner = partition.owner;
         self.note(format_args!("the group gives partition {p} to A{owner}"));
         true
     }
@@ -266,6 +381,9 @@ impl World {
     /// Faults end: every process is up, the group and the sink have one owner each, and what was under way arrives.
     pub fn calm_down(&mut self) {
         self.faults = false;
+        for a in 0..self.a.len() {
+            self.origin_returns(a);
+        }
         for route in 0..self.routes.len() {
             while !self.stores[route].late.is_empty() {
                 self.end_arrives_late();

@@ -271,7 +271,7 @@ impl World {
 
     pub fn oracle_sees_restore(&mut self, route: usize) {
         *self.oracle.restored.entry(route).or_default() += 1;
-        for a in 0..2 {
+        for a in 0..self.a.len() {
             for stream in 0..self.histories.len() {
                 self.oracle.suspended.insert((a, stream, route));
             }
@@ -298,7 +298,7 @@ impl World {
 
     /// S4: no origin believes more than the sink holds.
     pub fn check_applied(&mut self) {
-        for a in 0..2 {
+        for a in 0..self.a.len() {
             for (stream, origin) in &self.a[a].streams {
                 for (index, route) in self.routes.iter().enumerate() {
                     let Some(applied) = origin.applied(&route.id).map(|position| position.at) else {
@@ -417,7 +417,13 @@ impl World {
                 return false;
             };
             let freed = origin.reads() && origin.held().is_some_and(|held| held.base == held.tail);
-            delivered && freed && self.group.committed.get(&stream) == Some(&end)
+            // Or else nobody has compared yet what both ends hold.
+            let heard = self.routes.iter().all(|route| {
+                origin
+                    .applied(&route.id)
+                    .is_some_and(|position| position.at == end)
+            });
+            delivered && freed && heard && self.group.committed.get(&stream) == Some(&end)
         })
     }
 

@@ -17,6 +17,8 @@ pub struct OriginGateway {
     pub up: bool,
     /// It does nothing before this step: a long pause of the process or its machine.
     pub paused_until: u64,
+    /// It is not there before this step: its host is lost, and another is set up.
+    pub away_until: u64,
     pub disk: Outbox,
     pub streams: BTreeMap<usize, Origin>,
     /// By partition: what the group has assigned to this gateway, as far as it knows.
@@ -42,14 +44,15 @@ pub struct Reader {
     commit: Option<Sequence>,
 }
 
-fn held(lane: &Lane) -> Held {
-    Held {
+/// What an outbox says after a restart: a lane that is empty does not know where it was.
+fn held(lane: &Lane) -> Option<Held> {
+    (lane.base < lane.tail).then(|| Held {
         base: lane.base,
         durable: lane.tail,
         tail: lane.tail,
         guard_base: lane.guard_base,
         guard_tail: lane.guard_tail(),
-    }
+    })
 }
 
 impl World {
@@ -75,7 +78,7 @@ impl World {
         }
         let image = &gateway.disk.now;
         let mut origin = Origin::new(true, seed);
-        origin.restored(start, image.lanes.get(&stream).map(held));
+        origin.restored(start, image.lanes.get(&stream).and_then(held));
         for route in 0..routes {
             let known = image.known.contains(&(stream, route));
             origin.register(self.routes[route].id.clone(), 0, known);
@@ -91,6 +94,16 @@ impl World {
         gateway.sessions.clear();
         gateway.waiting.clear();
         gateway.remembered = 0;
+    }
+
+    /// A host that was lost is there again.
+    pub fn origin_returns(&mut self, a: usize) -> bool {
+        let due = !self.a[a].up && (!self.faults || self.a[a].away_until <= self.trace.step);
+        if due {
+            self.note(format_args!("A{a} is there again"));
+            self.origin_starts(a);
+        }
+        due
     }
 
     // ----- the source ------------------------------------------------------------------------------------------
@@ -209,7 +222,8 @@ impl World {
         };
         let partition = &self.partitions[p];
         let count = 1 + self.rng.below(4);
-        let Some(reader) = self.a[a].readers.get_mut(&p) else {
+        let gateway = &mut self.a[a];
+        let Some(reader) = gateway.readers.get_mut(&p) else {
             return false;
         };
         let stream = reader.stream;
@@ -217,8 +231,8 @@ impl World {
             return false;
         };
         let (Some(origin), Some(lane)) = (
-            self.a[a].streams.get_mut(&stream),
-            self.a[a].disk.now.lanes.get(&stream),
+            gateway.streams.get_mut(&stream),
+            gateway.disk.now.lanes.get(&stream),
         ) else {
             return false;
         };
@@ -322,7 +336,7 @@ impl World {
             return false;
         };
         self.check_commit_sent(a, stream, at);
-        self.group.on_the_way[a].push_back(Commit {
+        self.group.on_the_way.entry(a).or_default().push_back(Commit {
             partition: p,
             stream,
             at,
@@ -333,7 +347,7 @@ impl World {
 
     /// The group gets a commit. Whoever sent it may have lost the partition since.
     pub fn group_hears_commit(&mut self, a: usize) -> bool {
-        let Some(commit) = self.group.on_the_way[a].pop_front() else {
+        let Some(commit) = self.group.on_the_way.get_mut(&a).and_then(VecDeque::pop_front) else {
             return false;
         };
         let Commit { stream, at, .. } = commit;
@@ -372,7 +386,8 @@ impl World {
             }
             return false;
         }
-        let durable = disk.flush_ends();
+        let lies = self.faults && self.topology.disks_lie && self.rng.chance(50);
+        let durable = disk.flush_ends(lies);
         for (stream, to) in durable {
             self.with_origin(a, stream, |origin| origin.durable(to));
         }
@@ -506,6 +521,12 @@ impl World {
         self.note(format_args!("A{a} sends {} of stream {stream}", frame.interval));
         let id = self.routes[route].id.clone();
         let sent = frame.interval;
+        if !self.a[a].disk.has_reported(stream, sent) {
+            return self.violated(
+                "A2",
+                format!("A{a} sends {sent} of stream {stream}, which is not on disk"),
+            );
+        }
         // Told before anything else can be: a wish that arrives later must win.
         self.with_origin(a, stream, |origin| origin.sent(&id, sent));
         self.send_down(session, Message::Frame { stream, frame });
@@ -584,7 +605,7 @@ impl World {
                     .and_then(|held| held.guard_base);
                 self.a[a].disk.restart(stream, at, guard);
                 for route in 0..self.routes.len() {
-                    if self.is_registered(a, route) {
+                    if self.is_registered(a, route) && !planted(Trap::RestartUntold) {
                         self.offer(a, route, stream);
                     }
                 }

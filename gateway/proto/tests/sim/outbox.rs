@@ -1,7 +1,9 @@
 //! A gateway's disk: an ordered log of operations. What was not flushed is lost in a crash, but for a prefix that
-//! happened to reach the disk (a torn operation at its end is found by its checksum and dropped).
+//! happened to reach the disk (a torn operation at its end is found by its checksum and dropped). A disk may lie: then a
+//! crash loses even what it has reported durable, again but for a prefix.
 
 use super::source::Rec;
+use culvert_proto::traps::{Trap, planted};
 use culvert_proto::{Guard, Interval, Seam, Sequence};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -136,7 +138,10 @@ impl Image {
 
 #[derive(Default)]
 pub struct Outbox {
+    /// What was reported durable.
     disk: Image,
+    /// The disk has lied since its last honest flush: what really is on it, and what it has only reported.
+    lie: Option<Lie>,
     pub now: Image,
     pending: Vec<Op>,
     flushing: Option<usize>,
@@ -146,7 +151,28 @@ pub struct Outbox {
     pub durable: u64,
 }
 
+struct Lie {
+    really: Image,
+    reported: Vec<Op>,
+}
+
 impl Outbox {
+    /// A disk that holds what a copy of some disk holds.
+    pub fn of(image: Image) -> Outbox {
+        let lives = image.lanes.values().map(|lane| lane.life).max().unwrap_or(0);
+        Outbox {
+            disk: image.clone(),
+            now: image,
+            lives,
+            ..Outbox::default()
+        }
+    }
+
+    /// A copy of what is on it.
+    pub fn copy(&self) -> Image {
+        self.disk.clone()
+    }
+
     pub fn write(&mut self, op: Op) {
         self.now.apply(&op);
         self.pending.push(op);
@@ -170,35 +196,71 @@ impl Outbox {
         self.flushing = Some(self.pending.len());
     }
 
-    /// What the flush brought to the disk, for each stream whose lane is still in the same life.
-    pub fn flush_ends(&mut self) -> Vec<(usize, Sequence)> {
+    /// What the flush brought to the disk, for each stream whose lane is still in the same life; or, where the disk
+    /// `lies`, what it says that it did.
+    pub fn flush_ends(&mut self, lies: bool) -> Vec<(usize, Sequence)> {
         let Some(count) = self.flushing.take() else {
             return Vec::new();
         };
-        self.settle(count);
+        self.settle(count, lies);
         let same_life = |(stream, lane): (&usize, &Lane)| {
             let now = self.now.lanes.get(stream)?;
-            (now.life == lane.life).then_some((*stream, lane.tail))
+            (now.life == lane.life || planted(Trap::FlushOfAnyLife)).then_some((*stream, lane.tail))
         };
         self.disk.lanes.iter().filter_map(same_life).collect()
     }
 
-    /// The power fails: of what was not flushed, the first `survive` operations are there after all.
-    pub fn crash(&mut self, survive: usize) {
-        self.settle(survive.min(self.pending.len()));
+    /// The power fails: of what is not on the disk, the first `survive` operations are there after all. Says whether
+    /// something is gone that was reported durable.
+    pub fn crash(&mut self, survive: usize) -> bool {
+        let lost = match self.lie.take() {
+            Some(mut lie) if survive < lie.reported.len() => {
+                lie.reported[..survive].iter().for_each(|op| lie.really.apply(op));
+                self.disk = lie.really;
+                true
+            }
+            lie => {
+                let reported = lie.map_or(0, |lie| lie.reported.len());
+                self.settle((survive - reported).min(self.pending.len()), false);
+                false
+            }
+        };
         self.pending.clear();
         self.flushing = None;
         self.now = self.disk.clone();
         self.written = self.durable;
+        lost
     }
 
-    pub fn pending(&self) -> usize {
-        self.pending.len()
+    /// Whether all of `interval` was reported durable, in the present life of the lane.
+    pub fn has_reported(&self, stream: usize, interval: Interval) -> bool {
+        let (reported, now) = (self.disk.lanes.get(&stream), self.now.lanes.get(&stream));
+        let lane = reported
+            .zip(now)
+            .filter(|(reported, now)| reported.life == now.life);
+        lane.is_some_and(|(reported, _)| interval.to <= reported.tail)
     }
 
-    fn settle(&mut self, count: usize) {
+    /// Operations that a crash may lose.
+    pub fn at_risk(&self) -> usize {
+        self.pending.len() + self.lie.as_ref().map_or(0, |lie| lie.reported.len())
+    }
+
+    fn settle(&mut self, count: usize, lies: bool) {
+        if !lies {
+            // What an earlier flush has only reported is on the disk with this one.
+            self.lie = None;
+        } else if self.lie.is_none() {
+            self.lie = Some(Lie {
+                really: self.disk.clone(),
+                reported: Vec::new(),
+            });
+        }
         for op in self.pending.drain(..count) {
             self.disk.apply(&op);
+            if let Some(lie) = &mut self.lie {
+                lie.reported.push(op);
+            }
         }
         self.durable += count as u64;
     }

@@ -3,8 +3,9 @@
 use super::net::Message;
 use super::outbox::{Frame, Op, Outbox};
 use super::world::World;
-use culvert_proto::Sequence;
 use culvert_proto::queue::{Action, Held, Queue, Verdict};
+use culvert_proto::traps::{Trap, planted};
+use culvert_proto::{Interval, Sequence};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
@@ -19,6 +20,8 @@ pub struct Relay {
     pub lower: Option<u64>,
     /// The sink has registered through the session below.
     pub registered: bool,
+    /// A registration was passed on in this life of the relay.
+    pub passed: bool,
 }
 
 impl World {
@@ -27,7 +30,8 @@ impl World {
         relay.up = true;
         for (stream, lane) in &relay.disk.now.lanes {
             let mut queue = Queue::default();
-            queue.restored(Some(Held {
+            // A lane that is empty does not know where it was: it accepts any place (B1).
+            queue.restored((lane.base < lane.tail).then_some(Held {
                 base: lane.base,
                 durable: lane.tail,
                 tail: lane.tail,
@@ -43,6 +47,7 @@ impl World {
         relay.uppers.clear();
         relay.lower = None;
         relay.registered = false;
+        relay.passed = false;
     }
 
     pub fn relay_hears(&mut self, b: usize, session: Option<u64>, message: Message) {
@@ -50,7 +55,10 @@ impl World {
             // ----- from below
             Message::Register => {
                 self.b[b].registered = true;
-                self.relay_forwards_up(b, &Message::Register);
+                let passed = std::mem::replace(&mut self.b[b].passed, true);
+                if !(passed && planted(Trap::RegistrationStops)) {
+                    self.relay_forwards_up(b, &Message::Register);
+                }
                 let streams: Vec<usize> = self.b[b].queues.keys().copied().collect();
                 for stream in streams {
                     self.relay_offers(b, stream);
@@ -102,6 +110,12 @@ impl World {
 
     fn relay_takes(&mut self, b: usize, _session: Option<u64>, stream: usize, frame: &Rc<Frame>) {
         let mut verdict = Verdict::Known;
+        if planted(Trap::AppendBeforeRestart) {
+            self.b[b].disk.write(Op::Append(stream, Rc::clone(frame)));
+            return self.with_queue(b, stream, |queue| {
+                let _ = queue.frame(frame.interval);
+            });
+        }
         // Actions first: a queue that begins anew must not forget the frame that made it begin.
         self.with_queue(b, stream, |queue| verdict = queue.frame(frame.interval));
         self.note(format_args!(
@@ -138,7 +152,7 @@ impl World {
         };
         if let Some(held) = queue.held() {
             let applied = queue.applied();
-            let held = culvert_proto::Interval::new(held.base, held.tail);
+            let held = Interval::new(held.base, held.tail);
             self.send_down(
                 lower,
                 Message::Offer {
@@ -166,7 +180,8 @@ impl World {
             }
             return false;
         }
-        for (stream, to) in relay.disk.flush_ends() {
+        let lies = self.faults && self.topology.disks_lie && self.rng.chance(50);
+        for (stream, to) in self.b[b].disk.flush_ends(lies) {
             self.with_queue(b, stream, |queue| queue.durable(to));
         }
         true
@@ -196,6 +211,14 @@ impl World {
             );
         };
         self.note(format_args!("B{b} sends {} of stream {stream}", frame.interval));
+        if !self.b[b].disk.has_reported(stream, frame.interval) {
+            let sent = frame.interval;
+            return self.violated(
+                "A2",
+                format!("B{b} sends {sent} of stream {stream}, which is not on disk"),
+            );
+        }
+        // Told before anything else can be: a wish that arrives later must win.
         self.with_queue(b, stream, |queue| queue.sent(frame.interval));
         self.send_down(lower, Message::Frame { stream, frame });
         true

@@ -77,7 +77,7 @@ pub struct StreamHistory {
 pub struct Group {
     pub committed: BTreeMap<usize, Sequence>,
     /// By gateway: commits on their way to the group, in order.
-    pub on_the_way: [VecDeque<Commit>; 2],
+    pub on_the_way: BTreeMap<usize, VecDeque<Commit>>,
 }
 
 /// A commit as the group gets it.

@@ -3,7 +3,7 @@
 use super::net::{Late, Message, Node, Session};
 use super::oracle::{Oracle, Violation};
 use super::origin::OriginGateway;
-use super::outbox::Outbox;
+use super::outbox::{Image, Outbox};
 use super::relay::Relay;
 use super::rng::Rng;
 use super::sink::SinkGateway;
@@ -19,6 +19,8 @@ use std::fmt;
 /// What the seed makes of the world before its first step.
 #[derive(Clone, Debug)]
 pub struct Topology {
+    /// Gateways of the origin's site, which share the partitions out among them.
+    pub gateways: usize,
     pub partitions: usize,
     pub routes: usize,
     /// Relays in a row on each route.
@@ -36,6 +38,10 @@ pub struct Topology {
     pub history_changes: bool,
     /// Whether the sink may be restored from a backup.
     pub sink_restores: bool,
+    /// Whether disks of origins and relays report durable what is not.
+    pub disks_lie: bool,
+    /// Whether outboxes are copied, and copies put in the place of newer ones, or of another gateway's.
+    pub outbox_copies: bool,
     /// Offset of the first record there is.
     pub first_offset: u64,
 }
@@ -54,6 +60,7 @@ impl Topology {
             i64::MAX as u64 - 10_000,
         ];
         Topology {
+            gateways: [2, 2, 3][rng.below(3)],
             partitions: 1 + rng.below(2),
             routes: if rng.chance(25) { 2 } else { 1 },
             relays: [0, 0, 0, 1, 1, 2][rng.below(6)],
@@ -69,6 +76,8 @@ impl Topology {
             fault_rarity: [8, 20, 60, 1_000_000][rng.below(4)],
             history_changes: rng.chance(25),
             sink_restores: rng.chance(25),
+            disks_lie: rng.chance(20),
+            outbox_copies: rng.chance(20),
             first_offset: firsts[rng.below(firsts.len())],
         }
     }
@@ -93,7 +102,7 @@ pub struct World {
     pub group: Group,
     pub routes: Vec<Route>,
     pub stores: Vec<Store>,
-    pub a: [OriginGateway; 2],
+    pub a: Vec<OriginGateway>,
     pub b: Vec<Relay>,
     pub c: Vec<SinkGateway>,
 
@@ -103,6 +112,8 @@ pub struct World {
     /// (gateway of the origin, route) whose sink has registered through the live session.
     pub registered: BTreeSet<(usize, usize)>,
     pub keys: u64,
+    /// Copies of outboxes, and whose they are.
+    pub copies: Vec<(Node, Image)>,
 }
 
 impl World {
@@ -125,7 +136,7 @@ impl World {
             histories: Vec::new(),
             group: Group::default(),
             stores: routes.iter().map(|_| Store::new(topology.sink)).collect(),
-            a: [OriginGateway::default(), OriginGateway::default()],
+            a: (0..topology.gateways).map(|_| OriginGateway::default()).collect(),
             b: Vec::new(),
             c: Vec::new(),
             routes,
@@ -135,6 +146,7 @@ impl World {
             late: Vec::new(),
             registered: BTreeSet::new(),
             keys: 0,
+            copies: Vec::new(),
         };
         for route in 0..world.routes.len() {
             for hop in 0..world.topology.relays {
@@ -147,6 +159,7 @@ impl World {
                     uppers: BTreeSet::new(),
                     lower: None,
                     registered: false,
+                    passed: false,
                 });
             }
             world.c.push(SinkGateway::new(route, 0));
@@ -164,8 +177,9 @@ impl World {
                 generation: 1,
             });
         }
-        world.origin_starts(0);
-        world.origin_starts(1);
+        for a in 0..world.a.len() {
+            world.origin_starts(a);
+        }
         world.note(format_args!("{:?}", world.topology.clone()));
         world
     }
@@ -248,13 +262,13 @@ impl World {
     }
 
     fn act(&mut self) -> bool {
-        let a = self.rng.below(2);
+        let a = self.rng.below(self.a.len());
         let b = self.rng.below(self.b.len().max(1));
         let c = self.rng.below(self.c.len());
         let up_a = self.origin_runs(a);
         let up_b = self.b.get(b).is_some_and(|relay| relay.up);
         let up_c = self.c[c].up;
-        match self.rng.below(100) {
+        match self.rng.below(101) {
             0..7 => self.faults && self.producer_writes(),
             7..13 => up_a && self.origin_notices_group(a),
             13..19 => up_a && self.origin_seeks(a),
@@ -271,6 +285,7 @@ impl World {
             94..95 => self.network_delivers_late(),
             95..97 => self.network_connects(),
             97..99 => self.network_tells_cut(),
+            99 => self.origin_returns(a),
             _ => self.faults && self.retention(),
         }
     }
@@ -438,7 +453,7 @@ impl World {
     fn network_connects(&mut self) -> bool {
         let mut due = Vec::new();
         for route in 0..self.routes.len() {
-            for a in 0..2 {
+            for a in 0..self.a.len() {
                 if self.a[a].up && !self.a[a].sessions.contains_key(&route) {
                     due.push((Node::A(a), route, 0));
                 }

@@ -15,11 +15,11 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// No test waits longer for anything; far above what each needs on a loaded machine.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits for `future`, and fails with `what` when it does not come.
 #[track_caller]
-pub(super) fn soon<T>(what: &str, future: impl Future<Output = T>) -> impl Future<Output = T> {
+pub(crate) fn soon<T>(what: &str, future: impl Future<Output = T>) -> impl Future<Output = T> {
     let what = what.to_owned();
     async move {
         timeout(PATIENCE, future)
@@ -29,7 +29,7 @@ pub(super) fn soon<T>(what: &str, future: impl Future<Output = T>) -> impl Futur
 }
 
 /// Waits until `holds`.
-pub(super) async fn until(what: &str, holds: impl Fn() -> bool) {
+pub(crate) async fn until(what: &str, holds: impl Fn() -> bool) {
     soon(what, async {
         while !holds() {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -38,13 +38,13 @@ pub(super) async fn until(what: &str, holds: impl Fn() -> bool) {
     .await;
 }
 
-pub(super) struct Bench {
+pub(crate) struct Bench {
     directory: TempDir,
     authority: Authority,
 }
 
 impl Bench {
-    pub(super) fn new() -> Bench {
+    pub(crate) fn new() -> Bench {
         let directory = tempfile::tempdir().unwrap();
         let domain = "example.org".parse().unwrap();
         let authority = Authority::init(directory.path(), &domain, 30, false).unwrap();
@@ -52,7 +52,7 @@ impl Bench {
     }
 
     /// Identity of `name`, with a certificate made now.
-    pub(super) fn identity(&self, name: &str) -> identity::Options {
+    pub(crate) fn identity(&self, name: &str) -> identity::Options {
         let certificate = self
             .authority
             .issue(&Kind::Gateway(name.parse().unwrap()), 30, true)
@@ -60,7 +60,7 @@ impl Bench {
         self.identity_at(name, certificate)
     }
 
-    pub(super) fn identity_at(&self, name: &str, certificate: PathBuf) -> identity::Options {
+    pub(crate) fn identity_at(&self, name: &str, certificate: PathBuf) -> identity::Options {
         identity::Options {
             gateway: name.parse().unwrap(),
             trust_domain: "example.org".parse().unwrap(),
@@ -70,16 +70,16 @@ impl Bench {
         }
     }
 
-    pub(super) fn renew(&self, identity: &identity::Options) {
+    pub(crate) fn renew(&self, identity: &identity::Options) {
         self.authority.renew(&identity.certificate, 30).unwrap();
     }
 
-    pub(super) fn path(&self) -> &std::path::Path {
+    pub(crate) fn path(&self) -> &std::path::Path {
         self.directory.path()
     }
 
     /// Gateway `name` of the site of the same name, listening, without peers.
-    pub(super) fn options(&self, name: &str) -> Options {
+    pub(crate) fn options(&self, name: &str) -> Options {
         Options {
             listen: Some("127.0.0.1:0".parse().unwrap()),
             identity: self.identity(name),
@@ -93,7 +93,7 @@ impl Bench {
     }
 
     /// `north`, which listens, and `south`, which only dials, linked.
-    pub(super) async fn pair(&self) -> (Gateway, Gateway, Link, Link) {
+    pub(crate) async fn pair(&self) -> (Gateway, Gateway, Link, Link) {
         let mut north = Gateway::start(with_peers(self.options("north"), [peer("south", &[])]));
         let address = north.address().to_string();
         let options = Options {
@@ -107,7 +107,7 @@ impl Bench {
     }
 }
 
-pub(super) fn peer(name: &str, addresses: &[&str]) -> PeerConfig {
+pub(crate) fn peer(name: &str, addresses: &[&str]) -> PeerConfig {
     PeerConfig {
         site: format!("{name}-site").into(),
         gateways: Arc::new([name.parse().unwrap()].into()),
@@ -115,7 +115,7 @@ pub(super) fn peer(name: &str, addresses: &[&str]) -> PeerConfig {
     }
 }
 
-pub(super) fn with_peers(options: Options, peers: impl IntoIterator<Item = PeerConfig>) -> Options {
+pub(crate) fn with_peers(options: Options, peers: impl IntoIterator<Item = PeerConfig>) -> Options {
     Options {
         peers: peers.into_iter().collect(),
         ..options
@@ -123,24 +123,24 @@ pub(super) fn with_peers(options: Options, peers: impl IntoIterator<Item = PeerC
 }
 
 /// A running room.
-pub(super) struct Gateway {
-    pub(super) handle: Handle,
-    pub(super) events: mpsc::Receiver<Event>,
+pub(crate) struct Gateway {
+    pub(crate) handle: Handle,
+    pub(crate) events: mpsc::Receiver<Event>,
     stop: Option<oneshot::Sender<()>>,
     room: JoinHandle<Result<(), Error>>,
 }
 
 impl Gateway {
-    pub(super) fn start(options: Options) -> Gateway {
+    pub(crate) fn start(options: Options) -> Gateway {
         Gateway::speaking(options, VERSIONS)
     }
 
-    pub(super) fn speaking(options: Options, versions: RangeInclusive<u16>) -> Gateway {
+    pub(crate) fn speaking(options: Options, versions: RangeInclusive<u16>) -> Gateway {
         let (links, events) = Links::speaking(options, versions).unwrap();
         Gateway::run(links, events)
     }
 
-    pub(super) fn run(links: Links, events: mpsc::Receiver<Event>) -> Gateway {
+    pub(crate) fn run(links: Links, events: mpsc::Receiver<Event>) -> Gateway {
         let handle = links.handle();
         let (stop, stopped) = oneshot::channel::<()>();
         let room = tokio::spawn(links.run(async {
@@ -154,12 +154,12 @@ impl Gateway {
         }
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.handle.local_address().unwrap()
     }
 
     /// The next event, which must be a link.
-    pub(super) async fn up(&mut self) -> Link {
+    pub(crate) async fn up(&mut self) -> Link {
         match soon("a link", self.events.recv()).await {
             Some(Event::Up(link)) => link,
             other => panic!("no link but {other:?}"),
@@ -167,7 +167,7 @@ impl Gateway {
     }
 
     /// The next event, which must be the loss of a link.
-    pub(super) async fn down(&mut self) -> Reason {
+    pub(crate) async fn down(&mut self) -> Reason {
         match soon("the loss of a link", self.events.recv()).await {
             Some(Event::Down { reason, .. }) => reason,
             other => panic!("not down but {other:?}"),
@@ -175,23 +175,23 @@ impl Gateway {
     }
 
     /// Whether any link was ever announced.
-    pub(super) fn has_accepted(&mut self) -> bool {
+    pub(crate) fn has_accepted(&mut self) -> bool {
         self.events.try_recv().is_ok() || !self.handle.links().is_empty()
     }
 
     /// Waits until a dial to `site` has failed, and answers why.
-    pub(super) async fn refused(&self, site: &str) -> Reason {
+    pub(crate) async fn refused(&self, site: &str) -> Reason {
         until("a refused dial", || self.handle.unreached().contains_key(site)).await;
         self.handle.unreached()[site].clone()
     }
 
-    pub(super) async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         drop(self.stop.take());
         soon("the room to stop", &mut self.room).await.unwrap().unwrap();
     }
 }
 
-pub(super) fn lane(route: &str) -> LaneHeader {
+pub(crate) fn lane(route: &str) -> LaneHeader {
     let stream = StreamId {
         site: "north".into(),
         topic: "orders".into(),
@@ -208,7 +208,7 @@ pub(super) fn lane(route: &str) -> LaneHeader {
 }
 
 /// A frame as lanes see it: a length and so many bytes that depend on `seed`.
-pub(super) fn frame(seed: u32, size: usize) -> Bytes {
+pub(crate) fn frame(seed: u32, size: usize) -> Bytes {
     let mut bytes = u32::try_from(size).unwrap().to_be_bytes().to_vec();
     bytes.extend((0..size).map(|at| {
         seed.wrapping_mul(31)
@@ -219,7 +219,7 @@ pub(super) fn frame(seed: u32, size: usize) -> Bytes {
 }
 
 /// A small control message that carries `number`.
-pub(super) fn numbered(number: u64) -> Message {
+pub(crate) fn numbered(number: u64) -> Message {
     let LaneHeader { route, stream } = lane("orders");
     Message::Credit {
         route,
@@ -229,7 +229,7 @@ pub(super) fn numbered(number: u64) -> Message {
 }
 
 /// Says a message both ways and waits for its arrival.
-pub(super) async fn converse(here: &Link, there: &Link) {
+pub(crate) async fn converse(here: &Link, there: &Link) {
     for (from, to) in [(here, there), (there, here)] {
         let message = numbered(rand::random::<u32>().into());
         soon("sending", from.send(&message)).await.unwrap();

@@ -1,6 +1,6 @@
 //! Real gateways on 127.0.0.1, with real certificates.
 
-mod bench;
+pub(crate) mod bench;
 mod guests;
 mod hostile;
 mod outage;

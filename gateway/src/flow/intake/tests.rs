@@ -1,0 +1,266 @@
+//! What a stream and its source task tell each other, and when.
+
+use super::*;
+use crate::flow::bench::{HERE, Stage, THERE, stream};
+use crate::flow::exchange::Topics;
+use crate::link::tests::bench::{soon, until};
+use culvert_proto::Position;
+use culvert_proto::message::{Start, TopicFilter};
+
+const WRITER: u128 = 7;
+
+fn sink() -> RouteId {
+    RouteId::new(THERE, "sink")
+}
+
+/// A route of the test's site, which reads all of ours.
+fn route() -> Route {
+    let topics = TopicFilter {
+        names: Vec::new(),
+        pattern: Some(".*".into()),
+    };
+    Route {
+        id: sink(),
+        origin: HERE.into(),
+        topics: Arc::new(Topics::new(topics).unwrap()),
+        start: Start::Earliest,
+        incarnation: 0,
+        role: Role::Origin,
+        downstream: None,
+    }
+}
+
+/// A stream of this site that a task reads, the number of the assignment, and what the task is told.
+fn read_stream(stage: &Stage) -> (Arc<OriginStream>, u64, mpsc::Receiver<Order>) {
+    let stream = OriginStream::open(&stage.exchange, &stream(HERE, 0)).unwrap();
+    let (orders, inbox) = mpsc::channel();
+    let number = stream.assigned(Slot(0), orders, None);
+    (stream, number, inbox)
+}
+
+/// The sink of the route says that it holds everything below `at`.
+fn answered(stream: &OriginStream, at: u64) {
+    let position = Position {
+        at: Sequence(at),
+        ..Position::beginning(0, Sequence(0), Guard::NONE)
+    };
+    let nonce = stream.act(|machine| {
+        machine.linked(&sink());
+        machine
+            .take_actions()
+            .into_iter()
+            .find_map(|action| match action {
+                Action::Ask { nonce, .. } => Some(nonce),
+                _ => None,
+            })
+    });
+    stream.act(|machine| machine.answer(&sink(), nonce.unwrap(), WRITER, Some(position)));
+}
+
+fn commits(inbox: &mpsc::Receiver<Order>) -> Vec<u64> {
+    inbox
+        .try_iter()
+        .filter_map(|order| match order {
+            Order::Commit(_, at) => Some(at.0),
+            _ => None,
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_waits_until_it_is_stored_that_the_sink_is_known() {
+    let stage = Stage::with_full_disk().await;
+    stage.exchange.put_route(route());
+    let (stream, _, inbox) = read_stream(&stage);
+    stream.register(&stage.exchange, &route()).unwrap();
+    // On a full disk: the session that brings the answer goes on, and the group is told nothing that rests on it.
+    let told = stream.clone();
+    let answering = tokio::task::spawn_blocking(move || answered(&told, 5));
+    soon("the answer to be taken in", answering).await.unwrap();
+    assert_eq!(stream.applied(&sink()), Some(Sequence(5)));
+    assert!(commits(&inbox).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_is_ordered_once_that_is_stored() {
+    let stage = Stage::new().await;
+    stage.exchange.put_route(route());
+    let (stream, _, inbox) = read_stream(&stage);
+    stream.register(&stage.exchange, &route()).unwrap();
+    answered(&stream, 5);
+    until("the commit", || commits(&inbox) == [5]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_hears_late_that_it_lost_a_stream_takes_it_from_nobody() {
+    let stage = Stage::new().await;
+    let (stream, first, _inbox) = read_stream(&stage);
+    let (orders, inbox) = mpsc::channel();
+    let second = stream.assigned(Slot(0), orders, None);
+    while inbox.try_recv().is_ok() {}
+    stream.revoked(first);
+    assert!(stream.is_read_here());
+    stream.seek(origin::Place::Beginning);
+    assert!(matches!(
+        inbox.try_recv(),
+        Ok(Order::Seek(Slot(0), Place::Earliest, _))
+    ));
+    stream.revoked(second);
+    assert!(!stream.is_read_here());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_lost_its_route_meanwhile_is_no_way_to_the_sink() {
+    let stage = Stage::new().await;
+    let (old, _old_posts) = Outlet::new(stage.link.clone());
+    let (new, _new_posts) = Outlet::new(stage.link.clone());
+    stage.exchange.link_up(&new, |_| None);
+    let registered = Route {
+        downstream: Some(new.clone()),
+        ..route()
+    };
+    assert!(stage.exchange.put_route(registered));
+    let (stream, ..) = read_stream(&stage);
+    stream.register(&stage.exchange, &route()).unwrap();
+    stream.linked(&sink(), &new);
+    stream.linked(&sink(), &old);
+    assert!(stream.outlets.lock().get(&sink()).unwrap().is(&new));
+    stream.unlinked(&sink(), &old);
+    assert!(stream.outlets.lock().contains_key(&sink()));
+    stream.unlinked(&sink(), &new);
+    assert!(stream.outlets.lock().is_empty());
+}
+
+/// A source that does what it is told, and remembers it.
+#[derive(Default)]
+struct Tame {
+    told: Vec<(&'static str, Slot)>,
+    committed: Arc<Mutex<Vec<(Slot, Sequence)>>>,
+    fails: bool,
+    assigns: Option<StreamId>,
+    stops: Option<mpsc::Sender<Order>>,
+}
+
+impl Source for Tame {
+    fn poll(&mut self, _: Duration, intake: &mut dyn Intake) -> Result<(), SourceFault> {
+        if self.fails {
+            return Err(SourceFault::Retry("the source is away".into()));
+        }
+        if let Some(stream) = self.assigns.take() {
+            intake.assigned(Slot(0), stream, None);
+        }
+        if let Some(orders) = self.stops.take() {
+            let _ = orders.send(Order::Stop);
+        }
+        Ok(())
+    }
+
+    fn seek(&mut self, slot: Slot, _: Place) -> Result<(), SourceFault> {
+        self.told.push(("seek", slot));
+        Ok(())
+    }
+
+    fn pause(&mut self, slot: Slot) -> Result<(), SourceFault> {
+        self.told.push(("pause", slot));
+        Ok(())
+    }
+
+    fn resume(&mut self, slot: Slot) -> Result<(), SourceFault> {
+        self.told.push(("resume", slot));
+        Ok(())
+    }
+
+    fn commit(&mut self, applied: &[(Slot, Sequence)]) -> Result<(), SourceFault> {
+        self.committed.lock().extend(applied);
+        Ok(())
+    }
+
+    fn close(&mut self) {}
+}
+
+fn desk(stage: &Stage) -> (Desk, mpsc::Receiver<Order>) {
+    let (orders, inbox) = mpsc::channel();
+    let desk = Desk {
+        exchange: stage.exchange.clone(),
+        orders,
+        codec: Codec::None,
+        slots: BTreeMap::new(),
+        taken: 0,
+    };
+    (desk, inbox)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_is_assigned_while_the_outbox_is_full_is_paused_too() {
+    let stage = Stage::new().await;
+    let (mut desk, _inbox) = desk(&stage);
+    let mut source = Tame::default();
+    desk.assigned(Slot(0), stream(HERE, 0), None);
+    desk.pause(&mut source, true).unwrap();
+    desk.assigned(Slot(1), stream(HERE, 1), None);
+    desk.pause(&mut source, true).unwrap();
+    desk.pause(&mut source, false).unwrap();
+    let told = [
+        ("pause", Slot(0)),
+        ("pause", Slot(1)),
+        ("resume", Slot(0)),
+        ("resume", Slot(1)),
+    ];
+    assert_eq!(source.told, told);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn how_an_overtaken_seek_went_halts_nothing() {
+    let stage = Stage::new().await;
+    let (mut desk, _inbox) = desk(&stage);
+    let id = stream(HERE, 0);
+    desk.assigned(Slot(0), id.clone(), None);
+    let stream = stage.exchange.stream(&id).unwrap();
+    assert!(desk.restart(Slot(0), 1));
+    let halt = || Halt {
+        code: "CULVERT-K003",
+        reason: "the place is gone".into(),
+    };
+    stream.seek(origin::Place::Beginning);
+    desk.halted(Slot(0), halt());
+    assert_eq!(stage.exchange.halt_of(&id, &sink()), None);
+    assert!(desk.restart(Slot(0), 2));
+    desk.halted(Slot(0), halt());
+    assert!(
+        stage.exchange.halt_of(&id, &sink()).is_some(),
+        "of the last seek it is told"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_to_be_committed_for_a_slot_is_forgotten_with_the_source_that_named_it() {
+    let stage = Stage::new().await;
+    let (desk, inbox) = desk(&stage);
+    let orders = desk.orders.clone();
+    orders.send(Order::Commit(Slot(0), Sequence(1_000))).unwrap();
+    let committed: Arc<Mutex<Vec<(Slot, Sequence)>>> = Arc::default();
+    let runner = Runner {
+        name: "tame".into(),
+        desk,
+        inbox,
+        beginning: Place::Earliest,
+        commits: BTreeMap::new(),
+        status: Arc::default(),
+    };
+    let seen = committed.clone();
+    let made = AtomicU64::new(0);
+    let running = tokio::task::spawn_blocking(move || {
+        runner.run(&move || {
+            let fails = made.fetch_add(1, Ordering::AcqRel) == 0;
+            Ok(Box::new(Tame {
+                committed: seen.clone(),
+                fails,
+                assigns: Some(stream(HERE, 1)),
+                stops: Some(orders.clone()).filter(|_| !fails),
+                ..Tame::default()
+            }))
+        });
+    });
+    soon("the task to end", running).await.unwrap();
+    assert!(committed.lock().is_empty());
+}
