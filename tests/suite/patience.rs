@@ -282,9 +282,11 @@ enum Flow {
     Hangs,
 }
 
-/// Waits for more records than one transaction holds. But the broker may have left the transaction open that it was killed in, which no client can help: while a single
-/// node starts again it leads its partitions by an old word, then has none for a moment, and takes them for deleted when it is to
-/// end the transaction there (KAFKA-20734, 1 of 27 kills). Its log says so.
+/// Waits for more records than one transaction holds.
+///
+/// But the broker may have left the transaction open that it was killed in, which no client can help: while a single node
+/// starts again it leads its partitions by an old word, then has none for a moment, and takes them for deleted when it is
+/// to end the transaction there (KAFKA-20734, 1 of 27 kills). Its log says so.
 fn flow_or_hang(line: &Line, target: &Broker, tail: &mut Tail) -> anyhow::Result<Flow> {
     let wanted = tail.records.len() + 200;
     wait_for(DEADLINE, "records, or word of a transaction that hangs", || {
