@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 const DEADLINE: Duration = Duration::from_secs(90);
 
-/// From the moment a killed target is back to the first new record. Measured: 1.2 to 4.9 s beside a build.
+/// From the moment a killed target is back to the first 200 new records. Measured: 1.2 to 7.5 s.
 const BACK_MAX: Duration = Duration::from_secs(20);
 
 const PARTITIONS: i32 = 3;
@@ -286,7 +286,7 @@ enum Flow {
 ///
 /// But the broker may have left the transaction open that it was killed in, which no client can help: while a single node
 /// starts again it leads its partitions by an old word, then has none for a moment, and takes them for deleted when it is
-/// to end the transaction there (KAFKA-20734, 1 of 27 kills). Its log says so.
+/// to end the transaction there (KAFKA-20734, about 1 of 30 kills). Its log says so.
 fn flow_or_hang(line: &Line, target: &Broker, tail: &mut Tail) -> anyhow::Result<Flow> {
     let wanted = tail.records.len() + 200;
     wait_for(DEADLINE, "records, or word of a transaction that hangs", || {
