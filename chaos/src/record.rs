@@ -60,7 +60,8 @@ pub fn append(file: &Path, part: &str, seed: u64, quick: bool, figures: &Figures
 
 const HEAD: &str = "# Soak\n\n\
     What `cargo xtask soak` has measured, one row a part that passed. A part passes when the ledger, `culvert prove` and\n\
-    `culvert verify` agree that nothing was lost, doubled or put out of order (`volume`: without the ledger, for memory).\n\n\
+    `culvert verify` agree that nothing was lost, doubled or put out of order (`volume`: without the ledger, for memory;\n\
+    `prove`: without it too, and what is planted at the end must be found).\n\n\
     | part | size | commit | seed | machine | figures |\n| --- | --- | --- | --- | --- | --- |\n";
 
 fn commit() -> String {

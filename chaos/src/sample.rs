@@ -11,11 +11,32 @@ use std::path::Path;
 /// # Errors
 /// When it does not run.
 pub fn resident(gateway: &Gateway) -> anyhow::Result<u64> {
+    memory(gateway, "VmRSS:")
+}
+
+/// The most resident memory since [`forget_peak`], bytes.
+///
+/// # Errors
+/// When it does not run.
+pub fn peak(gateway: &Gateway) -> anyhow::Result<u64> {
+    memory(gateway, "VmHWM:")
+}
+
+/// Begins to look for a new peak of resident memory (proc(5), `clear_refs`).
+///
+/// # Errors
+/// When it does not run.
+pub fn forget_peak(gateway: &Gateway) -> anyhow::Result<()> {
+    let id = gateway.id().context("the gateway does not run")?;
+    fs::write(format!("/proc/{id}/clear_refs"), "5").context("forget the peak of memory")
+}
+
+fn memory(gateway: &Gateway, field: &str) -> anyhow::Result<u64> {
     let id = gateway.id().context("the gateway does not run")?;
     let status = fs::read_to_string(format!("/proc/{id}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
     let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    Ok(kibibytes.context("VmRSS in /proc/<id>/status")? * 1024)
+    Ok(kibibytes.with_context(|| format!("{field} in /proc/<id>/status"))? * 1024)
 }
 
 /// Disk that its state takes: blocks, not lengths. Files that go while one looks do not count.

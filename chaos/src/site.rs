@@ -237,18 +237,27 @@ impl Files<'_> {
         Gateway::prepare("gw3", &file, &[("sink", &sink.to_string())])
     }
 
-    /// The part of a gateway's file that all have.
     fn head(&self, name: &str, site: &str, tunnel: Option<SocketAddr>) -> anyhow::Result<String> {
-        let TlsFiles {
-            certificate, key, ca, ..
-        } = &self.ca.gateway(DOMAIN, name)?;
-        let listen = tunnel.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, ports::free_udp()).into());
-        let engine = self.options.engine;
-        Ok(format!(
-            "gateway = \"{name}\"\nsite = \"{site}\"\nstate = \"state\"\n\
-             [outbox]\nengine = \"{engine}\"\nquota = \"16GiB\"\n\
-             [identity]\ncertificate = {certificate:?}\nkey = {key:?}\nca = [{ca:?}]\ntrust_domain = \"{DOMAIN}\"\n\
-             [tunnel]\nlisten = \"{listen}\"\n"
-        ))
+        head(self.ca, self.options.engine, name, site, tunnel)
     }
+}
+
+/// The part of a gateway's file that all have.
+pub(crate) fn head(
+    ca: &TestCa,
+    engine: &str,
+    name: &str,
+    site: &str,
+    tunnel: Option<SocketAddr>,
+) -> anyhow::Result<String> {
+    let TlsFiles {
+        certificate, key, ca, ..
+    } = &ca.gateway(DOMAIN, name)?;
+    let listen = tunnel.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, ports::free_udp()).into());
+    Ok(format!(
+        "gateway = \"{name}\"\nsite = \"{site}\"\nstate = \"state\"\n\
+         [outbox]\nengine = \"{engine}\"\nquota = \"16GiB\"\n\
+         [identity]\ncertificate = {certificate:?}\nkey = {key:?}\nca = [{ca:?}]\ntrust_domain = \"{DOMAIN}\"\n\
+         [tunnel]\nlisten = \"{listen}\"\n"
+    ))
 }

@@ -274,10 +274,10 @@ impl Gateway {
         match &connector.checked {
             Checked::KafkaSink(config) => {
                 let (filter, shards) = (filter_of(&config.topics), usize::from(connector.tasks_max));
-                let config = config.clone();
+                let (config, incarnation) = (config.clone(), connector.incarnation);
                 let make = move |shard: usize| {
                     let shard = u32::try_from(shard).unwrap_or(u32::MAX);
-                    Ok(Box::new(kafka::KafkaSink::new(config.clone(), shard)) as Box<_>)
+                    Ok(Box::new(kafka::KafkaSink::new(config.clone(), shard, incarnation)) as Box<_>)
                 };
                 Ok((filter, shards, Arc::new(make)))
             }

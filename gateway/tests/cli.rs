@@ -166,17 +166,28 @@ fn config_show_names_the_source_of_each_value_and_no_secret() {
     );
 }
 
-const VERBS: [&str; 10] = [
+const VERBS: [&str; 21] = [
     "",
     "demo",
     "run",
     "check",
     "config",
     "config show",
+    "config reference",
+    "config metrics",
     "status",
     "prove",
+    "generate",
+    "verify",
     "completions",
     "pki",
+    "pki init",
+    "pki issue",
+    "pki issue gateway",
+    "pki issue kafka",
+    "pki issue client",
+    "pki renew",
+    "pki show",
 ];
 
 #[test]
@@ -193,6 +204,28 @@ fn help_texts_are_as_agreed() {
             }
         );
         golden(&name, &site.run(&arguments), 0);
+    }
+}
+
+/// Lines that somebody broke by hand are not broken once more.
+#[test]
+fn help_texts_fit_their_width() {
+    for verb in VERBS {
+        let arguments: Vec<_> = verb.split_whitespace().chain(["--help"]).collect();
+        let help = String::from_utf8_lossy(&good().run(&arguments).stdout).into_owned();
+        let long: Vec<_> = help.lines().filter(|line| line.chars().count() > 100).collect();
+        assert!(long.is_empty(), "{verb}: {long:#?}");
+        let torn: Vec<_> = help
+            .lines()
+            .zip(help.lines().skip(1))
+            .filter(|(line, next)| {
+                line.starts_with("  culvert ") && next.starts_with("  ") && !next.contains("culvert ")
+            })
+            .collect();
+        assert!(
+            torn.is_empty(),
+            "an example of {verb} is broken over two lines: {torn:#?}"
+        );
     }
 }
 

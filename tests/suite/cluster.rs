@@ -4,7 +4,7 @@ use anyhow::{Context, bail};
 use culvert_tests::ledger::content_hash;
 use culvert_tests::{Broker, BrokerOptions, Ledger, wait_for};
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -40,6 +40,11 @@ pub(crate) fn target() -> String {
 
 /// A cluster for a test that kills it.
 pub(crate) fn start() -> anyhow::Result<Broker> {
+    start_with(BrokerOptions::default())
+}
+
+/// The same with other listeners.
+pub(crate) fn start_with(options: BrokerOptions) -> anyhow::Result<Broker> {
     let set = |key: &str, value: &str| (key.to_owned(), value.to_owned());
     Broker::start(BrokerOptions {
         properties: vec![
@@ -48,7 +53,7 @@ pub(crate) fn start() -> anyhow::Result<Broker> {
             // Compaction is a thing to see, not to wait for.
             set("log.cleaner.backoff.ms", "100"),
         ],
-        ..BrokerOptions::default()
+        ..options
     })
 }
 
@@ -91,6 +96,16 @@ impl Topic {
         outcome[0]
             .as_ref()
             .map_err(|(topic, code)| anyhow::anyhow!("delete {topic}: {code}"))?;
+        Ok(())
+    }
+
+    /// Gives the topic this setting, and the broker's defaults for all others.
+    pub(crate) fn set(&self, name: &str, value: &str) -> anyhow::Result<()> {
+        let change = AlterConfig::new(ResourceSpecifier::Topic(&self.name)).set(name, value);
+        let outcome = block_on(admin(&self.cluster)?.alter_configs(&[change], &patient()))?;
+        outcome[0]
+            .as_ref()
+            .map_err(|(topic, code)| anyhow::anyhow!("set {name} of {topic:?}: {code}"))?;
         Ok(())
     }
 

@@ -20,7 +20,9 @@ pub(crate) struct Plan {
     pub(crate) topics: String,
     pub(crate) source_cluster: String,
     pub(crate) target_cluster: String,
-    /// More keys of the sink's definition; they win over the plan's own.
+    /// More keys of the source's definition; they win over the plan's own.
+    pub(crate) source_keys: Vec<(String, String)>,
+    /// The same of the sink's definition.
     pub(crate) sink_keys: Vec<(String, String)>,
     /// More lines of each gateway's file, before its tables: dotted keys.
     pub(crate) settings: [String; 3],
@@ -36,10 +38,16 @@ impl Plan {
             topics: name.into(),
             source_cluster: cluster::source(),
             target_cluster: cluster::target(),
+            source_keys: Vec::new(),
             sink_keys: Vec::new(),
             settings: Default::default(),
             first_names: vec!["gw1".into()],
         }
+    }
+
+    pub(crate) fn source_key(mut self, key: &str, value: &str) -> Plan {
+        self.source_keys.push((key.into(), value.into()));
+        self
     }
 
     pub(crate) fn sink_key(mut self, key: &str, value: &str) -> Plan {
@@ -138,11 +146,12 @@ impl Plan {
     }
 
     fn source_definition(&self) -> Value {
-        let config = json!({
+        let mut config = json!({
             "connector.class": "io.culvert.kafka.KafkaSource",
             "topics": self.topics,
             "kafka.bootstrap.servers": self.source_cluster,
         });
+        merge(&mut config, &self.source_keys);
         json!({"name": self.name, "config": config})
     }
 

@@ -7,11 +7,15 @@ mod cluster;
 mod line;
 
 mod demo;
+mod documents;
 mod exactly_once;
 mod halts;
 mod lag;
 mod operation;
+mod partitions;
 mod patience;
 mod power_cut;
 mod refusals;
+mod secure;
+mod starts;
 mod takeover;

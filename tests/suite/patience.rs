@@ -1,20 +1,23 @@
 //! What is away comes back; until then records wait, and nobody has to do anything (S10, L1, L2).
 
 use crate::cluster::{self, Load, Record, Tail, Topic, send};
+use crate::halts::halted;
 use crate::line::{CUTS, Line, Plan};
 use anyhow::{Context, ensure};
 use culvert_tests::figures::figure;
-use culvert_tests::{Scratch, host, wait_for};
+use culvert_tests::{Broker, Scratch, host, wait_for};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rdkafka::producer::Producer;
+use std::fs;
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// A transaction that hung in a killed broker keeps readers waiting until it times out there, minutes later; the line goes on
-/// by itself then, and loses nothing.
-const DEADLINE: Duration = Duration::from_secs(300);
+const DEADLINE: Duration = Duration::from_secs(90);
+
+/// From the moment a killed target is back to the first new record. Measured: 1.2 to 4.9 s beside a build.
+const BACK_MAX: Duration = Duration::from_secs(20);
 
 const PARTITIONS: i32 = 3;
 
@@ -44,10 +47,14 @@ fn clusters_that_are_away_at_start_and_later_are_waited_for() -> anyhow::Result<
     // In full flow, without a farewell: first the target, then the source.
     let load = Load::start(&topic, PARTITIONS, 500, 500);
     flow(&line, 200)?;
+    let mut tail = Tail::open(&line.plan.target())?;
+    tail.to_the_end()?;
     target.kill9()?;
     thread::sleep(Duration::from_secs(3));
     target.restart()?;
-    flow(&line, 200)?;
+    if let Flow::Hangs = flow_or_hang(&line, &target, &mut tail)? {
+        return load.stop().and_then(|_| told_to_hang(&line, &tail));
+    }
     let count = 500 + load.stop()?;
     source.kill9()?;
     thread::sleep(Duration::from_secs(3));
@@ -63,6 +70,48 @@ fn clusters_that_are_away_at_start_and_later_are_waited_for() -> anyhow::Result<
         "patience: both clusters away at start for {} s, each killed once in flow, {} records, lost 0, duplicated 0",
         AWAY.as_secs(),
         verdict.sent
+    ));
+    Ok(())
+}
+
+/// Each kill falls at another moment of a transaction, which takes some 20 ms. The new writer must end the one that was
+/// open, and may wait for nothing else.
+#[test]
+fn a_target_that_is_killed_inside_transactions_takes_records_again_within_seconds() -> anyhow::Result<()> {
+    const ROUNDS: u64 = 3;
+    let target = cluster::start()?;
+    let mut plan = Plan::new("killed-target");
+    plan.target_cluster = target.bootstrap();
+    let topic = plan.source();
+    topic.create(PARTITIONS, &[])?;
+    let line = plan.start()?;
+    let load = Load::start(&topic, PARTITIONS, 0, 500);
+    flow(&line, 100)?;
+    let mut tail = Tail::open(&line.plan.target())?;
+    let mut slowest = Duration::ZERO;
+    for round in 0..ROUNDS {
+        tail.to_the_end()?;
+        thread::sleep(Duration::from_micros(round * 7_300 % 41_000));
+        target.kill9()?;
+        target.restart()?;
+        let back = Instant::now();
+        if let Flow::Hangs = flow_or_hang(&line, &target, &mut tail)? {
+            return load.stop().and_then(|_| told_to_hang(&line, &tail));
+        }
+        slowest = slowest.max(back.elapsed());
+    }
+    ensure!(slowest < BACK_MAX, "the slowest first record took {slowest:?}");
+    let count = load.stop()?;
+    let verdict = line.judge(DEADLINE)?;
+    ensure!(
+        verdict.is_exactly_once() && verdict.sent == count,
+        "{verdict}, {count} were acknowledged"
+    );
+    line.assert_no_unlisted_alarms(CUTS);
+    figure(&format!(
+        "patience: target killed {ROUNDS} times inside transactions, {count} records once, the slowest first record {} ms after \
+         the broker was back",
+        slowest.as_millis()
     ));
     Ok(())
 }
@@ -109,6 +158,8 @@ fn a_full_quota_pauses_intake_and_loses_nothing() -> anyhow::Result<()> {
         (held > quota * 0.9).then_some(())
     })
     .with_context(|| line.statuses())?;
+    let fault = halted(&line.first, "CULVERT-O005")?;
+    ensure!(fault.contains("quota"), "the quota is not named: {fault}");
     let taken = line.first.metric("culvert_taken_in_records_total")?;
     ensure!(
         (taken as u64) < 30 + count,
@@ -223,6 +274,58 @@ fn flow(line: &Line, more: u64) -> anyhow::Result<()> {
     tail.read_to_end()?;
     let had = tail.records.len() as u64;
     tail.until(had + more, DEADLINE).with_context(|| line.statuses())
+}
+
+/// What became of a line whose target was killed inside a transaction.
+enum Flow {
+    On,
+    Hangs,
+}
+
+/// Waits for more records than one transaction holds. But the broker may have left the transaction open that it was killed in, which no client can help: while a single
+/// node starts again it leads its partitions by an old word, then has none for a moment, and takes them for deleted when it is to
+/// end the transaction there (KAFKA-20734, 1 of 27 kills). Its log says so.
+fn flow_or_hang(line: &Line, target: &Broker, tail: &mut Tail) -> anyhow::Result<Flow> {
+    let wanted = tail.records.len() + 200;
+    wait_for(DEADLINE, "records, or word of a transaction that hangs", || {
+        tail.look(Duration::from_millis(20)).ok()?;
+        if tail.records.len() >= wanted {
+            return Some(Flow::On);
+        }
+        // Said at each attempt, some 6 s apart: one that is merely slow is not taken for it.
+        let says = line
+            .last
+            .log()
+            .map_or(0, |log| log.matches("CULVERT-K016").count());
+        (says >= 4 && forgot_markers(target)).then_some(Flow::Hangs)
+    })
+    .with_context(|| line.statuses())
+}
+
+fn forgot_markers(broker: &Broker) -> bool {
+    let Ok(files) = fs::read_dir(broker.directory()) else {
+        return false;
+    };
+    let logs = files
+        .flatten()
+        .map(|file| file.path())
+        .filter(|path| path.extension().is_some_and(|end| end == "log"));
+    logs.filter_map(|log| fs::read_to_string(log).ok())
+        .any(|log| log.contains("Couldn't find leader endpoint"))
+}
+
+/// Where the broker left a transaction open, the sink says so and delivers nothing more, and nothing twice.
+fn told_to_hang(line: &Line, tail: &Tail) -> anyhow::Result<()> {
+    let verdict = cluster::ledger(&line.plan.source().read()?, &tail.records)?.verdict();
+    ensure!(
+        verdict.duplicated.count == 0 && verdict.reordered.count == 0,
+        "{verdict}"
+    );
+    figure(&format!(
+        "patience: the broker left a transaction open (KAFKA-20734); the sink says CULVERT-K016 and waits, {} records are there",
+        verdict.arrived
+    ));
+    Ok(())
 }
 
 /// Writes a few orders and waits for them: the line is up.

@@ -445,7 +445,7 @@ impl Child {
     fn restart(&mut self, lane: usize) -> anyhow::Result<()> {
         let begin = self.random.random_range(1..1_000_000) * LIFE;
         self.ask(lane, |state| {
-            (state.begin, state.tail, state.trim) = (begin, begin, begin)
+            (state.begin, state.tail, state.trim) = (begin, begin, begin);
         })?;
         Ok(self.lanes[lane].restart(Sequence(begin))?)
     }

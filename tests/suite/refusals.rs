@@ -2,11 +2,13 @@
 
 use crate::cluster::Load;
 use crate::halts::halted;
-use crate::line::{DOMAIN, Line, Plan, account};
-use anyhow::{Context, ensure};
-use culvert_tests::{Gateway, TestCa, TlsFiles, wait_for};
+use crate::line::{DOMAIN, Line, Plan, account, status};
+use anyhow::{Context, bail, ensure};
+use culvert_tests::{Gateway, TestCa, TlsFiles, ports, wait_for};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
+use std::net::{TcpListener, UdpSocket};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -35,6 +37,36 @@ fn a_certificate_of_a_gateway_that_is_no_peer_is_refused() -> anyhow::Result<()>
     shows(&line.last, &tls)?;
     line.launch()?;
     logged(&line.relay, "CULVERT-P014")?;
+    delivers_nothing(&line)
+}
+
+#[test]
+fn a_certificate_of_another_trust_domain_is_refused() -> anyhow::Result<()> {
+    let line = standing("other-domain")?;
+    // Under the same file names.
+    line.ca.gateway("elsewhere.test", "gw3")?;
+    edit(&line.last, |text| text.replace(DOMAIN, "elsewhere.test"))?;
+    line.launch()?;
+    // Who dials looks first; whom it refuses is told that much.
+    let fault = halted(&line.last, "CULVERT-P016")?;
+    ensure!(
+        fault.contains("elsewhere.test") && fault.contains(DOMAIN),
+        "not both are named: {fault}"
+    );
+    logged(&line.relay, "CULVERT-L005")?;
+    delivers_nothing(&line)
+}
+
+#[test]
+fn another_gateway_at_the_dialled_address_is_refused() -> anyhow::Result<()> {
+    let line = standing("other-address")?;
+    edit(&line.last, |text| text.replace("[\"gw2\"]", "[\"gw7\"]"))?;
+    line.launch()?;
+    let fault = halted(&line.last, "CULVERT-P013")?;
+    ensure!(
+        fault.contains("gw7") && fault.contains("gw2"),
+        "not both are named: {fault}"
+    );
     delivers_nothing(&line)
 }
 
@@ -102,6 +134,134 @@ fn a_relay_that_may_not_does_not_carry() -> anyhow::Result<()> {
     line.launch()?;
     halted(&line.last, "CULVERT-F002")?;
     delivers_nothing(&line)
+}
+
+#[test]
+fn a_source_topic_that_is_not_there_is_named_and_waited_for() -> anyhow::Result<()> {
+    let plan = Plan::new("not-there");
+    plan.target().create(PARTITIONS, &[])?;
+    let line = plan.start()?;
+    let fault = halted(&line.first, "CULVERT-K020")?;
+    ensure!(fault.contains("not-there"), "the topic is not named: {fault}");
+    let state = status(&line.first)?["connectors"][0]["state"].clone();
+    ensure!(state == "waiting", "the connector is {state}");
+    line.plan.source().create(PARTITIONS, &[])?;
+    line.plan.source().write(PARTITIONS, 0, 300)?;
+    let verdict = line.judge(DEADLINE)?;
+    ensure!(verdict.is_exactly_once() && verdict.sent == 300, "{verdict}");
+    let shown = status(&line.first)?;
+    ensure!(shown["connectors"][0]["fault"].is_null(), "{shown}");
+    line.assert_no_unlisted_alarms(&["CULVERT-K020"]);
+    Ok(())
+}
+
+#[test]
+fn a_target_topic_that_is_not_there_is_named() -> anyhow::Result<()> {
+    let plan = Plan::new("no-target")
+        .sink_key("topic.creation.default.partitions", "")
+        .sink_key("topic.creation.default.replication.factor", "");
+    plan.source().create(PARTITIONS, &[])?;
+    plan.source().write(PARTITIONS, 0, 300)?;
+    let line = plan.start()?;
+    let fault = halted(&line.last, "CULVERT-K014")?;
+    ensure!(fault.contains("no-target"), "the topic is not named: {fault}");
+    // As its page says.
+    line.plan.target().create(PARTITIONS, &[])?;
+    line.last.restart()?;
+    let verdict = line.judge(DEADLINE)?;
+    ensure!(verdict.is_exactly_once() && verdict.sent == 300, "{verdict}");
+    Ok(())
+}
+
+#[test]
+fn a_broker_that_is_away_is_named() -> anyhow::Result<()> {
+    let mut plan = Plan::new("nobody-there");
+    plan.source_cluster = format!("127.0.0.1:{}", ports::free_tcp());
+    plan.target_cluster = format!("127.0.0.1:{}", ports::free_tcp());
+    // All are ready: what is away is waited for.
+    let line = plan.start()?;
+    for (gateway, address) in [
+        (&line.first, &line.plan.source_cluster),
+        (&line.last, &line.plan.target_cluster),
+    ] {
+        let fault = halted(gateway, "CULVERT-F040")?;
+        ensure!(
+            fault.contains(address.as_str()),
+            "{address} is not named: {fault}"
+        );
+        let said = gateway.cli(&["status"])?;
+        ensure!(said.status.success(), "waiting is no failure: {}", said.status);
+    }
+    Ok(())
+}
+
+#[test]
+fn an_address_that_is_taken_is_named() -> anyhow::Result<()> {
+    let line = standing("taken")?;
+    let tunnel = UdpSocket::bind("127.0.0.1:0")?;
+    edit(&line.first, |text| {
+        let at = text.find("listen = ").unwrap_or(text.len());
+        format!(
+            "{}listen = \"{}\"\n{}",
+            &text[..at],
+            tunnel.local_addr().expect("it is bound"),
+            after_line(&text[at..])
+        )
+    })?;
+    ends_with_exit(&line.first, "CULVERT-L001", 3)?;
+    let telemetry = TcpListener::bind(line.last.telemetry())?;
+    ends_with_exit(&line.last, "CULVERT-C021", 3)?;
+    drop((tunnel, telemetry));
+    Ok(())
+}
+
+#[test]
+fn a_damaged_outbox_is_named_and_moving_it_away_loses_nothing() -> anyhow::Result<()> {
+    for (engine, code) in [("log", "CULVERT-O003"), ("sled", "CULVERT-O007")] {
+        let plan =
+            Plan::new(&format!("damaged-{engine}")).setting(1, &format!("outbox.engine = \"{engine}\""));
+        plan.source().create(PARTITIONS, &[])?;
+        let line = plan.start()?;
+        line.plan.source().write(PARTITIONS, 0, 30)?;
+        line.arrived(30, DEADLINE)?;
+        line.west.cut();
+        line.plan.source().write(PARTITIONS, 30, 600)?;
+        wait_for(DEADLINE, "600 records in the outbox", || {
+            (line.first.metric("culvert_taken_in_records_total").ok()? >= 630.0).then_some(())
+        })
+        .with_context(|| account(&line.first))?;
+        line.first.term()?;
+        let outbox = line.first.directory().join("state/outbox");
+        damage(&outbox.join("gen-1"), engine)?;
+        ends_with_exit(&line.first, code, 1)?;
+        // As its page says: the source can be read again.
+        fs::rename(&outbox, line.first.directory().join("damaged"))?;
+        line.west.heal();
+        line.first.restart()?;
+        let verdict = line.judge(DEADLINE)?;
+        ensure!(
+            verdict.is_exactly_once() && verdict.sent == 630,
+            "{engine}: {verdict}"
+        );
+    }
+    Ok(())
+}
+
+/// Spoils what a store holds durably: of plain segments a byte of a record, of sled the file that it trusts most.
+fn damage(generation: &Path, engine: &str) -> anyhow::Result<()> {
+    if engine == "sled" {
+        return Ok(fs::write(generation.join("durability_cookie"), "spoiled")?);
+    }
+    for entry in fs::read_dir(generation)? {
+        let file = entry?.path();
+        let mut bytes = fs::read(&file)?;
+        let record = b"{\"order\":100,";
+        if let Some(at) = bytes.windows(record.len()).position(|window| window == record) {
+            bytes[at + 2] ^= 1;
+            return Ok(fs::write(&file, bytes)?);
+        }
+    }
+    bail!("no segment in {} holds the record", generation.display())
 }
 
 #[test]
@@ -230,15 +390,37 @@ fn logged(gateway: &Gateway, what: &str) -> anyhow::Result<()> {
 
 /// A gateway that is started ends by itself, with a failure of this code.
 fn ends_with(gateway: &Gateway, code: &str) -> anyhow::Result<()> {
+    let exit = ended(gateway, code)?;
+    ensure!(exit != 0, "ended with 0\n{}", account(gateway));
+    Ok(())
+}
+
+/// As [`ends_with`], with this exit code.
+fn ends_with_exit(gateway: &Gateway, code: &str, expected: i32) -> anyhow::Result<()> {
+    let exit = ended(gateway, code)?;
+    ensure!(
+        exit == expected,
+        "ended with {exit}, not {expected}\n{}",
+        account(gateway)
+    );
+    Ok(())
+}
+
+fn ended(gateway: &Gateway, code: &str) -> anyhow::Result<i32> {
     gateway.launch()?;
     let exit =
         wait_for(DEADLINE, "the gateway to end", || gateway.exit_code()).with_context(|| account(gateway))?;
     ensure!(
-        exit != 0 && gateway.log()?.contains(code),
-        "ended with {exit}\n{}",
+        gateway.log()?.contains(code),
+        "ended with {exit} and without {code}\n{}",
         account(gateway)
     );
-    Ok(())
+    Ok(exit)
+}
+
+/// What follows the first line.
+fn after_line(text: &str) -> &str {
+    text.split_once('\n').map_or("", |(_, rest)| rest)
 }
 
 /// Changes a gateway's file. It must really change.

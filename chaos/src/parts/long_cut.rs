@@ -5,7 +5,7 @@ use crate::judge::{self, alarms};
 use crate::kafka::Reader;
 use crate::load::Load;
 use crate::record::Figures;
-use crate::sample::{disk, mib, resident};
+use crate::sample::{disk, mib, peak, resident};
 use crate::site::{Options, Site, TOPIC};
 use crate::watch::Watch;
 use anyhow::{bail, ensure};
@@ -55,6 +55,12 @@ fn cut(orders: &Orders, site: &Site) -> anyhow::Result<Figures> {
             samples.resident_course()
         ),
     );
+    let peaks: Vec<String> = site
+        .gateways
+        .iter()
+        .map(|gateway| peak(gateway).map(mib))
+        .collect::<anyhow::Result<_>>()?;
+    figures.add("memory at most, catch-up too", peaks.join(", "));
     figures.add(
         "catch-up",
         format!(
@@ -64,13 +70,13 @@ fn cut(orders: &Orders, site: &Site) -> anyhow::Result<Figures> {
             catch_up.took.as_secs_f64()
         ),
     );
-    let peak = samples.disks.iter().max().copied().unwrap_or(0);
+    let disk_peak = samples.disks.iter().max().copied().unwrap_or(0);
     figures.add(
         "gw1 disk",
         format!(
             "{} before, {} at most, {} after",
             mib(before),
-            mib(peak),
+            mib(disk_peak),
             mib(after)
         ),
     );
@@ -87,7 +93,7 @@ fn cut(orders: &Orders, site: &Site) -> anyhow::Result<Figures> {
         figures.line()
     );
     ensure!(
-        after <= before + (peak - before) / 4,
+        after <= before + (disk_peak - before) / 4,
         "disk was not given back: {}",
         figures.line()
     );

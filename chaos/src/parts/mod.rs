@@ -4,6 +4,7 @@ mod brokers;
 mod held;
 mod kills;
 mod long_cut;
+mod prove;
 mod takeover;
 mod volume;
 mod zombie;
@@ -41,6 +42,8 @@ pub enum Part {
     LongCut,
     /// 5 GB through the outbox of each engine.
     Volume,
+    /// Ten million records are proven in bounded memory, and a lost and a doubled one are named.
+    Prove,
 }
 
 impl Part {
@@ -57,6 +60,7 @@ impl Part {
             Part::Takeover => takeover::run(orders),
             Part::LongCut => long_cut::run(orders),
             Part::Volume => volume::run(orders),
+            Part::Prove => prove::run(orders),
         }
     }
 
@@ -70,6 +74,7 @@ impl Part {
             Part::Takeover => "takeover",
             Part::LongCut => "long-cut",
             Part::Volume => "volume",
+            Part::Prove => "prove",
         }
     }
 }

@@ -345,8 +345,24 @@ impl Origin {
         match self.routes.get(&route) {
             Some(present) if present.incarnation == incarnation => {}
             _ => {
+                self.begin_route_anew(&route);
                 self.routes.insert(route, fresh);
             }
+        }
+    }
+
+    /// The operator has decided about what this route halted for. What the source went on to hand over was left out, so
+    /// it is placed anew.
+    fn begin_route_anew(&mut self, route: &RouteId) {
+        let decided = self.halted.take_if(|why| match why {
+            Halted::PositionLost { route: of } | Halted::Forked { route: of, .. } => of == route,
+            Halted::Gone { .. } => true,
+            Halted::Source => false,
+        });
+        if let (Some(_), Reading::Here | Reading::Placing(_), Some(place)) =
+            (decided, self.reading, self.tail_place())
+        {
+            self.place(place);
         }
     }
 

@@ -6,7 +6,7 @@
 //! - S6: what is cut off as known is the very record the sink holds: its identity is compared at the seam.
 //! - S7: nothing is written or answered before the shard was taken, and after any fault it is taken again.
 //! - C1: an answer to a question is given only after this writer has proven, by a commit or by taking the shard,
-//!   that it still is the writer.
+//!   that it still is the writer. While it is, nobody else has written: what it knows to be absent is absent.
 
 use crate::digest::Digest;
 use crate::position::{Guard, Position, Seam};
@@ -23,8 +23,6 @@ pub struct Receiver {
     writer: Option<u128>,
     streams: BTreeMap<StreamId, Stream>,
     asked: Vec<Question>,
-    /// A question arrived that only taking the shard can answer.
-    must_take: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -102,14 +100,13 @@ impl Receiver {
     /// Whether the shard must be taken before anything else can be done.
     #[must_use]
     pub fn must_take(&self) -> bool {
-        self.writer.is_none() || self.must_take
+        self.writer.is_none()
     }
 
     /// The shard was taken: earlier writers are fenced, and these are the positions read since (C1). `writer` is
     /// random and names this taking.
     pub fn taken(&mut self, writer: u128, positions: impl IntoIterator<Item = (StreamId, Position)>) {
         self.writer = Some(writer);
-        self.must_take = false;
         self.streams = positions
             .into_iter()
             .filter(|(_, position)| position.incarnation == self.incarnation)
@@ -240,7 +237,8 @@ impl Receiver {
     }
 
     /// The positions that go into the open atomic write (S3): of each stream written to, and of each asked about,
-    /// so that the commit proves this writer (C1).
+    /// so that the commit proves this writer (C1). Empty where only streams were asked about of which the sink holds
+    /// nothing: a commit without positions must then prove the writer.
     #[must_use]
     pub fn to_commit(&self) -> Vec<(StreamId, Position)> {
         let asked: BTreeSet<&StreamId> = self.asked.iter().flat_map(|question| &question.streams).collect();
@@ -262,9 +260,7 @@ impl Receiver {
                 moved.push((id.clone(), stream.position.clone()));
             }
         }
-        // A question about a stream without a position is not answered by a commit that did not write it.
-        let answers = if self.must_take { Vec::new() } else { self.answer() };
-        (moved, answers)
+        (moved, self.answer())
     }
 
     /// The sink's position of a stream, as far as this writer knows.
@@ -298,19 +294,13 @@ impl Receiver {
         if self.asked.contains(&question) {
             return;
         }
-        // A commit that writes a position proves the writer. Where there is none to write, taking the shard does.
-        self.must_take |= !question.streams.iter().all(|id| self.streams.contains_key(id));
         self.asked.push(question);
     }
 
     /// The questions that taking the shard has just answered.
     #[must_use]
     pub fn answer_after_taking(&mut self) -> Vec<Answer> {
-        if self.must_take() {
-            Vec::new()
-        } else {
-            self.answer()
-        }
+        self.answer()
     }
 
     fn answer(&mut self) -> Vec<Answer> {

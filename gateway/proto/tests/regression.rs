@@ -326,6 +326,45 @@ fn receiver(position: Position) -> Receiver {
     receiver
 }
 
+/// Each such question once made the sink's gateway take its shard anew, and all other streams wait for that.
+#[test]
+fn streams_that_are_not_held_are_answered_for_by_one_commit() {
+    let mut receiver = receiver(position(5, guard(1, 44)));
+    let other = |partition| StreamId {
+        partition,
+        ..stream()
+    };
+    for partition in 1..=3 {
+        let streams = Vec::from([other(partition)]);
+        receiver.ask(Question {
+            nonce: partition.into(),
+            streams,
+        });
+    }
+    assert!(!receiver.must_take() && receiver.must_commit());
+    assert_eq!(receiver.to_commit(), [], "the commit proves the writer alone");
+    let (moved, answers) = receiver.committed();
+    assert_eq!(moved, []);
+    let said: Vec<_> = answers
+        .into_iter()
+        .map(|answer| (answer.nonce, answer.writer, answer.positions))
+        .collect();
+    assert_eq!(
+        said,
+        [1, 2, 3].map(|partition| (partition.into(), WRITER, vec![(other(partition), None)]))
+    );
+
+    // A writer that is gone proves nothing: the next one answers when it has taken the shard.
+    receiver.ask(Question {
+        nonce: 4,
+        streams: vec![other(4)],
+    });
+    receiver.lost();
+    assert!(receiver.must_take() && receiver.answer_after_taking().is_empty());
+    receiver.taken(WRITER + 1, []);
+    assert_eq!(receiver.answer_after_taking()[0].writer, WRITER + 1);
+}
+
 #[test]
 fn what_compaction_took_from_one_gateway_does_not_look_like_a_fork() {
     let mut receiver = receiver(position(5, guard(1, 44)));
@@ -375,4 +414,20 @@ fn what_is_unsent_is_counted_for_the_next_hop_that_is_nearest_to_the_tail() {
     assert_eq!(origin.unsent(), Some(1));
     origin.unlinked(&route("one"));
     assert_eq!(origin.unsent(), None);
+}
+
+#[test]
+fn a_route_begun_anew_ends_the_halt_that_it_decides_about() {
+    let mut origin = delivering(10);
+    origin.position(&route("one"), WRITER, position(6, guard(0, 6)));
+    origin.linked(&route("one"));
+    answer(&mut origin, "one", None);
+    assert!(matches!(origin.halted(), Some(Halted::PositionLost { .. })));
+    origin.register(route("one"), 1, false);
+    assert_eq!(origin.halted(), None);
+    origin.linked(&route("one"));
+    let actions = answer(&mut origin, "one", None);
+    assert!(actions.contains(&Action::Place(Place::Beginning)), "{actions:?}");
+    origin.placed(at(3), Guard::NONE);
+    assert!(origin.reads(), "what the source still has is read again");
 }

@@ -27,14 +27,14 @@ use view::View;
 /// What the demo does.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Without --bootstrap-source it needs no service: generators write, a SQLite file receives. With it, topics with
-fresh names are made in the source cluster, filled, and delivered to the target cluster.
+Without --bootstrap-source it needs no service: generators write, a SQLite file receives. With
+it, topics with fresh names are made in the source cluster, filled, and delivered to the target.
 
 Examples:
   culvert demo
   culvert demo --records 1000000 --rate 20000
-  culvert demo --directory my-demo              keep the configurations, certificates, logs and records
-  culvert demo --bootstrap-source kafka-a:9092 --bootstrap-target kafka-b:9092 --input mine.jsonl
+  culvert demo --directory my-demo        keep configurations, certificates, logs and records
+  culvert demo --bootstrap-source kafka-a:9092 --bootstrap-target kafka-b:9092
 
 The exit code is 0 only when every record is proven to have arrived exactly once.")]
 pub(super) struct Args {

@@ -19,14 +19,16 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 const EXAMPLES: &str = "\
-Each generated record carries its stream, its sequence and a checksum, by which `culvert verify` finds gaps,
-duplicates, broken order and changed bytes at any target.
+Each generated record carries its stream, its sequence and a checksum, by which `culvert verify`
+finds gaps, duplicates, broken order and changed bytes at any target.
 
 Examples:
   culvert generate --bootstrap localhost:9092 --topic orders --partitions 4 --count 1000000
-  culvert generate --bootstrap localhost:9092 --topic readings --kind sensors --count 60000 --rate 1000
+  culvert generate --bootstrap localhost:9092 --topic iot --kind sensors --count 9000 --rate 100
   culvert generate --to - --kind clicks --count 5
-  culvert generate --bootstrap localhost:9092 --topic mine --input mine.jsonl --key-field id";
+  culvert generate --bootstrap localhost:9092 --topic mine --input mine.jsonl --key-field id
+
+With --output json it says what was written as one object: count, bytes, content, partitions.";
 
 /// Write test records, or the lines of a file, to a topic
 #[derive(Debug, clap::Args)]

@@ -55,6 +55,16 @@ Examples:
 Exit codes: 0 done; 1 failed; 2 wrong configuration or arguments; 3 something needed is not there;
 128 + n ended by signal n.";
 
+const CHECK: &str = "\
+Reads culvert.toml, the connectors beside it and the files they name. Each mistake has its file
+and line, its code, and what would be valid.
+
+Examples:
+  culvert check
+  culvert check --config /etc/culvert/culvert.toml --output json
+
+The exit code is 0 when nothing is wrong, 2 when something is, 3 when only files are not there.";
+
 const HEADING: &str = "Options of every verb";
 
 /// What every verb understands.
@@ -83,6 +93,7 @@ enum Verb {
     /// Run the gateway
     Run(run::Args),
     /// Find every mistake in the configuration, without starting anything
+    #[command(after_help = CHECK)]
     Check,
     /// Show the configuration in force
     #[command(subcommand)]

@@ -7,7 +7,7 @@ use super::words::count;
 use super::{Exit, Format, Session};
 use crate::config::parse_duration;
 use crate::observe::control::{self, Progress, Prove};
-use crate::observe::report::{ProofReport, StreamProof, Tally, Verdict};
+use crate::observe::report::{Difference, ProofReport, StreamProof, Tally, Verdict};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::fmt::Write;
@@ -37,6 +37,9 @@ pub(super) struct Args {
     connector: Option<String>,
 }
 
+/// A proof that waits for a slow source is seen to be alive.
+const TICK: Duration = Duration::from_millis(120);
+
 fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text)
         .ok_or_else(|| "not a duration; valid: a number and a unit, such as 30s or 5min".into())
@@ -56,7 +59,9 @@ pub(super) fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
         .wait
         .map_or(0, |wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
     let bar = if session.terminal.is_moving() {
-        ProgressBar::new_spinner()
+        let bar = ProgressBar::new_spinner();
+        bar.enable_steady_tick(TICK);
+        bar
     } else {
         ProgressBar::hidden()
     };
@@ -161,10 +166,20 @@ fn notes(stream: &StreamProof) -> Vec<String> {
         .fault
         .iter()
         .map(|fault| format!("{}: {} [{}]", stream.stream, fault.message, fault.code));
+    let differences = stream.differences.iter().map(|difference| {
+        let Difference { what, sequence } = difference;
+        let words = match what.as_str() {
+            "missing" => "is missing",
+            "doubled" => "is there more than once",
+            "moved" => "stands elsewhere",
+            _ => "is followed by one that never was at the origin",
+        };
+        format!("{}: record {sequence} {words}", stream.stream)
+    });
     let content = (stream.verdict() == Verdict::Broken
         && stream.missing + stream.duplicated + stream.out_of_order.unwrap_or(0) == 0)
         .then(|| format!("{}: content or order differs between the two ends", stream.stream));
-    held.chain(fault).chain(content).collect()
+    held.chain(differences).chain(fault).chain(content).collect()
 }
 
 fn sentence(report: &ProofReport) -> (Tone, String) {
@@ -264,10 +279,20 @@ site1/orders/0: the origin is away [CULVERT-F004]
 not proven: not every stream could be compared",
         );
         check(
-            |p| p.missing = 2,
+            |p| {
+                p.missing = 2;
+                p.differences = [1, 3]
+                    .map(|sequence| Difference {
+                        what: "missing".into(),
+                        sequence,
+                    })
+                    .into();
+            },
             "\
 ROUTE         STREAM          DELIVERED  ORIGIN  SINK  MISSING  DOUBLED  DISORDER  VERDICT
 site3/orders  site1/orders/0  [0, 5)          5     5        2        0         0  broken
+site1/orders/0: record 1 is missing
+site1/orders/0: record 3 is missing
 
 broken: of 5 records in 1 stream, something is not as it was produced",
         );

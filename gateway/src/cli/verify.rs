@@ -21,13 +21,16 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "\
-Generated records are checked one by one: gaps, duplicates, order in each partition and for each key, changed bytes.
-Of other records the count and a hash of the content are given, to be compared with what `culvert generate` said.
+Generated records are checked one by one: gaps, duplicates, order in each partition and for each
+key, changed bytes. Of other records the count and a hash of the content are given, to be compared
+with what `culvert generate` said.
 
 Examples:
   culvert verify --bootstrap localhost:9092 --topic orders --expect 1000000
   culvert verify --sqlite demo/orders.db
-  culvert verify --bootstrap localhost:9092 --topic mine --expect-content 7c0f...";
+  culvert verify --bootstrap localhost:9092 --topic mine --expect-content 7c0f...
+
+The exit code is 0 only when nothing is wrong, and 1 when something is.";
 
 /// Check that a topic or a SQLite file holds every generated record once, whole and in order
 #[derive(Debug, clap::Args)]

@@ -35,8 +35,9 @@ const COMMIT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How long a shard looks at an empty inbox before it looks around.
 const IDLE: Duration = Duration::from_millis(200);
 
-/// The longest wait between two attempts to take a shard whose sink is away.
-const RETRY_MAX: Duration = Duration::from_secs(5);
+/// The longest wait between two attempts to take a shard whose sink is away. Most of the time that a sink needs after it is
+/// back; an attempt at a cluster that is away takes 5 s by itself.
+const RETRY_MAX: Duration = Duration::from_secs(1);
 
 /// Makes the sink of one shard; called once for each shard at start.
 pub type MakeSink = dyn Fn(usize) -> Result<Box<dyn Sink>, SinkFault> + Send + Sync;
@@ -64,6 +65,8 @@ pub struct Delivery {
 pub struct Status {
     /// Shards that are ours now.
     pub taken: BTreeSet<usize>,
+    /// Shards whose positions were read since the start.
+    pub read: BTreeSet<usize>,
     /// Why a shard is being tried again, or why it stopped for good.
     pub trouble: BTreeMap<usize, Trouble>,
     /// The origin did not take the registration.
@@ -79,6 +82,10 @@ pub struct Status {
 pub enum Trouble {
     /// Tried again by itself.
     Retrying(String),
+    /// Stands because there is no room; goes on by itself.
+    Paused(Fault),
+    /// Waits for what is named; goes on by itself.
+    Waiting(Fault),
     /// Waits for an operator.
     Failed(Fault),
 }
@@ -161,6 +168,12 @@ impl Delivery {
     #[must_use]
     pub fn status(&self) -> Status {
         self.status.lock().clone()
+    }
+
+    /// Whether every shard has read its positions since the start: before that, streams are missing in the status.
+    #[must_use]
+    pub fn knows_positions(&self) -> bool {
+        self.status.lock().read.len() == self.shards.len()
     }
 
     /// Finishes the commit under way and ends the threads. What was not committed stays at the origin.
@@ -339,6 +352,7 @@ impl Shard {
         }
         let mut status = self.status.lock();
         status.taken.insert(self.number);
+        status.read.insert(self.number);
         status.trouble.remove(&self.number);
         drop(status);
         tracing::info!(route = %self.route, shard = self.number, took_ms = started.elapsed().as_millis(), "shard taken");
@@ -511,9 +525,7 @@ impl Shard {
         }
         let started = Instant::now();
         let positions = self.receiver.to_commit();
-        if !positions.is_empty() {
-            sink.commit(&positions)?;
-        }
+        sink.commit(&positions)?;
         self.committed_at = Instant::now();
         metrics::COMMIT_SECONDS
             .with(&[&self.route.0])

@@ -11,6 +11,7 @@
 #[cfg(test)]
 mod tests;
 
+use super::delivery::Trouble;
 use super::exchange::{Exchange, Outlet, Role, Route};
 use super::transit::Error;
 use super::{Halt, Intake, Place, Slot, Source, SourceFault};
@@ -47,6 +48,9 @@ const POLL_MAX: Duration = Duration::from_millis(10);
 
 /// How often a source is told what has been applied. For people and for a cold start; a second of lag harms neither.
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
+
+/// A pause as long as this is told to people: shorter ones are the outbox keeping the source to its own pace.
+const PAUSE_TOLD: Duration = Duration::from_secs(1);
 
 /// The longest wait between attempts while the outside system is away.
 const RETRY_MAX: Duration = Duration::from_secs(5);
@@ -508,8 +512,8 @@ pub struct Task {
 pub struct Status {
     /// Records taken in since the start.
     pub records: u64,
-    /// Why the task is being tried again, or why it stopped for good.
-    pub trouble: Option<super::delivery::Trouble>,
+    /// Why the task stands, is being tried again, or stopped for good.
+    pub trouble: Option<Trouble>,
 }
 
 /// Makes the source of one task; called again after a fault that needs a new client.
@@ -535,6 +539,7 @@ impl Task {
             codec,
             slots: BTreeMap::new(),
             taken: 0,
+            wanted: None,
         };
         let runner = Runner {
             desk,
@@ -602,7 +607,7 @@ impl Runner {
                 SourceFault::Stop { code, reason } => return self.failed(code, &reason),
                 SourceFault::Retry(reason) => {
                     tracing::warn!(connector = %self.name, reason, "source is away, trying again");
-                    self.status.lock().trouble = Some(super::delivery::Trouble::Retrying(reason));
+                    self.status.lock().trouble = Some(Trouble::Retrying(reason));
                 }
             }
             if self.stopped_within(wait) {
@@ -616,6 +621,7 @@ impl Runner {
     fn read(&mut self, source: &mut dyn Source, wait: &mut Duration) -> Result<(), SourceFault> {
         let mut commit_at = Instant::now() + COMMIT_EVERY;
         let mut room = self.desk.exchange.outbox.room();
+        let mut paused_since: Option<Instant> = None;
         loop {
             while let Ok(order) = self.inbox.try_recv() {
                 match order {
@@ -631,6 +637,7 @@ impl Runner {
             }
             let full = !*room.borrow_and_update() || self.desk.waits();
             self.desk.pause(source, full)?;
+            paused_since = full.then(|| paused_since.unwrap_or_else(Instant::now));
             source.poll(self.desk.patience(), &mut self.desk)?;
             self.desk.close_batches(Instant::now());
             if Instant::now() >= commit_at {
@@ -638,10 +645,33 @@ impl Runner {
                 self.commit(source)?;
                 let mut status = self.status.lock();
                 status.records = self.desk.taken;
-                status.trouble = None;
+                status.trouble = self.trouble(paused_since.map(|since| since.elapsed()));
                 *wait = Duration::from_millis(50);
             }
         }
+    }
+
+    /// What people should know of a source that is read.
+    fn trouble(&self, paused_for: Option<Duration>) -> Option<Trouble> {
+        if paused_for.is_some_and(|paused_for| paused_for >= PAUSE_TOLD) {
+            let stats = self.desk.exchange.outbox.stats();
+            let disk = if stats.disk_full {
+                ", and the disk has no space left"
+            } else {
+                ""
+            };
+            let reason = format!(
+                "outbox is full: it holds {} bytes of its quota of {}{disk}; intake waits, and goes on by itself",
+                stats.held_bytes, stats.quota_bytes
+            );
+            let code = "CULVERT-O005".into();
+            return Some(Trouble::Paused(Fault { code, reason }));
+        }
+        let wanted = self.desk.wanted.clone()?;
+        Some(Trouble::Waiting(Fault {
+            code: wanted.code.into(),
+            reason: wanted.reason,
+        }))
     }
 
     fn seek(
@@ -692,7 +722,7 @@ impl Runner {
             code: code.into(),
             reason: reason.into(),
         };
-        self.status.lock().trouble = Some(super::delivery::Trouble::Failed(fault));
+        self.status.lock().trouble = Some(Trouble::Failed(fault));
         while !matches!(self.inbox.recv(), Ok(Order::Stop) | Err(_)) {}
     }
 }
@@ -706,6 +736,8 @@ struct Desk {
     codec: Codec,
     slots: BTreeMap<Slot, Reading>,
     taken: u64,
+    /// What the source waits for, told to people.
+    wanted: Option<Halt>,
 }
 
 /// A stream that is being read.
@@ -874,7 +906,7 @@ impl Intake for Desk {
         reading.begun();
     }
 
-    fn advanced(&mut self, slot: Slot, to: Sequence) {
+    fn advanced(&mut self, slot: Slot, to: Sequence, epoch: i32) {
         let codec = self.codec;
         let Some(reading) = self.slots.get_mut(&slot).filter(|reading| reading.placed) else {
             return;
@@ -884,7 +916,7 @@ impl Intake for Desk {
         }
         reading.frame.confirm_hole(to);
         loop {
-            match reading.frame.advance(to) {
+            match reading.frame.advance_in(to, epoch) {
                 Ok(Push::Taken | Push::Full) => break,
                 Ok(Push::NotTaken) => reading.close(codec),
                 Err(error) => {
@@ -902,6 +934,10 @@ impl Intake for Desk {
         if let Some(reading) = self.reading(slot) {
             reading.halt(halt.code, halt.reason);
         }
+    }
+
+    fn waits_for(&mut self, what: Option<Halt>) {
+        self.wanted = what;
     }
 }
 

@@ -104,11 +104,16 @@ pub trait Intake {
     fn record(&mut self, slot: Slot, sequence: Sequence, epoch: i32, record: &RecordRef<'_>);
 
     /// Everything below `to` was handed over: places without a record (control records, compaction) are accounted
-    /// for too.
-    fn advanced(&mut self, slot: Slot, to: Sequence);
+    /// for too. `epoch` is the leader epoch of the very place before `to`, which may be later than that of the last
+    /// record; -1 where there is none or it is not known.
+    fn advanced(&mut self, slot: Slot, to: Sequence, epoch: i32);
 
     /// This stream cannot go on. It alone stops; the operator decides (L3).
     fn halted(&mut self, slot: Slot, halt: Halt);
+
+    /// What the task waits for although its outside system answers, such as a topic that is not there; `None` once
+    /// it waits no more. It goes on by itself: this is for people only.
+    fn waits_for(&mut self, _what: Option<Halt>) {}
 }
 
 /// Why one stream stands still until an operator decides.
@@ -160,7 +165,8 @@ pub trait Sink: Send {
     ) -> Result<(), SinkFault>;
 
     /// Makes the open write and these positions visible together and durable, or nothing of it (S3). Also called
-    /// without records: positions move over holes, and a stream's beginning is stored before its first record.
+    /// without records: positions move over holes, and a stream's beginning is stored before its first record. And
+    /// without positions: success always proves that nobody has taken the shard since (C1).
     ///
     /// # Errors
     /// [`SinkFault::Uncertain`] when the outcome is not known: never tried again by the same writer (C3, T2).

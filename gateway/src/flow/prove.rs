@@ -2,7 +2,7 @@
 //!
 //! The sink's gateway asks the origin, over the link, for digests of a stream; the origin reads its source again and
 //! answers block by block; the sink's gateway reads its target and compares. Where blocks differ, both ends are
-//! asked for single records, and a window of them tells missing, doubled and moved ones apart.
+//! asked for single records, a window at a time, which tells missing, doubled and moved ones apart.
 //!
 //! Constraints: memory does not grow with the stream (a block is [`BLOCK_RECORDS`] records, an answer at most
 //! [`BLOCKS_PER_ANSWER`] blocks); a proof never disturbs the path, and at most [`PROOFS_MAX`] run at once.
@@ -14,10 +14,11 @@ use culvert_proto::message::{Block, Fault, Message};
 use culvert_proto::stream::RouteId;
 use culvert_proto::{Interval, Sequence, StreamId};
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 /// Records in a block: ten million records make 1,000 blocks of 44 bytes.
@@ -25,6 +26,9 @@ pub const BLOCK_RECORDS: u32 = 10_000;
 
 /// Blocks in one answer, far below the limit of a message.
 const BLOCKS_PER_ANSWER: usize = 1_000;
+
+/// What is known by then is sent, so that whoever asked a slow source sees it at work.
+const PART_EVERY: Duration = Duration::from_secs(5);
 
 /// Proofs answered at once. Each reads the source as fast as it can.
 const PROOFS_MAX: usize = 2;
@@ -169,7 +173,7 @@ fn digests(
     post: &mut dyn FnMut(Vec<Block>),
 ) -> Result<Vec<Block>, SourceFault> {
     let mut blocks = Vec::new();
-    let (mut open, mut end) = (Digest::EMPTY, interval.from);
+    let (mut open, mut end, mut posted) = (Digest::EMPTY, interval.from, Instant::now());
     reader.read(
         topic,
         partition,
@@ -184,8 +188,9 @@ fn digests(
                     digest: std::mem::replace(&mut open, Digest::EMPTY),
                 });
             }
-            if blocks.len() >= BLOCKS_PER_ANSWER {
+            if blocks.len() >= BLOCKS_PER_ANSWER || (!blocks.is_empty() && posted.elapsed() >= PART_EVERY) {
                 post(std::mem::take(&mut blocks));
+                posted = Instant::now();
             }
             ControlFlow::Continue(())
         },
@@ -199,6 +204,8 @@ fn digests(
     Ok(blocks)
 }
 
+// ----- telling differences apart ---------------------------------------------------------------------------------
+
 /// What a comparison of two ends found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
@@ -210,91 +217,345 @@ pub struct Findings {
     pub out_of_order: u64,
     /// Records of the sink that the origin never had.
     pub foreign: u64,
-    /// The first place where the two differ.
-    pub first: Option<Sequence>,
+    /// The first [`PLACES_MAX`] of them, in the order of their places.
+    pub places: Vec<Place>,
 }
 
-/// Compares two runs of records by their content, record by record, where their blocks differ.
-///
-/// Equal heads and tails are cut off; what is left is matched as a multiset. A content that both sides hold equally
-/// often is at most out of order; more at the origin is missing; more at the sink is doubled if the origin has it at
-/// all, else foreign.
-#[must_use]
-pub fn compare(origin: &[(Sequence, u128)], sink: &[u128]) -> Findings {
-    let head = origin
-        .iter()
-        .zip(sink)
-        .take_while(|((_, left), right)| left == *right)
-        .count();
-    let (origin_left, sink_left) = (&origin[head..], &sink[head..]);
-    let tail = origin_left
-        .iter()
-        .rev()
-        .zip(sink_left.iter().rev())
-        .take_while(|((_, left), right)| left == *right)
-        .count();
-    let origin_left = &origin_left[..origin_left.len() - tail];
-    let sink_left = &sink_left[..sink_left.len() - tail];
-    let mut counts: HashMap<u128, (u64, u64)> = HashMap::new();
-    origin_left
-        .iter()
-        .for_each(|(_, content)| counts.entry(*content).or_default().0 += 1);
-    sink_left
-        .iter()
-        .for_each(|content| counts.entry(*content).or_default().1 += 1);
-    let known: std::collections::HashSet<u128> = origin.iter().map(|(_, content)| *content).collect();
-    let mut findings = Findings {
-        first: origin_left.first().map(|(sequence, _)| *sequence),
-        ..Findings::default()
-    };
-    for (content, (here, there)) in counts {
-        findings.missing += here.saturating_sub(there);
-        let surplus = there.saturating_sub(here);
-        if known.contains(&content) {
-            findings.duplicated += surplus;
+/// One record that differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Its sequence at the origin; of a foreign record that of the record before it.
+    pub at: Sequence,
+    /// How it differs.
+    pub what: Difference,
+}
+
+/// How a record differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Difference {
+    /// The sink does not hold it.
+    Missing,
+    /// The sink holds it more often than the origin.
+    Doubled,
+    /// It stands elsewhere in the sink.
+    Moved,
+    /// The origin never had it.
+    Foreign,
+}
+
+/// How many records that differ are named: a screen of them.
+pub const PLACES_MAX: usize = 20;
+
+/// Records that differ and are remembered, 32 bytes each: more is not a difference but another stream.
+pub const DIFFERENCES_MAX: usize = 100_000;
+
+/// All that differs of one stream, collected window by window: memory follows the differences, not the stream.
+#[derive(Debug, Default)]
+pub struct Differences {
+    missing: Vec<(Sequence, u128)>,
+    surplus: Vec<Surplus>,
+    moved: Vec<Sequence>,
+}
+
+/// A record of the sink that its window of the origin has fewer times.
+#[derive(Clone, Copy, Debug)]
+struct Surplus {
+    content: u128,
+    /// Its sequence at the origin, where it is known to have one.
+    known: Option<Sequence>,
+    /// The record of the origin that it stands behind.
+    behind: Sequence,
+}
+
+impl Differences {
+    /// Compares a window of the origin's records, their content by sequence, with the sink's from the same place on.
+    /// Answers how many of the sink's belong to the window. `last`: nothing follows at the origin. `balance`: how many
+    /// records more than the origin the sink has from here to the end.
+    ///
+    /// Equal heads and tails are cut off; what is left is matched as a multiset. A content that both sides hold equally
+    /// often is at most out of order.
+    pub fn compare(&mut self, origin: &[(Sequence, u128)], sink: &[u128], last: bool, balance: i64) -> usize {
+        let end = if last {
+            sink.len()
         } else {
-            findings.foreign += surplus;
+            window_end(origin, sink, balance)
+        };
+        let sink = &sink[..end];
+        let head = equal(origin.iter(), sink.iter());
+        let (origin_left, sink_left) = (&origin[head..], &sink[head..]);
+        let tail = equal(origin_left.iter().rev(), sink_left.iter().rev());
+        let origin_left = &origin_left[..origin_left.len() - tail];
+        let sink_left = &sink_left[..sink_left.len() - tail];
+        let before = (self.missing.len(), self.surplus.len());
+        let mut there: HashMap<u128, u64> = HashMap::new();
+        sink_left
+            .iter()
+            .for_each(|content| *there.entry(*content).or_default() += 1);
+        let absent = |(_, content): &&(Sequence, u128)| !take(&mut there, *content);
+        self.missing.extend(origin_left.iter().filter(absent));
+        self.add_surplus(origin, head, origin_left, sink_left);
+        if before == (self.missing.len(), self.surplus.len()) {
+            let differs = |((at, left), right): ((Sequence, u128), &u128)| (left != *right).then_some(at);
+            let pairs = origin_left.iter().copied().zip(sink_left);
+            self.moved.extend(pairs.filter_map(differs));
+        }
+        end
+    }
+
+    fn add_surplus(
+        &mut self,
+        origin: &[(Sequence, u128)],
+        head: usize,
+        origin_left: &[(Sequence, u128)],
+        sink_left: &[u128],
+    ) {
+        let mut here: HashMap<u128, u64> = HashMap::new();
+        origin_left
+            .iter()
+            .for_each(|(_, content)| *here.entry(*content).or_default() += 1);
+        let known: HashMap<u128, Sequence> = if sink_left.is_empty() {
+            HashMap::new()
+        } else {
+            origin.iter().map(|(at, content)| (*content, *at)).collect()
+        };
+        let mut behind = head.checked_sub(1).map_or(Sequence::ZERO, |last| origin[last].0);
+        for content in sink_left {
+            if take(&mut here, *content) {
+                behind = known[content];
+            } else {
+                self.surplus.push(Surplus {
+                    content: *content,
+                    known: known.get(content).copied(),
+                    behind,
+                });
+            }
         }
     }
-    if findings.first.is_none() && !sink_left.is_empty() {
-        findings.first = origin.get(head).or(origin.last()).map(|(sequence, _)| *sequence);
+
+    /// Whether there are more than are remembered.
+    #[must_use]
+    pub fn are_too_many(&self) -> bool {
+        self.missing.len() + self.surplus.len() + self.moved.len() > DIFFERENCES_MAX
     }
-    let moved = findings.missing == 0 && findings.duplicated == 0 && findings.foreign == 0;
-    if moved {
-        findings.out_of_order = origin_left
-            .iter()
-            .zip(sink_left)
-            .filter(|((_, left), right)| left != *right)
-            .count() as u64;
+
+    /// Finds what is missing in one window and too much in another: it has moved. Answers whether it is still unknown of
+    /// some record of the sink if the origin has it anywhere.
+    pub fn settle(&mut self) -> bool {
+        let mut missing: HashMap<u128, Vec<Sequence>> = HashMap::new();
+        for (at, content) in &self.missing {
+            missing.entry(*content).or_default().push(*at);
+        }
+        let mut found = Vec::new();
+        self.surplus.retain(
+            |surplus| match missing.get_mut(&surplus.content).and_then(Vec::pop) {
+                Some(at) => {
+                    found.push(at);
+                    false
+                }
+                None => true,
+            },
+        );
+        let gone: HashSet<Sequence> = found.iter().copied().collect();
+        self.missing.retain(|(at, _)| !gone.contains(at));
+        self.moved.extend(found);
+        self.surplus.iter().any(|surplus| surplus.known.is_none())
     }
-    findings
+
+    /// The origin has this record.
+    pub fn origin_has(&mut self, suspects: &HashSet<u128>, at: Sequence, content: u128) {
+        if suspects.contains(&content) {
+            let same = self
+                .surplus
+                .iter_mut()
+                .filter(|surplus| surplus.content == content);
+            same.for_each(|surplus| surplus.known = Some(at));
+        }
+    }
+
+    /// Contents of which it is unknown whether the origin has them.
+    #[must_use]
+    pub fn suspects(&self) -> HashSet<u128> {
+        let unknown = self.surplus.iter().filter(|surplus| surplus.known.is_none());
+        unknown.map(|surplus| surplus.content).collect()
+    }
+
+    /// The sum of it.
+    #[must_use]
+    pub fn findings(&self) -> Findings {
+        let count = |n: usize| n as u64;
+        let doubled = self.surplus.iter().filter(|surplus| surplus.known.is_some());
+        let place = |what| move |at: &Sequence| Place { at: *at, what };
+        let of_surplus = |surplus: &Surplus| match surplus.known {
+            Some(at) => place(Difference::Doubled)(&at),
+            None => place(Difference::Foreign)(&surplus.behind),
+        };
+        let missing = self.missing.iter().map(|(at, _)| at);
+        let mut places: Vec<Place> = missing
+            .map(place(Difference::Missing))
+            .chain(self.moved.iter().map(place(Difference::Moved)))
+            .chain(self.surplus.iter().map(of_surplus))
+            .collect();
+        places.sort_unstable();
+        places.truncate(PLACES_MAX);
+        let duplicated = count(doubled.count());
+        Findings {
+            missing: count(self.missing.len()),
+            duplicated,
+            out_of_order: count(self.moved.len()),
+            foreign: count(self.surplus.len()) - duplicated,
+            places,
+        }
+    }
+}
+
+/// How many records stand equal, from where both begin.
+fn equal<'a>(
+    origin: impl Iterator<Item = &'a (Sequence, u128)>,
+    sink: impl Iterator<Item = &'a u128>,
+) -> usize {
+    let same = origin.zip(sink).take_while(|((_, left), right)| left == *right);
+    same.count()
+}
+
+/// Takes one of `content`, if one is left.
+fn take(left: &mut HashMap<u128, u64>, content: u128) -> bool {
+    match left.get_mut(&content) {
+        Some(count) if *count > 0 => {
+            *count -= 1;
+            true
+        }
+        _ => false,
+    }
+}
+
+/// How many of the sink's records belong to a window of the origin's: those up to its last record that stands exactly
+/// once in both, and what follows both alike. Where none does, the balance of the two ends decides who has too much.
+fn window_end(origin: &[(Sequence, u128)], sink: &[u128], balance: i64) -> usize {
+    let mut at: HashMap<u128, Option<usize>> = HashMap::with_capacity(sink.len());
+    for (index, content) in sink.iter().enumerate() {
+        at.entry(*content)
+            .and_modify(|once| *once = None)
+            .or_insert(Some(index));
+    }
+    let mut times: HashMap<u128, u64> = HashMap::with_capacity(origin.len());
+    origin
+        .iter()
+        .for_each(|(_, content)| *times.entry(*content).or_default() += 1);
+    let anchored = origin.iter().enumerate().rev().find_map(|(index, (_, content))| {
+        let there = at.get(content).copied().flatten()?;
+        (times[content] == 1).then_some((index + 1, there + 1))
+    });
+    match anchored {
+        Some((here, there)) => there + equal(origin[here..].iter(), sink[there..].iter()),
+        None if balance < 0 => 0,
+        None => origin.len().min(sink.len()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use Difference::{Doubled, Foreign, Missing, Moved};
 
-    fn check(origin: &[u128], sink: &[u128], expected: (u64, u64, u64, u64)) {
-        let origin: Vec<(Sequence, u128)> = origin
-            .iter()
-            .enumerate()
-            .map(|(at, content)| (Sequence(at as u64), *content))
-            .collect();
-        let found = compare(&origin, sink);
-        let found = (found.missing, found.duplicated, found.out_of_order, found.foreign);
-        assert_eq!(found, expected, "{origin:?} against {sink:?}");
+    /// Records whose content is their number; the sequence is ten times the place.
+    fn origin(contents: &[u128]) -> Vec<(Sequence, u128)> {
+        let place = |(at, content): (usize, &u128)| (Sequence(at as u64 * 10), *content);
+        contents.iter().enumerate().map(place).collect()
+    }
+
+    /// Compares in windows of `window` records, as a proof does: equal heads of both are passed over.
+    fn compared(here: &[u128], sink: &[u128], window: usize) -> Findings {
+        let here = origin(here);
+        let mut differences = Differences::default();
+        let (mut from, mut begun) = (0, 0);
+        while from < here.len() || begun < sink.len() {
+            let to = (from + window).min(here.len());
+            let balance = (sink.len() - begun) as i64 - (here.len() - from) as i64;
+            let wanted = (window + usize::try_from(balance.max(0)).unwrap()).min(sink.len() - begun);
+            let last = to == here.len();
+            let end = if last { sink.len() } else { begun + wanted };
+            begun += differences.compare(&here[from..to], &sink[begun..end], last, balance);
+            from = to;
+            if last {
+                break;
+            }
+        }
+        if differences.settle() {
+            let suspects = differences.suspects();
+            here.iter()
+                .for_each(|(at, content)| differences.origin_has(&suspects, *at, *content));
+        }
+        differences.findings()
+    }
+
+    /// The same is found whatever the window.
+    #[track_caller]
+    fn check(here: &[u128], sink: &[u128], expected: &[(u64, Difference)]) {
+        for window in [1_000, 4, 3] {
+            let found = compared(here, sink, window);
+            let places: Vec<_> = found
+                .places
+                .iter()
+                .map(|place| (place.at.0, place.what))
+                .collect();
+            assert_eq!(places, expected, "{here:?} against {sink:?} by {window}");
+            let count = |what| expected.iter().filter(|(_, known)| *known == what).count() as u64;
+            assert_eq!(
+                (found.missing, found.duplicated, found.out_of_order, found.foreign),
+                (count(Missing), count(Doubled), count(Moved), count(Foreign))
+            );
+        }
     }
 
     #[test]
     fn each_kind_of_difference_is_told_apart() {
-        check(&[1, 2, 3], &[1, 2, 3], (0, 0, 0, 0));
-        check(&[1, 2, 3], &[1, 3], (1, 0, 0, 0));
-        check(&[1, 2, 3], &[1, 2, 2, 3], (0, 1, 0, 0));
-        check(&[1, 2, 3], &[1, 2, 3, 1], (0, 1, 0, 0));
-        check(&[1, 2, 3], &[1, 3, 2], (0, 0, 2, 0));
-        check(&[1, 2, 3], &[1, 9, 2, 3], (0, 0, 0, 1));
-        check(&[1, 2, 3], &[1, 9, 3], (1, 0, 0, 1));
-        check(&[], &[], (0, 0, 0, 0));
-        check(&[1], &[], (1, 0, 0, 0));
+        check(&[1, 2, 3], &[1, 2, 3], &[]);
+        check(&[1, 2, 3], &[1, 3], &[(10, Missing)]);
+        check(&[1, 2, 3], &[1, 2, 2, 3], &[(10, Doubled)]);
+        check(&[1, 2, 3], &[1, 2, 3, 1], &[(0, Doubled)]);
+        check(&[1, 2, 3], &[1, 3, 2], &[(10, Moved), (20, Moved)]);
+        check(&[1, 2, 3], &[1, 9, 2, 3], &[(0, Foreign)]);
+        check(&[1, 2, 3], &[1, 9, 3], &[(0, Foreign), (10, Missing)]);
+        check(&[], &[], &[]);
+        check(&[1], &[], &[(0, Missing)]);
+    }
+
+    #[test]
+    fn what_is_far_apart_is_found_in_windows_too() {
+        let here: Vec<u128> = (1..=12).collect();
+        check(&here, &here, &[]);
+        // One missing at the beginning, one doubled near the end: what lies between is not blamed.
+        let sink = [1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 11, 12];
+        check(&here, &sink, &[(10, Missing), (100, Doubled)]);
+        // The first record once more at the end.
+        let sink: Vec<u128> = here.iter().copied().chain([1]).collect();
+        check(&here, &sink, &[(0, Doubled)]);
+        // A whole window is not there.
+        check(
+            &here,
+            &[1, 2, 3, 4, 9, 10, 11, 12],
+            &[(40, Missing), (50, Missing), (60, Missing), (70, Missing)],
+        );
+    }
+
+    #[test]
+    fn a_record_that_moved_far_is_neither_missing_nor_doubled() {
+        let here: Vec<u128> = (1..=12).collect();
+        let sink = [1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 2];
+        for window in [4, 3] {
+            let found = compared(&here, &sink, window);
+            assert_eq!(
+                (found.missing, found.duplicated, found.foreign),
+                (0, 0, 0),
+                "{found:?}"
+            );
+            assert_eq!(
+                found.places,
+                [Place {
+                    at: Sequence(10),
+                    what: Moved
+                }]
+            );
+        }
     }
 }

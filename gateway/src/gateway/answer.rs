@@ -8,18 +8,18 @@ use crate::connector::sqlite::SqliteReader;
 use crate::flow::delivery::{self, Trouble};
 use crate::flow::exchange::Role as RouteRole;
 use crate::flow::intake::OriginStream;
-use crate::flow::prove::{BLOCK_RECORDS, compare};
+use crate::flow::prove::{self, BLOCK_RECORDS, DIFFERENCES_MAX, Differences, Findings};
 use crate::flow::{Reader, SourceFault};
 use crate::observe::control::{Answering, Handler, Progress, Prove};
 use crate::observe::report::{
-    ConnectorStatus, Fault, Guarantee, Held, OutboxStatus, PeerStatus, ProofReport, Role, State,
+    ConnectorStatus, Difference, Fault, Guarantee, Held, OutboxStatus, PeerStatus, ProofReport, Role, State,
     StatusReport, StreamProof, StreamStatus, Tally,
 };
 use culvert_proto::digest::{self, Digest};
 use culvert_proto::message::{self, Block, Message};
 use culvert_proto::stream::RouteId;
 use culvert_proto::{Interval, Position, Sequence, StreamId};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,14 +31,29 @@ const ANSWER_WAIT: Duration = Duration::from_secs(60);
 /// How long to wait for the answer to a question for nothing: one request to a broker, and two links.
 const PROBE_WAIT: Duration = Duration::from_secs(5);
 
-/// Records around a difference that are compared one by one. A difference that spreads wider is counted by blocks.
-const WINDOW_RECORDS: u64 = 1_000_000;
+/// Blocks of the origin that are compared record by record at once: 100,000 records, some 20 MB at both ends together.
+const WINDOW_BLOCKS: usize = 10;
+
+/// Records of the sink that are looked at behind those that a window of the origin should have there.
+const WINDOW_SLACK: u64 = 10_000;
+
+/// Records of the sink in the last window, and what is too much of them.
+const WINDOW_RECORDS_MAX: u64 = 1_000_000;
+
+/// Windows in which both ends may differ. Each costs a look through the rest of the sink.
+const WINDOWS_MAX: usize = 100;
+
+/// Blocks that an origin may answer: 10,000 million records, 72 MB.
+const BLOCKS_MAX: usize = 1_000_000;
 
 /// How long a sink's position may take to count what its target shows already: commits come within milliseconds.
 const COUNTED_WAIT: Duration = Duration::from_secs(2);
 
 /// Places of a target that look like a stream's beginning, of which the last are remembered.
 const ALIKE_MAX: usize = 1_000;
+
+/// How long a sink that starts may take to read its positions: without them a proof would leave streams out.
+const POSITIONS_WAIT: Duration = Duration::from_secs(10);
 
 /// How often the ends are looked at while waiting for what is on its way.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -142,9 +157,11 @@ impl Gateway {
                 State::Waiting.max(worst),
                 Some(Fault {
                     code: "CULVERT-F040".into(),
-                    message: reason,
+                    message: self.with_brokers(connector, reason),
                 }),
             ),
+            Some(Trouble::Paused(fault)) => (State::Paused.max(worst), Some(shown(&fault))),
+            Some(Trouble::Waiting(fault)) => (State::Waiting.max(worst), Some(shown(&fault))),
             Some(Trouble::Failed(fault)) => (State::Halted, Some(shown(&fault))),
         };
         ConnectorStatus {
@@ -156,6 +173,18 @@ impl Gateway {
             from: connector.from.clone().unwrap_or_else(|| self.config.site.clone()),
             fault,
             streams,
+        }
+    }
+
+    /// Clients say that brokers are away, and not always which: the ones that are configured are named then.
+    fn with_brokers(&self, connector: &Connector, reason: String) -> String {
+        let mut own = connector.shown.shown();
+        let own = own.find_map(|(key, value)| (key == "kafka.bootstrap.servers").then_some(value));
+        let is_kafka = matches!(connector.checked, Checked::KafkaSource(_) | Checked::KafkaSink(_));
+        let common = self.config.kafka.get("bootstrap.servers");
+        match own.or(common).filter(|_| is_kafka) {
+            Some(brokers) if !reason.contains(brokers) => format!("{reason}; bootstrap.servers is {brokers}"),
+            _ => reason,
         }
     }
 
@@ -297,12 +326,33 @@ impl Gateway {
         let Some(delivery) = self.delivery_of(connector) else {
             return Ok(Vec::new());
         };
+        let until = deadline.max(Instant::now() + POSITIONS_WAIT);
+        while !delivery.knows_positions() && Instant::now() < until {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        if !delivery.knows_positions() {
+            return Ok(vec![unknown(&delivery)]);
+        }
+        if let Checked::KafkaSink(config) = &connector.checked
+            && config.partitioner != kafka::config::Partitioner::Same
+        {
+            let proof = self
+                .prove_together(connector, config, &delivery, deadline, progress)
+                .await;
+            return Ok(proof.into_iter().collect());
+        }
         let mut proofs = Vec::new();
-        for stream in delivery.status().positions.into_keys() {
+        let known = delivery.status().positions;
+        // Each record is looked at once at each end.
+        let total: u64 = known.values().map(|position| position.digest.count * 2).sum();
+        let mut done = 0;
+        for (stream, position) in known {
             progress.send_modify(|progress| progress.what = stream.to_string());
             let ahead = self
                 .wait_for_arrival(connector, &delivery, &stream, deadline, progress)
                 .await;
+            progress.send_modify(|progress| (progress.done, progress.total) = (done, total));
+            done += position.digest.count * 2;
             let Some(position) = delivery.status().positions.get(&stream).cloned() else {
                 continue;
             };
@@ -322,12 +372,91 @@ impl Gateway {
             }
             proofs.push(proof);
         }
-        if let Checked::KafkaSink(config) = &connector.checked
-            && config.partitioner == kafka::config::Partitioner::Key
-        {
-            return Ok(vec![summed(&delivery.route, proofs)]);
-        }
         Ok(proofs)
+    }
+
+    /// Compares all streams of a sink at once, by count and content: where a partitioner decides, a partition of the
+    /// target says of no record which stream it is of, so that order cannot be compared. The target topics must hold
+    /// nothing else. `None` while no stream has a position.
+    async fn prove_together(
+        &self,
+        connector: &Connector,
+        config: &kafka::config::SinkConfig,
+        delivery: &delivery::Delivery,
+        deadline: Instant,
+        progress: &watch::Sender<Progress>,
+    ) -> Option<StreamProof> {
+        let streams: Vec<StreamId> = delivery.status().positions.into_keys().collect();
+        let mut proof = StreamProof {
+            lineage: streams.first()?.lineage_hex(),
+            ..nothing(&delivery.route)
+        };
+        for stream in &streams {
+            progress.send_modify(|progress| progress.what = stream.to_string());
+            match self
+                .wait_for_arrival(connector, delivery, stream, deadline, progress)
+                .await
+            {
+                Ok(None) => {}
+                Ok(Some(to)) => proof.held.push(Held {
+                    place: format!("{stream} not arrived yet"),
+                    from: delivery.status().positions.get(stream)?.at.0,
+                    to: to.0,
+                }),
+                Err(fault) => proof.fault = Some(fault),
+            }
+        }
+        let started = Instant::now();
+        loop {
+            let positions = delivery.status().positions;
+            let outcome = self
+                .compare_together(connector, config, &delivery.route, &positions, &mut proof)
+                .await;
+            let moved = delivery.status().positions != positions;
+            match outcome {
+                Err(fault) => proof.fault = proof.fault.or(Some(fault)),
+                // What is delivered meanwhile is read from the target and not from the source.
+                Ok(()) if moved && proof.origin != proof.sink && started.elapsed() < COUNTED_WAIT => continue,
+                Ok(()) => {}
+            }
+            return Some(proof);
+        }
+    }
+
+    /// Reads what both ends hold of all streams into `proof`.
+    async fn compare_together(
+        &self,
+        connector: &Connector,
+        config: &kafka::config::SinkConfig,
+        route: &RouteId,
+        positions: &BTreeMap<StreamId, Position>,
+        proof: &mut StreamProof,
+    ) -> Result<(), Fault> {
+        let mut origin = Digest::EMPTY;
+        for (stream, position) in positions {
+            let interval = Interval::new(position.start, position.at);
+            let blocks = self
+                .origin_blocks(connector, route, stream, interval, BLOCK_RECORDS)
+                .await?;
+            origin = blocks.iter().fold(origin, |sum, block| sum.then(&block.digest));
+        }
+        let targets: BTreeSet<String> = positions
+            .keys()
+            .map(|stream| config.target(&stream.topic))
+            .collect();
+        let config = config.clone();
+        let sink = reading_the_sink(move || digest_of_topics(&config, &targets)).await?;
+        proof.origin = Some(tally_without_order(&origin));
+        proof.sink = Some(tally_without_order(&sink));
+        proof.missing = origin.count.saturating_sub(sink.count);
+        proof.duplicated = sink.count.saturating_sub(origin.count);
+        if origin.count == sink.count && origin.set != sink.set {
+            proof.fault = Some(Fault {
+                code: "CULVERT-F033".into(),
+                message: "as many records are in the sink as at the origin, and not the same ones".into(),
+            });
+        }
+        Ok(())
     }
 
     /// Waits until the sink holds all that the origin has now; answers where the origin ends if it does not.
@@ -385,6 +514,7 @@ impl Gateway {
             missing: 0,
             duplicated: 0,
             out_of_order: Some(0),
+            differences: Vec::new(),
             held: Vec::new(),
             fault: None,
         };
@@ -417,6 +547,7 @@ impl Gateway {
                 return proof;
             }
         };
+        progress.send_modify(|progress| progress.done += position.digest.count);
         let whole = |blocks: &mut dyn Iterator<Item = &Digest>| {
             blocks.fold(Digest::EMPTY, |sum, next| sum.then(next))
         };
@@ -425,62 +556,114 @@ impl Gateway {
         proof.origin = Some(Tally::from(&origin_whole));
         proof.sink = Some(Tally::from(&sink_whole));
         if origin_whole != sink_whole {
-            self.tell_apart(
-                connector, route, stream, position, &origin, &sink, span, &mut proof,
-            )
-            .await;
+            let ends = Ends {
+                connector,
+                route,
+                stream,
+                position,
+            };
+            match self.tell_apart(&ends, &origin, sink, span).await {
+                Ok(findings) => enter(&mut proof, &findings),
+                Err(fault) => proof.fault = Some(fault),
+            }
         }
         proof
     }
 
-    /// Both ends differ: record by record from the first differing block on, as far as the window reaches.
-    #[expect(clippy::too_many_arguments)] // what was found so far, and where to look closer
+    /// Both ends differ: record by record where they do, a window at a time, and by blocks in between.
     async fn tell_apart(
         &self,
-        connector: &Connector,
-        route: &RouteId,
-        stream: &StreamId,
-        position: &Position,
+        ends: &Ends<'_>,
         origin: &[Block],
-        sink: &[Digest],
+        sink: Vec<Digest>,
         span: Span,
-        proof: &mut StreamProof,
-    ) {
-        let same = origin
-            .iter()
-            .zip(sink)
-            .take_while(|(block, digest)| block.digest == **digest)
-            .count();
-        let from = same.checked_sub(1).map_or(position.start, |last| origin[last].to);
-        let rest_of_span = span.without(same as u64 * u64::from(BLOCK_RECORDS));
-        let rest = Interval::new(from, position.at);
-        let here = self.origin_blocks(connector, route, stream, rest, 1).await;
-        let there = self
-            .sink_records(connector, stream, position, 1, rest_of_span)
-            .await;
-        match (here, there) {
-            (Ok(here), Ok(there)) => {
-                let here: Vec<(Sequence, u128)> =
-                    here.iter().map(|block| (block.to, block.digest.order)).collect();
-                let there: Vec<u128> = there.iter().map(|digest| digest.order).collect();
-                let found = compare(&here, &there);
-                proof.missing = found.missing;
-                proof.duplicated = found.duplicated;
-                proof.out_of_order = Some(found.out_of_order);
-                if found.foreign > 0 {
-                    let first = found.first.unwrap_or_default();
-                    let message = format!(
-                        "{} records of the sink never were at the origin, the first near {first}",
-                        found.foreign
-                    );
-                    proof.fault = Some(Fault {
-                        code: "CULVERT-F033".into(),
-                        message,
-                    });
-                }
+    ) -> Result<Findings, Fault> {
+        let count = |digests: &[Digest]| digests.iter().map(|digest| digest.count).sum::<u64>();
+        let mut differences = Differences::default();
+        let (mut block, mut rest, mut there) = (0, span, sink);
+        for _ in 0..WINDOWS_MAX {
+            let same = origin[block..]
+                .iter()
+                .zip(&there)
+                .take_while(|(block, digest)| block.digest == **digest)
+                .count();
+            block += same;
+            rest = rest.without(count(&there[..same]));
+            let there_left = count(&there[same..]);
+            if block == origin.len() && there_left == 0 {
+                return self.settled(ends, origin, differences).await;
             }
-            (Err(fault), _) | (_, Err(fault)) => proof.fault = Some(fault),
+            let (end, last) = match origin.get(block + WINDOW_BLOCKS - 1) {
+                Some(end) if block + WINDOW_BLOCKS < origin.len() => (end.to, false),
+                _ => (ends.position.at, true),
+            };
+            let from = block
+                .checked_sub(1)
+                .map_or(ends.position.start, |before| origin[before].to);
+            let here = self.origin_records(ends, Interval::new(from, end)).await?;
+            let here_left: u64 = origin[block..].iter().map(|block| block.digest.count).sum();
+            let surplus = there_left.saturating_sub(here_left);
+            if surplus > DIFFERENCES_MAX as u64 || (last && there_left > WINDOW_RECORDS_MAX) {
+                return Err(too_wide(ends.stream));
+            }
+            let window = Span {
+                count: rest.count.min(here.len() as u64 + surplus + WINDOW_SLACK),
+                ..rest
+            };
+            let records = self
+                .sink_records(ends.connector, ends.stream, ends.position, 1, window)
+                .await?;
+            let records: Vec<u128> = records.iter().map(|digest| digest.order).collect();
+            let balance = there_left.cast_signed() - here_left.cast_signed();
+            let taken = differences.compare(&here, &records, last, balance);
+            if differences.are_too_many() {
+                return Err(too_wide(ends.stream));
+            }
+            if last {
+                return self.settled(ends, origin, differences).await;
+            }
+            block += WINDOW_BLOCKS;
+            rest = rest.without(taken as u64);
+            there = self
+                .sink_records(ends.connector, ends.stream, ends.position, BLOCK_RECORDS, rest)
+                .await?;
         }
+        Err(too_wide(ends.stream))
+    }
+
+    /// Whether the sink holds too much of what the origin has elsewhere, or strangers, is found out by looking through
+    /// the whole origin, a window at a time.
+    async fn settled(
+        &self,
+        ends: &Ends<'_>,
+        origin: &[Block],
+        mut differences: Differences,
+    ) -> Result<Findings, Fault> {
+        if differences.settle() {
+            let suspects = differences.suspects();
+            let mut from = ends.position.start;
+            for window in origin.chunks(WINDOW_BLOCKS) {
+                let Some(end) = window.last() else { break };
+                for (at, content) in self.origin_records(ends, Interval::new(from, end.to)).await? {
+                    differences.origin_has(&suspects, at, content);
+                }
+                from = end.to;
+            }
+        }
+        Ok(differences.findings())
+    }
+
+    /// The content of each of the origin's records in `interval`, by its sequence.
+    async fn origin_records(
+        &self,
+        ends: &Ends<'_>,
+        interval: Interval,
+    ) -> Result<Vec<(Sequence, u128)>, Fault> {
+        let blocks = self
+            .origin_blocks(ends.connector, ends.route, ends.stream, interval, 1)
+            .await?;
+        let record = |block: &Block| (Sequence(block.to.0.saturating_sub(1)), block.digest.order);
+        Ok(blocks.iter().map(record).collect())
     }
 
     /// Digests of the origin's records, asked over the link.
@@ -522,12 +705,8 @@ impl Gateway {
             if part.1 {
                 break Ok(());
             }
-            if blocks.len() as u64 > WINDOW_RECORDS {
-                let message = format!("the ends of {stream} differ over more than {WINDOW_RECORDS} records");
-                break Err(Fault {
-                    code: "CULVERT-F035".into(),
-                    message,
-                });
+            if blocks.len() > BLOCKS_MAX {
+                break Err(too_wide(stream));
             }
         };
         proofs.done(nonce);
@@ -604,6 +783,55 @@ impl Gateway {
         let (checked, stream, position) = (connector.checked.clone(), stream.clone(), position.clone());
         reading_the_sink(move || Holdings::open(&checked, &stream, &position)?.digests(block_records, span))
             .await
+    }
+}
+
+/// Whose two ends are compared, and how far.
+struct Ends<'a> {
+    connector: &'a Connector,
+    route: &'a RouteId,
+    stream: &'a StreamId,
+    position: &'a Position,
+}
+
+fn too_wide(stream: &StreamId) -> Fault {
+    Fault {
+        code: "CULVERT-F035".into(),
+        message: format!("the ends of {stream} differ over more than {DIFFERENCES_MAX} records"),
+    }
+}
+
+fn enter(proof: &mut StreamProof, findings: &Findings) {
+    proof.missing = findings.missing;
+    proof.duplicated = findings.duplicated;
+    proof.out_of_order = Some(findings.out_of_order);
+    let word = |what| match what {
+        prove::Difference::Missing => "missing",
+        prove::Difference::Doubled => "doubled",
+        prove::Difference::Moved => "moved",
+        prove::Difference::Foreign => "foreign",
+    };
+    let shown = |place: &prove::Place| Difference {
+        what: word(place.what).into(),
+        sequence: place.at.0,
+    };
+    proof.differences = findings.places.iter().map(shown).collect();
+    if findings.foreign > 0 {
+        let foreign = |place: &&prove::Place| place.what == prove::Difference::Foreign;
+        let first = findings
+            .places
+            .iter()
+            .find(foreign)
+            .map(|place| format!(", the first behind {}", place.at));
+        let message = format!(
+            "{} records of the sink never were at the origin{}",
+            findings.foreign,
+            first.unwrap_or_default()
+        );
+        proof.fault = Some(Fault {
+            code: "CULVERT-F033".into(),
+            message,
+        });
     }
 }
 
@@ -692,6 +920,7 @@ impl Holdings {
                 alike.push_back(all);
             }
             all += 1;
+            ControlFlow::Continue(())
         })?;
         let enough = alike.iter().rev().find(|front| all - **front >= count);
         let front = enough.or(alike.front()).copied();
@@ -702,13 +931,17 @@ impl Holdings {
         let end = span.front.saturating_add(span.count);
         let (mut seen, mut blocks, mut open) = (0u64, Vec::new(), Digest::EMPTY);
         self.each(|content| {
-            if (span.front..end).contains(&seen) {
+            if seen >= end {
+                return ControlFlow::Break(());
+            }
+            if seen >= span.front {
                 open.add(content);
                 if open.count >= u64::from(block_records.max(1)) {
                     blocks.push(std::mem::replace(&mut open, Digest::EMPTY));
                 }
             }
             seen += 1;
+            ControlFlow::Continue(())
         })?;
         if open.count > 0 {
             blocks.push(open);
@@ -716,59 +949,74 @@ impl Holdings {
         Ok(blocks)
     }
 
-    fn each(&mut self, mut each: impl FnMut(u128)) -> Result<(), SourceFault> {
+    fn each(&mut self, mut each: impl FnMut(u128) -> ControlFlow<()>) -> Result<(), SourceFault> {
         self.reader.read(
             &self.topic,
             self.partition,
             self.from,
             self.to,
-            &mut |_, record| {
-                each(digest::content(record));
-                ControlFlow::Continue(())
-            },
+            &mut |_, record| each(digest::content(record)),
         )
     }
 }
 
-/// Where a partitioner spreads streams over partitions, only all of them together can be compared: count and set.
-fn summed(route: &RouteId, proofs: Vec<StreamProof>) -> StreamProof {
-    let mut proofs = proofs.into_iter();
-    let Some(mut sum) = proofs.next() else {
-        return StreamProof {
-            route: route.to_string(),
-            stream: "*".into(),
-            lineage: String::new(),
-            start: 0,
-            at: 0,
-            origin: None,
-            sink: None,
-            missing: 0,
-            duplicated: 0,
-            out_of_order: None,
-            held: Vec::new(),
-            fault: None,
-        };
-    };
-    for proof in proofs {
-        sum.origin = added(sum.origin, proof.origin);
-        sum.sink = added(sum.sink, proof.sink);
-        sum.held.extend(proof.held);
-        sum.fault = sum.fault.or(proof.fault);
+/// Nothing is known of a sink before all of its shards have read their positions.
+fn unknown(delivery: &delivery::Delivery) -> StreamProof {
+    let trouble = delivery.status().trouble.into_values().next();
+    let trouble = trouble.map(|trouble| match trouble {
+        Trouble::Retrying(reason) => reason,
+        Trouble::Paused(fault) | Trouble::Waiting(fault) | Trouble::Failed(fault) => fault.reason,
+    });
+    let why = trouble.map(|reason| format!(": {reason}")).unwrap_or_default();
+    StreamProof {
+        fault: Some(Fault {
+            code: "CULVERT-F036".into(),
+            message: format!("read the sink: its positions are not known yet{why}"),
+        }),
+        ..nothing(&delivery.route)
     }
-    let counts = |tally: &Option<Tally>| tally.as_ref().map_or(0, |tally| tally.count);
-    sum.stream = "*".into();
-    sum.missing = counts(&sum.origin).saturating_sub(counts(&sum.sink));
-    sum.duplicated = counts(&sum.sink).saturating_sub(counts(&sum.origin));
-    sum.out_of_order = None;
-    sum
 }
 
-fn added(left: Option<Tally>, right: Option<Tally>) -> Option<Tally> {
-    let (left, right) = (left?, right?);
-    let set = |tally: &Tally| u128::from_str_radix(&tally.set, 16).unwrap_or_default();
-    Some(Tally {
-        count: left.count + right.count,
+/// A proof of all streams of a route, with nothing compared.
+fn nothing(route: &RouteId) -> StreamProof {
+    StreamProof {
+        route: route.to_string(),
+        stream: "*".into(),
+        lineage: String::new(),
+        start: 0,
+        at: 0,
+        origin: None,
+        sink: None,
+        missing: 0,
+        duplicated: 0,
+        out_of_order: None,
+        differences: Vec::new(),
+        held: Vec::new(),
+        fault: None,
+    }
+}
+
+fn tally_without_order(digest: &Digest) -> Tally {
+    Tally {
         order: String::new(),
-        set: format!("{:032x}", set(&left).wrapping_add(set(&right))),
-    })
+        ..Tally::from(digest)
+    }
+}
+
+/// The digest of everything that these topics hold, in all of their partitions.
+fn digest_of_topics(
+    config: &kafka::config::SinkConfig,
+    topics: &BTreeSet<String>,
+) -> Result<Digest, SourceFault> {
+    let mut reader = kafka::KafkaReader::of_sink(config)?;
+    let mut digest = Digest::EMPTY;
+    for topic in topics {
+        for partition in 0..reader.partitions(topic)? {
+            reader.read(topic, partition, Sequence::ZERO, None, &mut |_, record| {
+                digest.add(digest::content(record));
+                ControlFlow::Continue(())
+            })?;
+        }
+    }
+    Ok(digest)
 }

@@ -16,13 +16,13 @@ use tokio::time::{Instant, sleep, timeout};
 /// The pause after the first failed attempt: short, because a peer that restarts is back at once.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 
-/// The longest pause: a peer that comes back after a week is found again in this time.
-const PAUSE_MAX: Duration = Duration::from_secs(3);
+/// The longest pause: a peer that comes back after a week is found again in this time. A packet a second is nothing.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// How long the first attempt may take; the next ones longer, up to [`ATTEMPT_MAX`]. Short at first, so that one
 /// lost packet at the wrong moment does not cost a second; longer later, so that a path of 0.6 s gets through.
 const ATTEMPT_MIN: Duration = Duration::from_secs(1);
-const ATTEMPT_MAX: Duration = Duration::from_secs(5);
+const ATTEMPT_MAX: Duration = Duration::from_secs(3);
 
 /// A session that lasted this long was a success: the next dial begins with the shortest pause again.
 const SUCCESS_AFTER: Duration = Duration::from_secs(1);

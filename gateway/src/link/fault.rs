@@ -22,6 +22,7 @@ pub enum Error {
         /// Where we wanted to listen.
         address: SocketAddr,
         /// What the system answered.
+        #[source]
         cause: io::Error,
     },
     /// The task that moves datagrams ended although nobody asked it to. The room has to be started anew.

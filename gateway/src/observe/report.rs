@@ -178,6 +178,9 @@ pub struct StreamProof {
     /// Records at the sink behind a later one. Absent where a partitioner spreads the stream, so that order is only
     /// kept for each key.
     pub out_of_order: Option<u64>,
+    /// The first records that differ: at most 20.
+    #[serde(default)]
+    pub differences: Vec<Difference>,
     /// Records that are at the origin and behind `at`, and where they are: they are on their way.
     pub held: Vec<Held>,
     /// Why it could not be compared.
@@ -203,6 +206,15 @@ impl From<&culvert_proto::digest::Digest> for Tally {
             set: format!("{:032x}", digest.set),
         }
     }
+}
+
+/// A record that is not at the sink as it is at the origin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    /// `missing`, `doubled`, `moved` or `foreign`.
+    pub what: String,
+    /// Its sequence at the origin; of a foreign record that of the record before it.
+    pub sequence: u64,
 }
 
 /// Records on their way.
@@ -285,6 +297,7 @@ pub(crate) mod tests {
             missing: 0,
             duplicated: 0,
             out_of_order: Some(0),
+            differences: Vec::new(),
             held: Vec::new(),
             fault: None,
         }

@@ -85,6 +85,12 @@ impl Broker {
         }
     }
 
+    /// Removes what a stopped broker holds of a partition, as a lost disk does.
+    pub(crate) fn lose(&self, topic: &str, partition: i32) {
+        let log = format!("data/{topic}-{partition}");
+        fs::remove_dir_all(self.directory.path().join(log)).expect("the partition's log");
+    }
+
     fn wait_until_ready(&self) {
         let probe: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", self.address())

@@ -192,6 +192,121 @@ fn keys_land_where_a_java_client_would_put_them() {
 }
 
 #[test]
+fn a_map_decides_where_source_partitions_go() {
+    let (address, topic) = (broker(), unique("map"));
+    let map = "0-1:2, 2:0, *:same";
+    let pairs = [
+        ("topics", topic.as_str()),
+        ("culvert.partitioner", "custom"),
+        ("culvert.partitioner.map", map),
+        CREATE[0],
+        CREATE[1],
+    ];
+    let mut sink = sink(&address, &topic, &pairs);
+    take(&mut sink);
+    // Keys decide nothing here, and partitions are made as they are needed.
+    for (partition, value) in [(0, "a"), (1, "b"), (2, "c"), (3, "d")] {
+        write(&mut sink, &stream(&topic, partition), 0, &values(&[value])).unwrap();
+    }
+    sink.commit(&[]).unwrap();
+    for (partition, expected) in [["c"].as_slice(), &[], &["a", "b"], &["d"]]
+        .into_iter()
+        .enumerate()
+    {
+        let partition = i32::try_from(partition).unwrap();
+        check_committed(&address, &topic, partition.cast_unsigned(), &values(expected));
+    }
+
+    let mut strict = self::sink(&address, &topic, &pairs[..3]);
+    take(&mut strict);
+    check_stop(
+        write(&mut strict, &stream(&topic, 4), 0, &values(&["e"])),
+        "CULVERT-K013",
+        "culvert.partitioner=custom needs 5",
+    );
+}
+
+/// C1 where nothing is held: the commit has no position in it, and still nobody but the writer may make it.
+#[test]
+fn a_commit_without_positions_proves_the_writer() {
+    let (address, topic) = (broker(), unique("proof"));
+    let (mut old, mut new) = (creating(&address, &topic), creating(&address, &topic));
+    take(&mut old);
+    old.commit(&[]).unwrap();
+    old.commit(&[]).unwrap();
+    assert_eq!(take(&mut new), [], "a proof is no position");
+    let outcome = old.commit(&[]);
+    assert!(matches!(outcome, Err(SinkFault::Fenced(_))), "{outcome:?}");
+    new.commit(&[(stream(&topic, 0), position(1, &[]))]).unwrap();
+    new.commit(&[]).unwrap();
+    assert_eq!(take(&mut old).len(), 1, "a proof takes no position away");
+}
+
+/// librdkafka takes 0 for "now" and -1 for "none"; neither may change when a record was made.
+#[test]
+fn the_beginning_of_time_is_kept_to_the_millisecond() {
+    let (address, topic) = (broker(), unique("time"));
+    let mut records = values(&["zero", "one", "none"]);
+    for (record, timestamp) in records.iter_mut().zip([0, 1, -1]) {
+        record.timestamp = timestamp;
+    }
+    let mut sink = creating(&address, &topic);
+    take(&mut sink);
+    write(&mut sink, &stream(&topic, 0), 0, &records).unwrap();
+    sink.commit(&[]).unwrap();
+    records[0].timestamp = 1; // as near as it can be said
+    check_committed(&address, &topic, 0, &records);
+}
+
+/// The next commit of the same producer would decide a transaction that hangs, and nobody knows which way it was meant.
+#[test]
+fn a_transaction_that_is_open_in_the_target_is_waited_for() {
+    let (address, topic) = (broker(), unique("open"));
+    let positions = format!("culvert.positions.{topic}");
+    create_topic(&address, &topic, 2, &[]);
+    create_topic(&address, &positions, 1, &[("cleanup.policy", "compact")]);
+    let stream = stream(&topic, 0);
+    let mut sink = sink(&address, &topic, &[("topics", &topic)]);
+    let open = |topic: &str, partition| {
+        let writer = producer(&address, &[("transactional.id", &unique("hanging"))]);
+        writer.init_transactions(PATIENCE).unwrap();
+        writer.begin_transaction().unwrap();
+        send(&writer, topic, partition, &Owned::new(Some("k"), Some("open")));
+        writer.flush(PATIENCE).unwrap();
+        writer
+    };
+    let check_waits = |outcome: Result<(), SinkFault>, place: &str| {
+        let fault = outcome.expect_err("it waits");
+        assert!(matches!(fault, SinkFault::Retry(_)), "{fault:?}");
+        assert!(
+            fault.to_string().contains("CULVERT-K016") && fault.to_string().contains(place),
+            "{fault}"
+        );
+    };
+    let hanging = open(&positions, 0);
+    check_waits(sink.take().map(|_| ()), &format!("{positions}/0"));
+    hanging.abort_transaction(PATIENCE).unwrap();
+    take(&mut sink);
+
+    // In any partition of the target, for nobody knows where a transaction wrote to.
+    let hanging = open(&topic, 1);
+    check_waits(
+        write(&mut sink, &stream, 0, &values(&["a"])),
+        &format!("{topic}/1"),
+    );
+    hanging.abort_transaction(PATIENCE).unwrap();
+    take(&mut sink);
+    write(&mut sink, &stream, 0, &values(&["a"])).unwrap();
+    // One that begins later is not waited for.
+    let later = open(&topic, 1);
+    sink.commit(&[(stream.clone(), position(1, &[]))]).unwrap();
+    write(&mut sink, &stream, 1, &values(&["b"])).unwrap();
+    sink.commit(&[(stream, position(2, &[]))]).unwrap();
+    later.abort_transaction(PATIENCE).unwrap();
+    check_committed(&address, &topic, 0, &values(&["a", "b"]));
+}
+
+#[test]
 fn target_topics_are_made_and_grow_only_where_that_was_asked_for() {
     let (address, topic) = (broker(), unique("made"));
     let mut strict = sink(&address, &topic, &[("topics", &topic)]);

@@ -1,8 +1,8 @@
 //! Reading topics.
 
-use crate::broker::broker;
+use crate::broker::{Broker, broker};
 use crate::cluster::{create_topic, delete_records, delete_topic, produce, producer, send, transact};
-use crate::tap::{Driven, Owned, source, unique};
+use crate::tap::{Driven, Owned, PATIENCE, Tap, source, unique};
 use culvert::flow::{Place, Source};
 use culvert_proto::{Guard, Sequence};
 use rdkafka::producer::Producer;
@@ -144,6 +144,106 @@ fn an_epoch_that_never_was_halts() {
     );
 }
 
+/// A control record behind the last record is of the leader that wrote it, not of the one that wrote the record. With
+/// the record's epoch the place behind it looked truncated, and a healthy stream stood still.
+#[test]
+fn a_control_record_of_a_later_leader_is_not_taken_for_a_truncation() {
+    let mut broker = Broker::start();
+    let (address, topic) = (broker.address(), unique("later"));
+    create_topic(&address, &topic, 1, &[]);
+    transact(&address, &topic, &topic, &["a"], true); // 0, marker 1
+    let mut first = reading(&address, &topic, Place::Earliest);
+    let is_at = |at: u64| move |tap: &Tap| tap.advanced.values().any(|to| *to == Sequence(at));
+    first.until("the first leader's end", is_at(2));
+    let before = first.tap.guard_at_end(first.tap.slot_of(0).unwrap());
+    broker.stop();
+    broker.restart();
+    transact(&address, &topic, &topic, &["lost"], false); // 2, marker 3
+    first.until("the second leader's end", is_at(4));
+    let guard = first.tap.guard_at_end(first.tap.slot_of(0).unwrap());
+    assert!(
+        before.epoch >= 0 && guard.epoch > before.epoch,
+        "{before:?}, then {guard:?}"
+    );
+
+    let go_on = |guard: Guard| {
+        let source = source(&address, &unique("again"), "gw", &[("topics", &topic)]);
+        Driven::new(source, Some(at(4, guard)))
+    };
+    let mut wrong = go_on(before);
+    wrong.until("the first leader never came so far", |tap| !tap.halted.is_empty());
+    assert_eq!(wrong.tap.halted[0].1.code, "CULVERT-K005");
+
+    // A gateway that starts again with the sink's position.
+    let mut again = go_on(guard);
+    again.until("placed", |tap| !tap.placed.is_empty() || !tap.halted.is_empty());
+    produce(&address, &topic, 0, &["b"]);
+    again.until("what comes next", |tap| {
+        tap.values() == ["b"] || !tap.halted.is_empty()
+    });
+    assert_eq!(again.tap.halted, []);
+}
+
+/// The transaction's records are of one leader and its end is of the next.
+#[test]
+fn a_transaction_that_a_later_leader_ends_is_not_taken_for_a_truncation() {
+    let mut broker = Broker::start();
+    let (address, topic) = (broker.address(), unique("ended"));
+    create_topic(&address, &topic, 1, &[]);
+    let writer = producer(&address, &[("transactional.id", &topic)]);
+    writer.init_transactions(PATIENCE).unwrap();
+    writer.begin_transaction().unwrap();
+    send(&writer, &topic, 0, &Owned::new(None, Some("a")));
+    writer.flush(PATIENCE).unwrap();
+    broker.stop();
+    broker.restart();
+    writer.commit_transaction(PATIENCE).unwrap();
+    let mut first = reading(&address, &topic, Place::Earliest);
+    first.until("the end", |tap| {
+        tap.advanced.values().any(|to| *to == Sequence(2))
+    });
+    let slot = first.tap.slot_of(0).unwrap();
+    let guard = first.tap.guard_at_end(slot);
+    assert!(guard.epoch > first.tap.records[0].2, "{guard:?}");
+    first.source.seek(slot, at(2, guard)).unwrap();
+    first.until("placed", |tap| tap.placed.len() == 2 || !tap.halted.is_empty());
+    produce(&address, &topic, 0, &["b"]);
+    first.until("what comes next", |tap| {
+        tap.values() == ["a", "b"] || !tap.halted.is_empty()
+    });
+    assert_eq!(first.tap.halted, []);
+}
+
+#[test]
+fn a_log_that_was_lost_behind_a_control_record_halts() {
+    let mut broker = Broker::start();
+    let (address, topic) = (broker.address(), unique("lost"));
+    create_topic(&address, &topic, 1, &[]);
+    transact(&address, &topic, &topic, &["a"], true); // 0, marker 1
+    let mut first = reading(&address, &topic, Place::Earliest);
+    first.until("the end", |tap| {
+        tap.advanced.values().any(|to| *to == Sequence(2))
+    });
+    let guard = first.tap.guard_at_end(first.tap.slot_of(0).unwrap());
+    assert!(guard.epoch >= 0, "{guard:?}");
+    broker.stop();
+    broker.lose(&topic, 0);
+    broker.restart();
+    // Beyond the old place, so that its number alone says nothing.
+    produce(&address, &topic, 0, &["x", "y", "z"]);
+    let name = unique("again");
+    let mut again = Driven::new(
+        source(&address, &name, "gw", &[("topics", &topic)]),
+        Some(at(2, guard)),
+    );
+    again.until("halted", |tap| !tap.halted.is_empty() || !tap.records.is_empty());
+    let codes: Vec<&str> = again.tap.halted.iter().map(|(_, halt)| halt.code).collect();
+    assert_eq!(
+        (codes.as_slice(), again.tap.values().len()),
+        (["CULVERT-K005"].as_slice(), 0)
+    );
+}
+
 #[test]
 fn a_place_that_retention_has_passed_halts_with_the_interval() {
     let (address, topic) = (broker(), unique("retention"));
@@ -244,7 +344,7 @@ fn partitions_move_to_a_second_gateway_and_back() {
         source(&address, &topic, "gw-2", &settings),
         Some(at(1, Guard::NONE)),
     );
-    let deadline = std::time::Instant::now() + crate::tap::PATIENCE;
+    let deadline = std::time::Instant::now() + PATIENCE;
     while two.tap.held() != 2 || one.tap.held() != 2 {
         assert!(
             std::time::Instant::now() < deadline,
@@ -265,7 +365,7 @@ fn partitions_move_to_a_second_gateway_and_back() {
     for partition in 0..4 {
         produce(&address, &topic, partition, &["b"]);
     }
-    let deadline = std::time::Instant::now() + crate::tap::PATIENCE;
+    let deadline = std::time::Instant::now() + PATIENCE;
     while one.tap.records.len() + two.tap.records.len() < 8 {
         assert!(std::time::Instant::now() < deadline);
         one.poll();
@@ -288,6 +388,22 @@ fn a_topic_that_matches_the_pattern_is_found() {
     let mut driven = Driven::new(source, Some(Place::Earliest));
     driven.until("the record", |tap| tap.records.len() == 1);
     assert_eq!(driven.tap.assigned.len(), 1);
+}
+
+#[test]
+fn a_topic_that_is_made_later_is_found_by_the_pattern() {
+    let (address, prefix) = (broker(), unique("later"));
+    let (early, late) = (format!("{prefix}.early"), format!("{prefix}.late"));
+    create_topic(&address, &early, 1, &[]);
+    produce(&address, &early, 0, &["a"]);
+    let pattern = format!("{prefix}\\..*");
+    let source = source(&address, &prefix, "gw", &[("topics.regex", &pattern)]);
+    let mut driven = Driven::new(source, Some(Place::Earliest));
+    driven.until("the first topic", |tap| tap.values() == ["a"]);
+    create_topic(&address, &late, 1, &[]);
+    produce(&address, &late, 0, &["b"]);
+    driven.until("the second topic", |tap| tap.values() == ["a", "b"]);
+    assert_eq!(driven.tap.revoked, [], "the first one was not given up for it");
 }
 
 #[test]

@@ -70,6 +70,8 @@ pub(crate) struct Tap {
     pub(crate) placed: Vec<(Slot, Sequence, Guard)>,
     pub(crate) records: Vec<(Slot, Sequence, i32, Owned)>,
     pub(crate) advanced: BTreeMap<Slot, Sequence>,
+    /// The leader epoch of the place before [`Tap::advanced`].
+    pub(crate) epochs: BTreeMap<Slot, i32>,
     pub(crate) halted: Vec<(Slot, Halt)>,
 }
 
@@ -101,8 +103,9 @@ impl Intake for Tap {
         );
         self.records.push((slot, sequence, epoch, Owned::of(record)));
     }
-    fn advanced(&mut self, slot: Slot, to: Sequence) {
+    fn advanced(&mut self, slot: Slot, to: Sequence, epoch: i32) {
         self.advanced.insert(slot, to);
+        self.epochs.insert(slot, epoch);
     }
     fn halted(&mut self, slot: Slot, halt: Halt) {
         self.halted.push((slot, halt));
@@ -144,6 +147,12 @@ impl Tap {
             at: sequence.next(),
             guard,
         })
+    }
+
+    /// Identity of the place where the stream in `slot` was last found to end, as far as no record tells it.
+    pub(crate) fn guard_at_end(&self, slot: Slot) -> Guard {
+        let epoch = self.epochs.get(&slot).copied().unwrap_or(-1);
+        Guard { epoch, crc: 0 }
     }
 
     pub(crate) fn held(&self) -> usize {
@@ -240,7 +249,7 @@ pub(crate) fn sink_config(address: &str, name: &str, pairs: &[(&str, &str)]) -> 
 }
 
 pub(crate) fn sink(address: &str, name: &str, pairs: &[(&str, &str)]) -> KafkaSink {
-    KafkaSink::new(sink_config(address, name, pairs), 0)
+    KafkaSink::new(sink_config(address, name, pairs), 0, 0)
 }
 
 /// Becomes writer, however long the cluster needs.

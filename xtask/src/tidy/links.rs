@@ -1,15 +1,20 @@
-//! Links in Markdown lead somewhere.
+//! Links in Markdown lead somewhere, and a test that is named is there.
 
 use super::{Files, numbered};
 use regex::Regex;
 
 pub(super) fn faults(files: &Files) -> Vec<String> {
     let pattern = Regex::new(r"\]\(([^)\s]+)[^)]*\)").expect("a constant pattern");
+    let named = Regex::new(r"\[`([a-z0-9_]+)`\]\(([^)\s]+\.rs)\)").expect("a constant pattern");
     let mut faults = Vec::new();
     for (path, text) in files.under("", ".md") {
         for (number, line) in prose(text) {
             for target in pattern.captures_iter(line).filter_map(|found| found.get(1)) {
                 let fault = broken(files, path, text, target.as_str());
+                faults.extend(fault.map(|fault| format!("{path}:{number}: {fault}")));
+            }
+            for [name, file] in named.captures_iter(line).map(|found| found.extract().1) {
+                let fault = absent(files, path, name, file);
                 faults.extend(fault.map(|fault| format!("{path}:{number}: {fault}")));
             }
         }
@@ -50,6 +55,14 @@ fn broken(files: &Files, page: &str, own_text: &str, target: &str) -> Option<Str
     let is_missing = |text| !prose(text).any(|(_, line)| line.starts_with('#') && slug(line) == anchor);
     let missing = !anchor.is_empty() && path.ends_with(".md") && text.is_some_and(is_missing);
     missing.then(|| format!("link to {target}: no such heading in {path}"))
+}
+
+/// What is wrong where a page names a function of a source file, or the file itself: `[name](path.rs)`.
+fn absent(files: &Files, page: &str, name: &str, file: &str) -> Option<String> {
+    let path = resolve(page, file);
+    let (_, text) = files.0.iter().find(|(known, _)| *known == path)?;
+    let is_there = path.ends_with(&format!("/{name}.rs")) || text.contains(&format!("fn {name}("));
+    (!is_there).then(|| format!("{path} has no `fn {name}`"))
 }
 
 /// `link`, written in `page`, as a path from the root.
@@ -93,6 +106,7 @@ mod tests {
             ("docs/page.md", text),
             ("docs/errors/x.md", "# A `b` heading!"),
             ("README.md", ""),
+            ("tests/line.rs", "fn it_goes_on() {}\n"),
         ];
         super::super::check(faults, &files, expected);
     }
@@ -108,6 +122,15 @@ mod tests {
             &["docs/page.md:2: link to gone.md: there is no docs/gone.md"],
         );
         check("```\n[a](gone.md)\n```", &[]);
+    }
+
+    #[test]
+    fn a_test_that_is_named_is_there() {
+        check("[`it_goes_on`](../tests/line.rs) [`line`](../tests/line.rs)", &[]);
+        check(
+            "[`it_stops`](../tests/line.rs)",
+            &["docs/page.md:1: tests/line.rs has no `fn it_stops`"],
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `cargo xtask tidy`: what the compiler cannot check. Each rule is a function from the repository's files to faults.
 
 mod arrows;
+mod commands;
 mod errors;
 mod links;
 mod words;
@@ -42,6 +43,7 @@ impl Files {
     fn faults(&self) -> Vec<String> {
         [
             arrows::faults(self),
+            commands::faults(self),
             errors::faults(self),
             links::faults(self),
             words::faults(self),

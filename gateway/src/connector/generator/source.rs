@@ -248,7 +248,7 @@ impl Stream {
             );
         }
         self.state = State::Reading(to);
-        intake.advanced(slot, Sequence(to));
+        intake.advanced(slot, Sequence(to), -1);
     }
 }
 

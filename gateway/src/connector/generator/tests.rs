@@ -266,7 +266,7 @@ impl Intake for Heard {
         self.records
             .push((slot, sequence, record.value.unwrap().to_vec(), record.crc32c()));
     }
-    fn advanced(&mut self, slot: Slot, to: Sequence) {
+    fn advanced(&mut self, slot: Slot, to: Sequence, _: i32) {
         self.advanced.insert(slot.0, to.0);
     }
     fn halted(&mut self, slot: Slot, halt: Halt) {

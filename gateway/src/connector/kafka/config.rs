@@ -4,6 +4,7 @@
 //! `consumer.override.<setting>`, `producer.override.<setting>` and `admin.override.<setting>` for one kind. What
 //! exactly-once delivery rests on is ours alone and refused with the reason.
 
+use super::partition::PartitionMap;
 use crate::connector::Mistake;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
@@ -127,12 +128,17 @@ pub const SINK_KEYS: &[Key] = &[
     key(
         "culvert.via",
         None,
-        "The gateway that relays, where the site is not reached directly.",
+        "The site that relays, where the other one is not reached directly.",
     ),
     key(
         "culvert.partitioner",
         Some("same"),
-        "same: the source's partition. key: by the key's hash, as Java clients do.",
+        "same: the source's partition. key: by the key's hash, as Java clients do. custom: by culvert.partitioner.map.",
+    ),
+    key(
+        "culvert.partitioner.map",
+        None,
+        "Where source partitions go with custom, as 0-3:0, 4:7, *:same. * stands for all others and must be there.",
     ),
     key(
         "culvert.topic.rename",
@@ -194,7 +200,7 @@ pub struct SinkConfig {
     pub tasks_max: u32,
     /// The site whose topics are delivered; `None`: this gateway's own.
     pub from: Option<String>,
-    /// The gateway that relays.
+    /// The site that relays.
     pub via: Option<String>,
     /// How a record finds its target partition.
     pub partitioner: Partitioner,
@@ -241,13 +247,37 @@ pub enum Start {
 }
 
 /// How a record finds its target partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Partitioner {
     /// The number of the source's partition: order is kept whatever the keys are.
     Same,
     /// By the hash of the key, as Java's default partitioner does. A record without a key follows its source
     /// partition, so that its order is kept.
     Key,
+    /// By the source's partition, as the map says: the order of each source partition is kept, and several may share
+    /// one of the target.
+    Custom(PartitionMap),
+}
+
+impl Partitioner {
+    /// As it is spelled in `culvert.partitioner`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Partitioner::Same => "same",
+            Partitioner::Key => "key",
+            Partitioner::Custom(_) => "custom",
+        }
+    }
+
+    /// The target partition of all records of a source partition; `None` where each record's key decides.
+    pub(super) fn fixed(&self, partition: u32) -> Option<u32> {
+        match self {
+            Partitioner::Same => Some(partition),
+            Partitioner::Key => None,
+            Partitioner::Custom(map) => Some(map.of(partition)),
+        }
+    }
 }
 
 /// How missing target topics are made. -1 leaves the choice to the broker.
@@ -343,13 +373,12 @@ impl SinkConfig {
         context: &Context<'_>,
     ) -> Result<SinkConfig, Vec<Mistake>> {
         let mut form = Form::new(raw, context, SINK_KEYS);
-        let partitioners = [("same", Partitioner::Same), ("key", Partitioner::Key)];
         let config = SinkConfig {
             topics: form.topics(),
             tasks_max: form.number("tasks.max", 1, 1..=1_000),
             from: form.text("culvert.from"),
             via: form.text("culvert.via"),
-            partitioner: form.choice("culvert.partitioner", &partitioners),
+            partitioner: form.partitioner(),
             creation: form.creation(),
             connector: context.connector.to_owned(),
             rename: form.rename(),
@@ -447,6 +476,10 @@ pub(super) const COMMIT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// When a broker aborts a transaction whose writer is gone: above the longest write and commit (T4).
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
+
+// T2 and T4. A commit empties its queue first, and that may take as long again.
+const _: () = assert!(COMMIT_TIMEOUT.as_secs() < SOCKET_TIMEOUT.as_secs());
+const _: () = assert!(2 * COMMIT_TIMEOUT.as_secs() < TRANSACTION_TIMEOUT.as_secs());
 
 fn reader(settings: &Settings, connector: &str) -> ClientConfig {
     let mut settings = settings.defaults(&[
@@ -734,6 +767,26 @@ impl<'a> Form<'a> {
         choices[0].1
     }
 
+    fn partitioner(&mut self) -> Partitioner {
+        const MAP: &str = "culvert.partitioner.map";
+        const EXAMPLE: &str = "for example 0-3:0, 4:7, *:same";
+        let names = [("same", "same"), ("key", "key"), ("custom", "custom")];
+        let (name, map) = (self.choice("culvert.partitioner", &names), self.text(MAP));
+        match (name, map) {
+            ("custom", None) => self.mistake(MAP, "is missing", Some(EXAMPLE)),
+            ("custom", Some(map)) => match PartitionMap::parse(&map) {
+                Ok(map) => return Partitioner::Custom(map),
+                Err(wrong) => wrong
+                    .into_iter()
+                    .for_each(|problem| self.mistake(MAP, problem, Some(EXAMPLE))),
+            },
+            (_, Some(_)) => self.mistake(MAP, "is not used", Some("set culvert.partitioner=custom")),
+            ("key", None) => return Partitioner::Key,
+            _ => {}
+        }
+        Partitioner::Same
+    }
+
     fn creation(&mut self) -> Option<Creation> {
         let partitions = self.count_or_default("topic.creation.default.partitions");
         let replication = self.count_or_default("topic.creation.default.replication.factor");
@@ -1005,6 +1058,18 @@ mod tests {
             "culvert.topic.rename",
             "cannot be",
         );
+        let map = "culvert.partitioner.map";
+        let custom = ("culvert.partitioner", "custom");
+        let with = |pairs: &[(&str, &str)]| sink(&[&[SERVERS, ("topics", "a")], pairs].concat());
+        check_mistake(with(&[custom]), map, "0-3:0, 4:7, *:same");
+        check_mistake(with(&[(map, "*:0")]), map, "culvert.partitioner=custom");
+        check_mistake(with(&[custom, (map, "0:1")]), map, "all other partitions");
+        check_mistake(with(&[custom, (map, "x, *:0")]), map, "no from:to");
+        check_mistake(
+            with(&[("culvert.partitioner", "hash")]),
+            "culvert.partitioner",
+            "custom",
+        );
         check_mistake(
             source(&[
                 SERVERS,
@@ -1042,6 +1107,45 @@ mod tests {
             "consumer.override.fetch.min.bytes",
             "nvalid",
         );
+    }
+
+    const PAGE: &str = include_str!("../../../../docs/connectors/kafka.md");
+
+    #[test]
+    fn the_page_lists_every_key() {
+        for keys in [SOURCE_KEYS, SINK_KEYS] {
+            let row = |key: &Key| {
+                let default = key.default.map(|value| format!("`{value}`")).unwrap_or_default();
+                format!("| `{}` | {default} | {} |\n", key.name, key.doc)
+            };
+            let table: String = keys.iter().map(row).collect();
+            assert!(
+                PAGE.contains(&table),
+                "docs/connectors/kafka.md must have\n{table}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_pages_examples_are_right() {
+        let examples = PAGE
+            .split("```json\n")
+            .skip(1)
+            .filter_map(|text| text.split("```").next());
+        let mut count = 0;
+        for example in examples {
+            let pairs: BTreeMap<String, String> =
+                serde_json::from_str(example).expect("an object of strings");
+            let none = BTreeMap::new();
+            let mistakes = match pairs["connector.class"].as_str() {
+                SOURCE_CLASS => SourceConfig::from_map(&pairs, &context(&none)).err(),
+                SINK_CLASS => SinkConfig::from_map(&pairs, &context(&none)).err(),
+                other => panic!("{other} is no class of this page"),
+            };
+            assert_eq!(mistakes, None, "{example}");
+            count += 1;
+        }
+        assert_eq!(count, 4);
     }
 
     #[test]

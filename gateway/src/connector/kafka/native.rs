@@ -4,7 +4,8 @@
 //! - events instead of rdkafka's `poll`: an error event names its topic and partition and an end-of-partition event
 //!   its offset, both of which rdkafka drops; a rebalance arrives in order with the records, on the polling thread;
 //!   no allocation per record;
-//! - the leader epoch of a message, and headers whose names are not UTF-8 (rdkafka panics on them);
+//! - the leader epoch of a message and of the consumer's position;
+//! - headers whose names are not UTF-8 (rdkafka panics on them);
 //! - topic ids (`DescribeTopics`), offsets of many partitions in one call (`ListOffsets`);
 //! - seeking with a leader epoch, which makes librdkafka ask `OffsetForLeaderEpoch` (KIP-320);
 //! - `flush` that returns when the queue is empty: rdkafka's waits in steps of 100 ms.
@@ -673,6 +674,26 @@ pub(super) fn seek(
                 },
             )
             .collect())
+    }
+}
+
+/// The leader epoch of the place before `end`, where the consumer passed it: it was a record, or a control record, of
+/// which nothing else is told. -1 where that place was compacted away, whose epoch nobody tells.
+///
+/// Right only while `end` is the last event taken: what is taken later moves the consumer on.
+pub(super) fn epoch_before(consumer: &Consumer, end: &Place) -> i32 {
+    let list = list_of([(end.topic.as_str(), end.partition, -1, -1)].into_iter());
+    // SAFETY: client and list are alive; the list has the one element that was put in, or none.
+    unsafe {
+        let code = sys::rd_kafka_position(consumer.handle(), list.ptr());
+        let list = &*list.ptr();
+        if code != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR || list.cnt != 1 {
+            return -1;
+        }
+        if (*list.elems).offset != end.offset {
+            return -1;
+        }
+        sys::rd_kafka_topic_partition_get_leader_epoch(list.elems)
     }
 }
 

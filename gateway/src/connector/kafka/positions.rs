@@ -8,6 +8,8 @@
 //!        | u64 count | u128 order | u128 set | u16 resume point | 16 target topic id | u16 writer | u32 CRC32C
 //! ```
 //!
+//! A key of one byte 0 ([`PROOF`]) without a value says only that its writer was the writer; it is no position.
+//!
 //! Numbers are big-endian, `u16 name` is a length with its bytes. The CRC covers key and value, so that a value under
 //! another key is noticed. A newer version is refused, never guessed.
 
@@ -20,6 +22,10 @@ use std::sync::Arc;
 
 /// How the names of positions topics begin.
 pub(super) const TOPIC_PREFIX: &str = "culvert.positions.";
+
+/// The key of a record that proves its writer where no position is to be written. It has no value, so that
+/// compaction takes it away.
+pub(super) const PROOF: &[u8] = &[0];
 
 const KEY_VERSION: u8 = 1;
 const VALUE_VERSION: u8 = 1;

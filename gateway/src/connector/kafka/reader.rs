@@ -17,6 +17,10 @@ use std::time::{Duration, Instant};
 /// How long a read may go without any progress before the cluster counts as away.
 const PROGRESS_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// How often an open transaction is looked at. One whose writer was fenced is decided already, and shows it within
+/// milliseconds.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
 /// Reads committed records of any partition of one cluster.
 pub struct KafkaReader {
     consumer: Consumer,
@@ -60,24 +64,97 @@ impl KafkaReader {
         ))
     }
 
+    /// How many partitions a topic has.
+    ///
+    /// # Errors
+    /// As [`Reader::read`]; also when there is no such topic.
+    pub fn partitions(&self, topic: &str) -> Result<u32, SourceFault> {
+        match self.describe(&[topic])?.into_iter().next() {
+            Some(Ok(found)) => Ok(found.partitions),
+            Some(Err(code)) => Err(fault(code, &format!("describe topic {topic}: {code}"))),
+            None => Err(fault(
+                Code::UnknownTopic,
+                &format!("describe topic {topic}: no answer"),
+            )),
+        }
+    }
+
     /// What the brokers say about `topics`, in their order.
     pub(super) fn describe(
         &self,
         topics: &[&str],
     ) -> Result<Vec<Result<TopicDescription, Code>>, SourceFault> {
         native::describe_topics(&self.consumer, topics, ASK_TIMEOUT)
-            .map_err(|code| fault(code, &format!("describe topics: {code}")))
+            .map_err(|code| fault(code, &self.with_trouble(&format!("describe topics: {code}"))))
+    }
+
+    /// Adds what the client has complained of: a question that is not answered in time does not say that, for
+    /// example, the password was wrong.
+    fn with_trouble(&self, reason: &str) -> String {
+        let mut trouble: Option<Failure> = None;
+        while let Some(event) = self.consumer.next(Duration::ZERO) {
+            // That all brokers are down comes last and says least.
+            if let Event::News(News::Failed(failure)) = event
+                && trouble
+                    .as_ref()
+                    .is_none_or(|known| known.code == Code::AllBrokersDown)
+            {
+                trouble = Some(failure);
+            }
+        }
+        match trouble {
+            Some(trouble) => format!("{reason} ({})", trouble.text),
+            None => reason.to_owned(),
+        }
     }
 
     pub(super) fn edge(&self, topic: &str, partition: u32, edge: Edge) -> Result<u64, SourceFault> {
-        let places = [(topic, i32::try_from(partition).unwrap_or(i32::MAX))];
-        let describe = |code: Code| fault(code, &format!("list offsets of {topic}/{partition}: {code}"));
-        let found = native::list_offsets(&self.consumer, &places, edge, ASK_TIMEOUT).map_err(describe)?;
-        match found.into_iter().next() {
-            Some(Ok(offset)) => Ok(unsigned(offset)),
-            Some(Err(code)) => Err(describe(code)),
-            None => Err(describe(Code::UnknownPartition)),
+        // As many answers as questions.
+        Ok(self
+            .edges(&[(topic, partition)], edge)?
+            .first()
+            .copied()
+            .unwrap_or(0))
+    }
+
+    /// Waits until every transaction is decided that was open in one of `partitions` when this was called; those that
+    /// begin later are not waited for. Answers the first partition where one stays open, after `patience`.
+    ///
+    /// # Errors
+    /// As [`Reader::read`].
+    pub(super) fn wait_for_decisions<'a>(
+        &self,
+        partitions: &[(&'a str, u32)],
+        patience: Duration,
+    ) -> Result<Option<(&'a str, u32)>, SourceFault> {
+        let ends = self.edges(partitions, Edge::End)?;
+        let deadline = Instant::now() + patience;
+        loop {
+            let decided = self.edges(partitions, Edge::CommittedEnd)?;
+            let open = partitions
+                .iter()
+                .zip(decided.iter().zip(&ends))
+                .find(|(_, (decided, end))| decided < end);
+            match open {
+                None => return Ok(None),
+                Some((place, _)) if Instant::now() > deadline => return Ok(Some(*place)),
+                Some(_) => std::thread::sleep(LOOK_EVERY),
+            }
         }
+    }
+
+    fn edges(&self, partitions: &[(&str, u32)], edge: Edge) -> Result<Vec<u64>, SourceFault> {
+        let places: Vec<(&str, i32)> = partitions
+            .iter()
+            .map(|(topic, partition)| (*topic, i32::try_from(*partition).unwrap_or(i32::MAX)))
+            .collect();
+        let found = native::list_offsets(&self.consumer, &places, edge, ASK_TIMEOUT)
+            .map_err(|code| fault(code, &self.with_trouble(&format!("list offsets: {code}"))))?;
+        let named = |((topic, partition), offset): (&(&str, i32), Result<i64, Code>)| {
+            let describe = |code: Code| fault(code, &format!("list offsets of {topic}/{partition}: {code}"));
+            offset.map(unsigned).map_err(describe)
+        };
+        places.iter().zip(found).map(named).collect()
     }
 
     /// Reads `[from, to)`. Unlike [`Reader::read`] it waits for transactions that are open below `to`.

@@ -7,11 +7,15 @@
 //!   any connection broke counts as uncertain although it returned well. librdkafka reports broken connections as
 //!   errors only when they are unlike the last one; its debug log holds each of them, so that is what is read.
 //! - T3 a position names its writer. Writers other than this one are fenced before their positions are believed.
+//!   A fence ends the transaction of who was before, in every partition. A broker may leave one open all the same
+//!   (KAFKA-20734: a coordinator takes a partition without a leader for a deleted one), and the next commit of the same
+//!   producer would decide it, whichever way it was meant. So nothing is read or written while a transaction is open
+//!   that was open when the shard was taken.
 //! - T4 the transaction's time-out is above the longest commit. T5 the positions topic must be compacted.
 //! - T6 a position names the target topic's id. Another topic under that name stops the route.
 
 use super::admin::Admin;
-use super::config::{COMMIT_TIMEOUT, Partitioner, SinkConfig};
+use super::config::{COMMIT_TIMEOUT, SinkConfig};
 use super::native::{Edge, Event, Failure, News, Producer, TopicDescription};
 use super::positions::{self, Stored};
 use super::reader::KafkaReader;
@@ -49,6 +53,8 @@ const RECORDS_BETWEEN_NOTES: u32 = 1_000;
 pub struct KafkaSink {
     config: SinkConfig,
     shard: u32,
+    /// Positions of an earlier one say nothing of the targets there are now.
+    incarnation: u32,
     /// The writer, from a successful [`Sink::take`] to the first fault.
     writer: Option<Writer>,
     /// By source topic.
@@ -68,12 +74,13 @@ struct Target {
 }
 
 impl KafkaSink {
-    /// Shard `shard` of the connector. Nothing is contacted before [`Sink::take`].
+    /// Shard `shard` of the connector, in this incarnation of its route. Nothing is contacted before [`Sink::take`].
     #[must_use]
-    pub fn new(config: SinkConfig, shard: u32) -> KafkaSink {
+    pub fn new(config: SinkConfig, shard: u32, incarnation: u32) -> KafkaSink {
         KafkaSink {
             config,
             shard,
+            incarnation,
             writer: None,
             targets: BTreeMap::new(),
             targets_due: Instant::now(),
@@ -91,6 +98,7 @@ impl Sink for KafkaSink {
         self.prepare_positions_topic(&reader)?;
         let id = self.config.transactional_id(self.shard);
         let writer = Writer::open(&self.config, &id, self.batch_bytes_max)?;
+        self.wait_for_decisions(&reader, &[(&self.config.positions_topic(), self.shard)])?;
         let mut stored = self.read_positions(&mut reader)?;
         if self.fence_others(&id, &stored)? {
             stored = self.read_positions(&mut reader)?;
@@ -130,15 +138,16 @@ impl KafkaSink {
         let (Some(writer), Some(target)) = (&mut self.writer, self.targets.get(&stream.topic)) else {
             return Err(not_taken());
         };
+        let fixed = self.config.partitioner.fixed(stream.partition);
         writer.begin()?;
         for (sequence, record) in records {
             if record.size() + RECORD_OVERHEAD > target.record_bytes_max {
                 return Err(too_large(sequence, &record, target));
             }
-            let partition = match (self.config.partitioner, record.key) {
-                (Partitioner::Key, Some(key)) => partition::of_key(key, target.partitions),
-                (Partitioner::Key, None) => stream.partition % target.partitions.max(1),
-                (Partitioner::Same, _) => stream.partition,
+            let partition = match (fixed, record.key) {
+                (Some(fixed), _) => fixed,
+                (None, Some(key)) => partition::of_key(key, target.partitions),
+                (None, None) => stream.partition % target.partitions.max(1),
             };
             // librdkafka takes the timestamp 0 for "now"; 1 ms is the nearest that it takes for itself.
             let timestamp = if record.timestamp == 0 {
@@ -186,6 +195,9 @@ impl KafkaSink {
                 headers: Headers::NONE,
             };
             writer.send(&topic, self.shard, position.at, &record)?;
+        }
+        if positions.is_empty() {
+            writer.send(&topic, self.shard, Sequence::ZERO, &PROOF)?;
         }
         writer.commit()
     }
@@ -242,6 +254,17 @@ impl KafkaSink {
         }
     }
 
+    /// Waits for the ends of transactions that are open in `partitions`. After a fence none of them is this shard's.
+    fn wait_for_decisions(&self, reader: &KafkaReader, partitions: &[(&str, u32)]) -> Result<(), SinkFault> {
+        match reader.wait_for_decisions(partitions, ASK_TIMEOUT)? {
+            None => Ok(()),
+            Some((topic, partition)) => Err(SinkFault::Retry(format!(
+                "[CULVERT-K016] a transaction is open in {topic}/{partition} since before this writer took the shard; it must \
+                 be committed or aborted before anything is written"
+            ))),
+        }
+    }
+
     /// All positions of this shard, up to the end that the partition has now. Waits for other open transactions.
     fn read_positions(&self, reader: &mut KafkaReader) -> Result<BTreeMap<StreamId, Stored>, SinkFault> {
         let topic = self.config.positions_topic();
@@ -289,9 +312,12 @@ impl KafkaSink {
         stored: &BTreeMap<StreamId, Stored>,
     ) -> Result<(), SinkFault> {
         let mut expected = BTreeMap::new();
+        let is_ours = |stream: &StreamId, position: &Position| {
+            self.config.topics.include(&stream.topic) && position.incarnation >= self.incarnation
+        };
         for (stream, stored) in stored
             .iter()
-            .filter(|(stream, _)| self.config.topics.include(&stream.topic))
+            .filter(|(stream, stored)| is_ours(stream, &stored.position))
         {
             expected.insert(self.config.target(&stream.topic), stored.target);
         }
@@ -319,8 +345,11 @@ impl KafkaSink {
 
     /// Finds out where the records of a stream go, and makes room for them where that was asked for.
     fn know_target(&mut self, stream: &StreamId) -> Result<(), SinkFault> {
-        let same = self.config.partitioner == Partitioner::Same;
-        let least = if same { stream.partition + 1 } else { 1 };
+        let least = self
+            .config
+            .partitioner
+            .fixed(stream.partition)
+            .map_or(1, |to| to + 1);
         if self
             .targets
             .get(&stream.topic)
@@ -346,6 +375,7 @@ impl KafkaSink {
         let reader = KafkaReader::of_sink(&self.config)?;
         let admin = Admin::open(&self.config.admin()).map_err(|error| settings_refused(&error))?;
         let mut found = describe(&reader, &name)?;
+        let existed = found.as_ref().map_or(0, |found| found.partitions);
         if found.as_ref().is_none_or(|found| found.partitions < least) {
             self.make_room(&admin, &name, found.as_ref(), least)?;
             let deadline = Instant::now() + ASK_TIMEOUT;
@@ -362,6 +392,12 @@ impl KafkaSink {
         let Some(TopicDescription { id, partitions }) = found else {
             return Err(SinkFault::Retry(format!("topic {name} does not exist yet")));
         };
+        // What was made just now holds nothing. A topic that another source topic goes to was looked at before this shard
+        // wrote into it.
+        if !self.targets.values().any(|known| known.name == name) {
+            let all: Vec<(&str, u32)> = (0..existed).map(|partition| (&*name, partition)).collect();
+            self.wait_for_decisions(&reader, &all)?;
+        }
         let record_bytes_max = record_bytes_max(&admin, &name)?;
         Ok(Target {
             name,
@@ -404,9 +440,10 @@ impl KafkaSink {
             (Some(found), None) => Err(SinkFault::Stop {
                 code: "CULVERT-K013",
                 reason: format!(
-                    "topic {name} has {} partitions, and culvert.partitioner=same needs {least}; add partitions, set \
+                    "topic {name} has {} partitions, and culvert.partitioner={} needs {least}; add partitions, set \
                      topic.creation.default.partitions, or use culvert.partitioner=key",
-                    found.partitions
+                    found.partitions,
+                    self.config.partitioner.name()
                 ),
             }),
         }
@@ -617,6 +654,15 @@ fn is_broken_connection(facility: &str, text: &str) -> bool {
 /// The time at which a message is sent, in librdkafka's spelling.
 const NOW: i64 = 0;
 
+/// What a writer writes to prove itself when it has no position to write: an empty transaction would never reach the
+/// broker.
+const PROOF: RecordRef<'static> = RecordRef {
+    timestamp: NOW,
+    key: Some(positions::PROOF),
+    value: None,
+    headers: Headers::NONE,
+};
+
 /// A record as rdkafka wants it.
 fn message<'a>(topic: &'a str, partition: u32, record: &RecordRef<'a>) -> BaseRecord<'a, [u8], [u8], ()> {
     let mut message: BaseRecord<'_, [u8], [u8], ()> = BaseRecord::to(topic);
@@ -638,6 +684,9 @@ fn note_position(
     record: &RecordRef<'_>,
 ) -> Result<(), culvert_proto::wire::Malformed> {
     let key = record.key.unwrap_or_default();
+    if key == positions::PROOF {
+        return Ok(());
+    }
     let stream = positions::decode_key(key)?;
     match record.value {
         Some(value) => found.insert(stream, positions::decode_value(key, value)?),
@@ -705,7 +754,7 @@ fn target_replaced(name: &str, what: &str) -> SinkFault {
         code: "CULVERT-K012",
         reason: format!(
             "target topic {name} {what} since the last delivery: what it held is gone, and the position would hide \
-             that; begin a new incarnation to deliver everything again, or restore the topic"
+             that; begin the route anew (culvert.incarnation) to deliver everything again"
         ),
     }
 }

@@ -10,7 +10,9 @@
 //!   second joining as the same static member (a heartbeat of the first one is still on its way), which it takes for
 //!   fatal. The client is then opened again; only being fenced twice in a row means another gateway of this name.
 //! - How far a stream was read comes from ends of partitions: the event stands behind all records in the same queue
-//!   and carries the fetch position, which control records and compacted offsets have moved.
+//!   and carries the fetch position, which control records and compacted offsets have moved. It does not carry the
+//!   leader epoch of the place before; librdkafka knows that of the last record or control record it passed on, which
+//!   is asked for at each end ([`native::epoch_before`]).
 
 use super::config::{SourceConfig, Topics};
 use super::native::{self, Consumer, Edge, Event, Failure, Message, News, Target, TopicDescription};
@@ -32,6 +34,9 @@ const EVENTS_PER_POLL: usize = 2_000;
 /// A client that becomes unusable again within this time does not heal by itself.
 const REOPEN_EVERY: Duration = Duration::from_secs(60);
 
+/// How often a topic that is not there is looked for: somebody may be making it, and watches. Costs one request.
+const ABSENT_CHECK_EVERY: Duration = Duration::from_secs(2);
+
 /// One task of a Kafka source connector.
 pub struct KafkaSource {
     config: SourceConfig,
@@ -42,6 +47,8 @@ pub struct KafkaSource {
     /// Assigned, but their topic's id is not known yet.
     unnamed: Vec<(String, i32)>,
     subscribed: BTreeSet<String>,
+    /// Topics that are named and were not there when last asked for.
+    absent: BTreeSet<String>,
     cluster: Option<Arc<str>>,
     check_due: Instant,
     /// A topic may have been made again: nothing is handed over before its id was asked for.
@@ -66,6 +73,7 @@ impl KafkaSource {
             headers: Headers::new(),
             unnamed: Vec::new(),
             subscribed: BTreeSet::new(),
+            absent: BTreeSet::new(),
             cluster: None,
             check_due: Instant::now(),
             ids_in_doubt: false,
@@ -170,9 +178,10 @@ impl KafkaSource {
     /// All that needs a broker's answer and is not reading.
     fn prepare(&mut self, intake: &mut dyn Intake) -> Result<(), SourceFault> {
         if Instant::now() >= self.check_due {
-            self.subscribe()?;
+            let begun = self.subscribe()?;
             self.check_topic_ids(intake)?;
-            self.check_due = Instant::now() + TOPIC_CHECK_EVERY;
+            self.look_for_absent(begun, intake);
+            self.check_due = Instant::now() + self.check_every();
         }
         if self.ids_in_doubt {
             self.check_topic_ids(intake)?;
@@ -184,7 +193,8 @@ impl KafkaSource {
 
     /// Subscribes to the topics there are. Patterns are matched here, since librdkafka's regular expressions differ
     /// from those that people know from Connect.
-    fn subscribe(&mut self) -> Result<(), SourceFault> {
+    /// Answers whether the subscription is a new one.
+    fn subscribe(&mut self) -> Result<bool, SourceFault> {
         let wanted: BTreeSet<String> = match &self.config.topics {
             Topics::Named(names) => names.iter().cloned().collect(),
             Topics::Matching(_) => {
@@ -200,12 +210,59 @@ impl KafkaSource {
             }
         };
         if wanted.is_empty() || wanted == self.subscribed {
-            return Ok(());
+            return Ok(false);
         }
         let names: Vec<&str> = wanted.iter().map(String::as_str).collect();
         self.consumer.subscribe(&names).map_err(|error| away(&error))?;
         self.subscribed = wanted;
-        Ok(())
+        Ok(true)
+    }
+
+    /// Finds out which of the named topics are not there: the client waits for them without a word. Task 0 looks for
+    /// all of them. What cannot be asked now is asked again: nothing depends on it but what people are told.
+    fn look_for_absent(&mut self, begun: bool, intake: &mut dyn Intake) {
+        let Topics::Named(names) = &self.config.topics else {
+            return;
+        };
+        let asked: BTreeSet<String> = if begun {
+            names.iter().cloned().collect()
+        } else {
+            self.absent.clone()
+        };
+        if self.task > 0 || asked.is_empty() {
+            return;
+        }
+        let Ok(found) = self.describe(asked.iter().map(String::as_str)) else {
+            self.absent = asked;
+            return;
+        };
+        let is_absent = |name: &String| {
+            matches!(
+                found.get(name),
+                Some(Err(Code::UnknownTopicOrPartition | Code::UnknownTopic))
+            )
+        };
+        let absent: BTreeSet<String> = asked.into_iter().filter(is_absent).collect();
+        let halt = (!absent.is_empty()).then(|| streams::topics_absent(&absent));
+        if let (Some(halt), true) = (&halt, absent != self.absent) {
+            tracing::warn!(
+                connector = self.config.connector,
+                code = halt.code,
+                reason = halt.reason,
+                "topic not there"
+            );
+        }
+        self.absent = absent;
+        intake.waits_for(halt);
+    }
+
+    /// What is waited for is looked for more often.
+    fn check_every(&self) -> Duration {
+        if self.absent.is_empty() {
+            TOPIC_CHECK_EVERY
+        } else {
+            ABSENT_CHECK_EVERY
+        }
     }
 
     /// Asks what the topics of all streams are now, and parts with streams whose topic is gone.
@@ -395,8 +452,9 @@ impl KafkaSource {
     fn take_note(&mut self, news: News, intake: &mut dyn Intake) -> Result<(), SourceFault> {
         match news {
             News::End(place) => {
+                let epoch = native::epoch_before(&self.consumer, &place);
                 if let Some(stream) = self.streams.find(&place.topic, place.partition) {
-                    stream.ended(unsigned(place.offset), intake);
+                    stream.ended(unsigned(place.offset), epoch, intake);
                 }
             }
             News::Assigned(partitions) => {
@@ -606,9 +664,8 @@ fn unreadable_header(offset: i64) -> Halt {
     Halt {
         code: "CULVERT-K007",
         reason: format!(
-            "record {offset} has a header whose name is not UTF-8, which no Java client could read; accept the loss of \
-             [{offset}, {}), or reset the stream behind it",
-            offset + 1
+            "record {offset} has a header whose name is not UTF-8, which no Java client could read; have it \
+             deleted at the source, and the writer repaired"
         ),
     }
 }

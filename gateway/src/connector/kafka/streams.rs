@@ -11,6 +11,7 @@
 use crate::flow::{Halt, Intake, Place, Slot};
 use culvert_proto::record::{HeadersBuf, RecordRef};
 use culvert_proto::{Guard, Lineage, Sequence, StreamId};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// All streams of a source.
@@ -260,8 +261,9 @@ impl Stream {
         }
     }
 
-    /// Nothing is left below `offset` that was not handed over.
-    pub(super) fn ended(&mut self, offset: u64, intake: &mut dyn Intake) {
+    /// Nothing is left below `offset` that was not handed over; the place before it is of leader epoch `epoch`, or
+    /// -1 where that is not known.
+    pub(super) fn ended(&mut self, offset: u64, epoch: i32, intake: &mut dyn Intake) {
         match self.state {
             State::Landing { at, before, announce } if offset >= at => {
                 self.landed_behind(at, before, announce, intake);
@@ -271,7 +273,7 @@ impl Stream {
         }
         if self.state == State::Reading && offset >= self.next {
             self.next = offset;
-            intake.advanced(self.slot, Sequence(offset));
+            intake.advanced(self.slot, Sequence(offset), epoch);
         }
     }
 
@@ -386,8 +388,8 @@ fn retention_passed(at: u64, start: u64) -> Halt {
     Halt {
         code: "CULVERT-K003",
         reason: format!(
-            "the records [{at}, {start}) are wanted and no longer in the log, which begins at {start}; accept the loss \
-             of [{at}, {start}), or reset the stream to another place"
+            "the records [{at}, {start}) are wanted and no longer in the log, which begins at {start}: the sink stands \
+             before them; accept the loss by beginning the route anew (culvert.incarnation)"
         ),
     }
 }
@@ -397,7 +399,7 @@ fn truncated(at: u64, end: u64) -> Halt {
         code: "CULVERT-K005",
         reason: format!(
             "{at} is the next record wanted, but the log ends at {end}: records that were delivered are gone from the \
-             source; reset the stream to {end} or begin a new incarnation"
+             source; begin the route anew (culvert.incarnation) to deliver what is there now"
         ),
     }
 }
@@ -406,8 +408,8 @@ fn epoch_ended(at: u64, reason: &str) -> Halt {
     Halt {
         code: "CULVERT-K005",
         reason: format!(
-            "the log below {at} is not the one that was delivered ({reason}); reset the stream or begin a new \
-             incarnation"
+            "the log below {at} is not the one that was delivered ({reason}); begin the route anew \
+             (culvert.incarnation) to deliver what is there now"
         ),
     }
 }
@@ -418,8 +420,20 @@ fn other_record(at: u64, expected: Guard, found: Guard) -> Halt {
         code: "CULVERT-K006",
         reason: format!(
             "record {last} is not the one that was delivered (leader epoch {} and checksum {:08x} then, {} and {:08x} \
-             now); reset the stream or begin a new incarnation",
+             now); begin the route anew (culvert.incarnation) to deliver what is there now",
             expected.epoch, expected.crc, found.epoch, found.crc
+        ),
+    }
+}
+
+/// Topics that are to be read and do not exist.
+pub(super) fn topics_absent(topics: &BTreeSet<String>) -> Halt {
+    let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+    Halt {
+        code: "CULVERT-K020",
+        reason: format!(
+            "topic {} does not exist; it is read from its beginning as soon as it is made",
+            names.join(", ")
         ),
     }
 }
@@ -463,8 +477,8 @@ mod tests {
         fn record(&mut self, slot: Slot, sequence: Sequence, _: i32, _: &RecordRef<'_>) {
             self.0.push(format!("record {} {sequence}", slot.0));
         }
-        fn advanced(&mut self, slot: Slot, to: Sequence) {
-            self.0.push(format!("advanced {} to {to}", slot.0));
+        fn advanced(&mut self, slot: Slot, to: Sequence, epoch: i32) {
+            self.0.push(format!("advanced {} to {to} in {epoch}", slot.0));
         }
         fn halted(&mut self, slot: Slot, halt: Halt) {
             self.0.push(format!("halted {} {}", slot.0, halt.code));
@@ -521,7 +535,7 @@ mod tests {
             }
             match event {
                 Ok(record) => stream.arrived(record, &mut heard),
-                Err(end) => stream.ended(*end, &mut heard),
+                Err(end) => stream.ended(*end, 4, &mut heard),
             }
         }
         assert_eq!(heard.0, expected);
@@ -545,13 +559,13 @@ mod tests {
         check(
             Place::Earliest,
             &[Ok(arrived(12, b"a")), Err(15)],
-            &[placed, "record 0 12", "advanced 0 to 15"],
+            &[placed, "record 0 12", "advanced 0 to 15 in 4"],
         );
         check(Place::Latest, &[Err(20)], &[]);
         check(
             Place::Latest,
             &[Err(20), Err(20)],
-            &["placed 0 at 20 guard -1", "advanced 0 to 20"],
+            &["placed 0 at 20 guard -1", "advanced 0 to 20 in 4"],
         );
         check(
             Place::Latest,
@@ -589,7 +603,7 @@ mod tests {
         check(
             at(20, Guard::NONE),
             &[Err(20)],
-            &["placed 0 at 20 guard -1", "advanced 0 to 20"],
+            &["placed 0 at 20 guard -1", "advanced 0 to 20 in 4"],
         );
     }
 
@@ -600,7 +614,7 @@ mod tests {
         let stream = streams.find("orders", 0).unwrap();
         heard.0.clear();
         stream.arrived(&arrived(12, b"a"), &mut heard);
-        stream.ended(13, &mut heard);
+        stream.ended(13, 4, &mut heard);
         stream.lost("out of range", &mut heard);
         assert_eq!(heard.0, [] as [&str; 0], "nothing was asked for yet");
         stream.state = State::Reading;

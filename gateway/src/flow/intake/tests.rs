@@ -186,6 +186,7 @@ fn desk(stage: &Stage) -> (Desk, mpsc::Receiver<Order>) {
         codec: Codec::None,
         slots: BTreeMap::new(),
         taken: 0,
+        wanted: None,
     };
     (desk, inbox)
 }

@@ -68,6 +68,13 @@ impl Moving {
     }
 }
 
+impl Moving {
+    /// Whether nothing but the engine and its readers has the tree open.
+    pub(super) fn is_idle(&self) -> bool {
+        self.copier.is_none() && self.ready.is_none()
+    }
+}
+
 impl Sled {
     /// Begins a move when it is worth it, and carries one on.
     pub(super) fn move_step(&mut self, index: &Arc<dyn Index>) -> Result<Upkeep, String> {
@@ -102,7 +109,8 @@ impl Sled {
             return;
         }
         let stop = Arc::new(AtomicBool::new(false));
-        let (told, old) = (stop.clone(), self.tree.clone());
+        let Some(old) = self.tree.clone() else { return };
+        let told = stop.clone();
         let copy = move || {
             let mut copy = Copy {
                 tree: open_tree(&path)?,
@@ -134,6 +142,8 @@ impl Sled {
         match completed {
             Ok(ready) => {
                 self.moving.ready = Some(ready);
+                // All that is held was just written there.
+                self.written_bytes = index.live_bytes();
                 Upkeep::Switch(self.generation + 1)
             }
             Err(why) => {
@@ -145,7 +155,7 @@ impl Sled {
     }
 
     fn complete(&self, mut copy: Copy, index: &dyn Index) -> Result<(Tree, VecDeque<Key>), String> {
-        copy.pass(&self.tree, index, &AtomicBool::new(false))?;
+        copy.pass(self.tree()?, index, &AtomicBool::new(false))?;
         let mut batch = Batch::default();
         for lane in self.catalog.lanes.keys() {
             if let Some((key, value)) = lane_entry(&self.catalog, *lane) {
@@ -181,7 +191,7 @@ impl Sled {
             return;
         }
         let mut old = self.pool.renew(next, &tree);
-        old.push(std::mem::replace(&mut self.tree, tree));
+        old.extend(self.tree.replace(tree));
         let gone = directory(std::mem::replace(&mut self.generation, next));
         self.dead = dead;
         self.measured.0 -= super::MEASURE_EVERY;

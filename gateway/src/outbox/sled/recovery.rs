@@ -2,6 +2,7 @@
 
 use super::metadata;
 use super::moving::Moving;
+use super::reopen;
 use super::{
     COUNTERS, Key, Pool, Sled, Tree, directory, frame_key, guarded, lane_key, open_tree, setting_key, settle,
 };
@@ -39,7 +40,7 @@ pub(in crate::outbox) fn open(home: &Home, options: &Options) -> Result<Recovere
     {
         verify_in_child(program, &path)?;
     }
-    let tree = open_tree(&path).map_err(damaged)?;
+    let mut tree = open_tree(&path).map_err(damaged)?;
     settle(&**home.disk(), generation).map_err(damaged)?;
     let Contents {
         catalog,
@@ -56,6 +57,12 @@ pub(in crate::outbox) fn open(home: &Home, options: &Options) -> Result<Recovere
         });
     }
     let held = contiguous(home.path(), &catalog, &frames)?;
+    let read_bytes: u64 = frames.values().map(|(_, held)| u64::from(held.bytes)).sum();
+    if read_bytes > reopen::RESIDENT_BYTES_MAX {
+        // A leaf in each of its cache's 256 shards stays in memory from the reading, whatever its size.
+        drop(tree);
+        tree = open_tree(&path).map_err(damaged)?;
+    }
     for ((lane, from), _) in frames {
         let record = catalog.lanes.get(&lane);
         if let Some(record) = record.filter(|record| from < record.base || from >= record.tail) {
@@ -64,7 +71,8 @@ pub(in crate::outbox) fn open(home: &Home, options: &Options) -> Result<Recovere
     }
     let engine = Sled {
         pool: Arc::new(Pool::new(home.path().to_path_buf(), generation, &tree)),
-        tree,
+        tree: Some(tree),
+        written_bytes: 0,
         disk: home.disk().clone(),
         generation,
         commits,

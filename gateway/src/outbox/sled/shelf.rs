@@ -5,7 +5,7 @@ use crate::outbox::engine::{FrameRef, Shelf};
 use crate::outbox::entry::{HEADER_BYTES, Header};
 use crate::outbox::error::Error;
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use std::path::PathBuf;
 
 /// Clones of the tree for readers: a tree cannot be shared between threads, and dropping a clone flushes.
@@ -13,10 +13,16 @@ pub(super) struct Pool {
     /// For messages.
     path: PathBuf,
     idle: Mutex<Idle>,
+    /// Wakes readers when there is a tree again, and who recalls when the last clone is back.
+    changed: Condvar,
 }
 
 struct Idle {
     generation: u64,
+    /// Clones that are being read with.
+    lent: usize,
+    /// Readers wait for [`Pool::renew`].
+    recalled: bool,
     /// Cloned when there is no other.
     first: Option<Tree>,
     others: Vec<Tree>,
@@ -26,34 +32,51 @@ impl Pool {
     pub(super) fn new(path: PathBuf, generation: u64, tree: &Tree) -> Pool {
         let idle = Idle {
             generation,
+            lent: 0,
+            recalled: false,
             first: Some(tree.clone()),
             others: Vec::new(),
         };
         Pool {
             path,
             idle: Mutex::new(idle),
+            changed: Condvar::new(),
         }
     }
 
     /// From now on readers read this generation. Returns the old clones, to be dropped where nobody waits.
     pub(super) fn renew(&self, generation: u64, tree: &Tree) -> Vec<Tree> {
         let mut idle = self.idle.lock();
-        let next = Idle {
-            generation,
-            first: Some(tree.clone()),
-            others: Vec::new(),
-        };
-        let old = std::mem::replace(&mut *idle, next);
-        old.others.into_iter().chain(old.first).collect()
+        idle.generation = generation;
+        idle.recalled = false;
+        let first = idle.first.replace(tree.clone());
+        let old = idle.others.drain(..).chain(first).collect();
+        drop(idle);
+        self.changed.notify_all();
+        old
+    }
+
+    /// Takes every clone back, also those that are being read with: nobody else has the tree open then. Readers wait
+    /// until it is renewed, or cleared.
+    pub(super) fn recall(&self) -> Vec<Tree> {
+        let mut idle = self.idle.lock();
+        idle.recalled = true;
+        while idle.lent > 0 {
+            self.changed.wait(&mut idle);
+        }
+        let first = idle.first.take();
+        idle.others.drain(..).chain(first).collect()
     }
 
     /// Nothing is read any more.
     pub(super) fn clear(&self) {
         let mut idle = self.idle.lock();
         idle.generation = u64::MAX;
+        idle.recalled = false;
         let old: Vec<Tree> = idle.others.drain(..).collect();
         let first = idle.first.take();
         drop(idle);
+        self.changed.notify_all();
         let _ = guarded("close sled", move || {
             drop((old, first));
             Ok(())
@@ -61,23 +84,39 @@ impl Pool {
     }
 
     fn with<T>(&self, read: impl FnOnce(&Tree) -> T) -> Option<T> {
-        let mut idle = self.idle.lock();
-        let generation = idle.generation;
-        let tree = idle.others.pop().or_else(|| idle.first.clone())?;
-        drop(idle);
+        let (generation, tree) = self.lend()?;
         let value = read(&tree);
+        self.take_back(generation, tree);
+        Some(value)
+    }
+
+    fn lend(&self) -> Option<(u64, Tree)> {
+        let mut idle = self.idle.lock();
+        while idle.recalled {
+            self.changed.wait(&mut idle);
+        }
+        let tree = idle.others.pop().or_else(|| idle.first.clone())?;
+        idle.lent += 1;
+        Some((idle.generation, tree))
+    }
+
+    fn take_back(&self, generation: u64, tree: Tree) {
         let mut idle = self.idle.lock();
         if idle.generation == generation {
             idle.others.push(tree);
         } else {
-            // The last of an old generation: the next one is complete, nothing is lost if this flush fails.
             drop(idle);
+            // The last of an old generation: the next one is complete, nothing is lost if this flush fails.
             let _ = guarded("close an old generation of sled", move || {
                 drop(tree);
                 Ok(())
             });
+            idle = self.idle.lock();
         }
-        Some(value)
+        idle.lent -= 1;
+        if idle.recalled && idle.lent == 0 {
+            self.changed.notify_all();
+        }
     }
 }
 
