@@ -48,7 +48,7 @@ fn clusters_that_are_away_at_start_and_later_are_waited_for() -> anyhow::Result<
     let load = Load::start(&topic, PARTITIONS, 500, 500);
     flow(&line, 200)?;
     let mut tail = Tail::open(&line.plan.target())?;
-    tail.to_the_end()?;
+    tail.read_to_end()?;
     target.kill9()?;
     thread::sleep(Duration::from_secs(3));
     target.restart()?;
@@ -90,7 +90,7 @@ fn a_target_that_is_killed_inside_transactions_takes_records_again_within_second
     let mut tail = Tail::open(&line.plan.target())?;
     let mut slowest = Duration::ZERO;
     for round in 0..ROUNDS {
-        tail.to_the_end()?;
+        tail.read_to_end()?;
         thread::sleep(Duration::from_micros(round * 7_300 % 41_000));
         target.kill9()?;
         target.restart()?;
@@ -282,9 +282,11 @@ enum Flow {
     Hangs,
 }
 
-/// Waits for more records than one transaction holds. But the broker may have left the transaction open that it was killed in, which no client can help: while a single
-/// node starts again it leads its partitions by an old word, then has none for a moment, and takes them for deleted when it is to
-/// end the transaction there (KAFKA-20734, 1 of 27 kills). Its log says so.
+/// Waits for more records than one transaction holds.
+///
+/// But the broker may have left the transaction open that it was killed in, which no client can help: while a single node
+/// starts again it leads its partitions by an old word, then has none for a moment, and takes them for deleted when it is
+/// to end the transaction there (KAFKA-20734, 1 of 27 kills). Its log says so.
 fn flow_or_hang(line: &Line, target: &Broker, tail: &mut Tail) -> anyhow::Result<Flow> {
     let wanted = tail.records.len() + 200;
     wait_for(DEADLINE, "records, or word of a transaction that hangs", || {

@@ -621,7 +621,7 @@ impl Runner {
     fn read(&mut self, source: &mut dyn Source, wait: &mut Duration) -> Result<(), SourceFault> {
         let mut commit_at = Instant::now() + COMMIT_EVERY;
         let mut room = self.desk.exchange.outbox.room();
-        let mut paused_since: Option<Instant> = None;
+        let mut full_since = None;
         loop {
             while let Ok(order) = self.inbox.try_recv() {
                 match order {
@@ -636,8 +636,8 @@ impl Runner {
                 }
             }
             let full = !*room.borrow_and_update() || self.desk.waits();
+            full_since = full.then(|| full_since.unwrap_or_else(Instant::now));
             self.desk.pause(source, full)?;
-            paused_since = full.then(|| paused_since.unwrap_or_else(Instant::now));
             source.poll(self.desk.patience(), &mut self.desk)?;
             self.desk.close_batches(Instant::now());
             if Instant::now() >= commit_at {
@@ -645,7 +645,7 @@ impl Runner {
                 self.commit(source)?;
                 let mut status = self.status.lock();
                 status.records = self.desk.taken;
-                status.trouble = self.trouble(paused_since.map(|since| since.elapsed()));
+                status.trouble = self.trouble(full_since.map(|since| since.elapsed()));
                 *wait = Duration::from_millis(50);
             }
         }
