@@ -6,7 +6,7 @@ mod sim;
 
 use sim::trace::Stats;
 
-/// Schedules of a run in CI: measured 13 s of one core. `CULVERT_SCHEDULES` asks for more.
+/// Schedules of a run in CI: measured 12 s of one core. `CULVERT_SCHEDULES` asks for more.
 const SCHEDULES: u64 = 20_000;
 
 #[test]
@@ -47,7 +47,7 @@ fn one_seed_is_one_schedule() {
 #[cfg(feature = "traps")]
 fn every_trap_is_caught() {
     use culvert_proto::traps::{Trap, plant};
-    /// The slowest one needs 808.
+    /// The slowest one needs 1,386.
     const SEEDS_MAX: u64 = 20_000;
 
     let mut missed = Vec::new();
