@@ -1,8 +1,9 @@
 //! The first leg: from a source into the outbox.
 //!
 //! One thread a source task. Records become frames as they come: a frame is closed at its size, its count, a change
-//! of leader epoch, or [`FRAME_AGE_MAX`] after its first record (later while nobody takes it, [`FRAME_AGE_BEHIND`]), and appended to the stream's lane; the outbox makes
-//! it durable, and only then may it be sent (A2). Where a source reads is decided by the stream's [`Origin`] machine.
+//! of leader epoch, or [`FRAME_AGE_MAX`] after its first record (later while nobody takes it, [`FRAME_AGE_BEHIND`]),
+//! and appended to the stream's lane; the outbox makes it durable, and only then may it be sent (A2). Where a source
+//! reads is decided by the stream's [`Origin`] machine.
 //!
 //! Constraints:
 //! - A record is encoded once, here, and decoded once, at delivery. Nothing is allocated for a record.

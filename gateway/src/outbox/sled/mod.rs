@@ -143,8 +143,9 @@ impl Sled {
     }
 
     fn remove_dead(&mut self, count: usize) -> Result<(), String> {
-        for key in self.dead.drain(..count.min(self.dead.len())) {
-            let tree = self.tree.as_ref().ok_or("sled is closed")?;
+        let dead: Vec<Key> = self.dead.drain(..count.min(self.dead.len())).collect();
+        let tree = self.tree()?;
+        for key in dead {
             guarded("remove from sled", || tree.remove(&key))?;
         }
         Ok(())
