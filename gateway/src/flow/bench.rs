@@ -1,6 +1,6 @@
 //! One gateway with real tables, outbox and link. The gateway at the other end is played by the test.
 
-use super::exchange::{Exchange, Grants, ReadGrant};
+use super::exchange::{Exchange, Grants, ReadGrant, Role, Route, Topics};
 use super::transit;
 use crate::link::Link;
 use crate::link::tests::bench::{Bench, Gateway, soon};
@@ -20,6 +20,21 @@ pub(super) const HERE: &str = "south-site";
 
 /// The site that the test plays.
 pub(super) const THERE: &str = "north-site";
+
+/// A route that ends here and reads all of [`THERE`].
+pub(super) fn sink_route(name: &str) -> Route {
+    Route {
+        id: RouteId::new(HERE, name),
+        origin: THERE.into(),
+        topics: Arc::new(Topics::new(TopicFilter::default()).unwrap()),
+        start: Start::Earliest,
+        incarnation: 0,
+        role: Role::Sink {
+            upstream: THERE.into(),
+        },
+        downstream: None,
+    }
+}
 
 pub(super) struct Stage {
     pub(super) exchange: Arc<Exchange>,

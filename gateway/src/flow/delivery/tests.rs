@@ -1,10 +1,9 @@
 //! What a shard says and gives back while its sink fails.
 
 use super::*;
-use crate::flow::bench::{HERE, Stage, THERE, frame_of, stream};
-use crate::flow::exchange::{Role, Topics};
+use crate::flow::bench::{Stage, THERE, frame_of, sink_route, stream};
 use crate::link::tests::bench::{soon, until};
-use culvert_proto::message::{LaneHeader, Start, TopicFilter};
+use culvert_proto::message::LaneHeader;
 use culvert_proto::record::RecordRef;
 
 /// A sink in memory, and what is wrong with it now.
@@ -68,17 +67,7 @@ impl Scene {
         target.positions.insert(stream(THERE, 0), position(5));
         prepare(&mut target);
         let target = Arc::new(Mutex::new(target));
-        let route = Route {
-            id: RouteId::new(HERE, "target"),
-            origin: THERE.into(),
-            topics: Arc::new(Topics::new(TopicFilter::default()).unwrap()),
-            start: Start::Earliest,
-            incarnation: 0,
-            role: Role::Sink {
-                upstream: THERE.into(),
-            },
-            downstream: None,
-        };
+        let route = sink_route("target");
         stage.exchange.put_route(route.clone());
         let options = Options {
             shards: 1,

@@ -1,8 +1,7 @@
 //! What sessions, lanes and relay queues do when one takes another's place.
 
 use super::*;
-use crate::flow::bench::{HERE, Stage, THERE, frame, stream};
-use crate::flow::exchange::Topics;
+use crate::flow::bench::{HERE, Stage, THERE, frame, sink_route, stream};
 use crate::link::tests::bench::{soon, until};
 use culvert_proto::{Guard, Position};
 
@@ -58,17 +57,7 @@ async fn a_later_session_keeps_its_place_whichever_task_runs_first() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_registration_goes_before_anything_else_of_a_session() {
     let stage = Stage::new().await;
-    let route = Route {
-        id: RouteId::new(HERE, "sink"),
-        origin: THERE.into(),
-        topics: Arc::new(Topics::new(TopicFilter::default()).unwrap()),
-        start: Start::Earliest,
-        incarnation: 0,
-        role: Role::Sink {
-            upstream: THERE.into(),
-        },
-        downstream: None,
-    };
+    let route = sink_route("sink");
     stage.exchange.put_route(route);
     let session = serve(stage.exchange.clone(), stage.link.clone());
     // A shard that commits before the session's task has run once.
