@@ -135,7 +135,11 @@ impl Topic {
     /// Makes producers of its records.
     pub(crate) fn producer(&self, settings: &[(&str, &str)]) -> anyhow::Result<BaseProducer> {
         let mut config = client(&self.cluster);
-        config.set("linger.ms", "1").set("enable.idempotence", "true");
+        // One request at a time: see `culvert::connector::kafka::producer`.
+        config
+            .set("linger.ms", "1")
+            .set("enable.idempotence", "true")
+            .set("max.in.flight.requests.per.connection", "1");
         for (name, value) in settings {
             config.set(*name, *value);
         }

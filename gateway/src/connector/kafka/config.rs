@@ -447,9 +447,9 @@ impl SinkConfig {
             // Successful deliveries need no word each: a commit vouches for all of them.
             .set("delivery.report.only.error", "true")
             .set("allow.auto.create.topics", "false")
-            // Tells of each lost connection, also of those that error events leave out (see `sink::Trouble`); and
-            // of a target topic that was made again.
-            .set("debug", "broker,metadata")
+            // Tells of each lost connection, also of those that error events leave out, of records that are taken for
+            // written without the broker's word (see `sink::trouble`), and of a target topic that was made again.
+            .set("debug", "broker,eos,metadata")
             .set_log_level(RDKafkaLogLevel::Debug);
         settings
     }

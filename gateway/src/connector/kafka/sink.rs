@@ -6,6 +6,9 @@
 //!   then end a later transaction. So a commit gets less time than a request ([`COMMIT_TIMEOUT`]), and one during which
 //!   any connection broke counts as uncertain although it returned well. librdkafka reports broken connections as
 //!   errors only when they are unlike the last one; its debug log holds each of them, so that is what is read.
+//!   In the same log librdkafka says when it takes the records of a refused request for written because the next one
+//!   was taken. A broker that has just got a partition does take it (it knows nothing of this writer there), so they
+//!   are lost; such a transaction is not committed.
 //! - T3 a position names its writer. Writers other than this one are fenced before their positions are believed.
 //!   A fence ends the transaction of who was before, in every partition. A broker may leave one open all the same
 //!   (KAFKA-20734: a coordinator takes a partition without a leader for a deleted one), and the next commit of the same
@@ -454,7 +457,7 @@ impl KafkaSink {
 struct Writer {
     producer: Producer,
     in_transaction: bool,
-    /// The first connection that broke since the transaction began (T2).
+    /// What first happened since the transaction began that makes its outcome doubtful (T2).
     trouble: Option<String>,
     /// The first message that was not delivered, or what made the producer unusable.
     failed: Option<Failure>,
@@ -571,9 +574,7 @@ impl Writer {
             });
         }
         if let Some(trouble) = &self.trouble {
-            return Err(SinkFault::Uncertain(format!(
-                "a connection broke during the commit: {trouble}"
-            )));
+            return Err(SinkFault::Uncertain(format!("during the commit {trouble}")));
         }
         self.in_transaction = false;
         Ok(())
@@ -590,9 +591,7 @@ impl Writer {
             return Err(fault(failure.code, &reason));
         }
         match &self.trouble {
-            Some(trouble) => Err(SinkFault::Retry(format!(
-                "a connection broke during the transaction: {trouble}"
-            ))),
+            Some(trouble) => Err(SinkFault::Retry(format!("during the transaction {trouble}"))),
             None => Ok(()),
         }
     }
@@ -617,11 +616,12 @@ impl Writer {
                 self.failed.get_or_insert(failure);
             }
             News::Failed(failure) => {
-                self.trouble.get_or_insert(failure.text);
+                self.trouble
+                    .get_or_insert_with(|| format!("a connection broke: {}", failure.text));
             }
             News::Log { facility, text, .. } => {
-                if is_broken_connection(&facility, &text) {
-                    self.trouble.get_or_insert(text);
+                if let Some(trouble) = trouble(&facility, &text) {
+                    self.trouble.get_or_insert(trouble);
                 } else if facility == "METADATA" && text.contains(" changed id from ") {
                     self.ids_in_doubt = true;
                 }
@@ -645,10 +645,15 @@ impl Writer {
     }
 }
 
-/// Lines of librdkafka's log that say that requests may have been lost on their way. A connection to a bootstrap address
-/// carries none of a transaction's requests and is closed when it is not needed any more.
-fn is_broken_connection(facility: &str, text: &str) -> bool {
-    matches!(facility, "FAIL" | "REQTMOUT") && !text.contains("/bootstrap")
+/// Lines of librdkafka's log that say that requests may have been lost on their way, or that records are taken for
+/// written without the broker's word. A connection to a bootstrap address carries none of a transaction's requests and
+/// is closed when it is not needed any more.
+fn trouble(facility: &str, text: &str) -> Option<String> {
+    match facility {
+        "FAIL" | "REQTMOUT" if !text.contains("/bootstrap") => Some(format!("a connection broke: {text}")),
+        "IMPLICITACK" => Some(format!("records were not acknowledged: {text}")),
+        _ => None,
+    }
 }
 
 /// The time at which a message is sent, in librdkafka's spelling.
@@ -800,5 +805,65 @@ impl From<SourceFault> for SinkFault {
             SourceFault::Retry(reason) => SinkFault::Retry(reason),
             SourceFault::Stop { code, reason } => SinkFault::Stop { code, reason },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::Context;
+    use super::super::producer::imitation;
+    use super::*;
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+    /// T2: librdkafka says when it takes records for written without the broker's word. The imitation compares sequence
+    /// numbers in transactions only, so there is none here; librdkafka's part in it is the same.
+    #[test]
+    fn records_without_the_brokers_word_are_told_of() {
+        let (cluster, settings) = imitation("orders", 1);
+        let none = BTreeMap::new();
+        let context = Context {
+            connector: "orders",
+            gateway: "gw1",
+            site: "plant",
+            cluster: &none,
+            known: &[],
+        };
+        let raw = BTreeMap::from([
+            (
+                "kafka.bootstrap.servers".to_owned(),
+                settings["bootstrap.servers"].clone(),
+            ),
+            ("topics".to_owned(), "orders".to_owned()),
+        ]);
+        let config = SinkConfig::from_map(&raw, &context).unwrap();
+        let mut settings = config.producer("culvert.orders.0", BATCH_BYTES_MAX);
+        settings.remove("transactional.id");
+        settings.remove("transaction.timeout.ms");
+        let producer = Producer::open(&settings).unwrap();
+        let record = RecordRef {
+            timestamp: 5,
+            key: None,
+            value: Some(b"v"),
+            headers: Headers::NONE,
+        };
+        let send = || producer.send(message("orders", 0, &record)).unwrap();
+        send();
+        assert!(producer.flush(Duration::from_secs(10)));
+        cluster
+            .broker_round_trip_time(1, Duration::from_millis(500))
+            .unwrap();
+        cluster.request_errors(
+            RDKafkaApiKey::Produce,
+            &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION],
+        );
+        send();
+        std::thread::sleep(Duration::from_millis(30)); // a request each, both on their way at once
+        send();
+        let mut told = std::iter::from_fn(|| producer.next(Duration::from_secs(10)));
+        assert!(told.any(|event| match event {
+            Event::News(News::Log { facility, text, .. }) =>
+                trouble(&facility, &text).is_some_and(|trouble| trouble.contains("not acknowledged")),
+            _ => false,
+        }));
     }
 }
