@@ -7,6 +7,7 @@ use crate::outbox::error::Error;
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Clones of the tree for readers: a tree cannot be shared between threads, and dropping a clone flushes.
 pub(super) struct Pool {
@@ -15,6 +16,8 @@ pub(super) struct Pool {
     idle: Mutex<Idle>,
     /// Wakes readers when there is a tree again, and who recalls when the last clone is back.
     changed: Condvar,
+    /// Bytes of frames read since the tree was opened.
+    read_bytes: AtomicU64,
 }
 
 struct Idle {
@@ -41,7 +44,12 @@ impl Pool {
             path,
             idle: Mutex::new(idle),
             changed: Condvar::new(),
+            read_bytes: AtomicU64::new(0),
         }
+    }
+
+    pub(super) fn read_bytes(&self) -> u64 {
+        self.read_bytes.load(Ordering::Relaxed)
     }
 
     /// From now on readers read this generation. Returns the old clones, to be dropped where nobody waits.
@@ -49,6 +57,7 @@ impl Pool {
         let mut idle = self.idle.lock();
         idle.generation = generation;
         idle.recalled = false;
+        self.read_bytes.store(0, Ordering::Relaxed);
         let first = idle.first.replace(tree.clone());
         let old = idle.others.drain(..).chain(first).collect();
         drop(idle);
@@ -134,6 +143,7 @@ impl Shelf for Pool {
         let Some(bytes) = found.map_err(damaged)? else {
             return Ok(None);
         };
+        self.read_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         let header = Header::decode(&bytes).map_err(|error| damaged(error.to_string()))?;
         if !header.is_frame(lane, life, held.from) {
             return Err(damaged("another entry stands here".into()));
