@@ -68,6 +68,28 @@ fn span(kind: Kind, sizes: &Sizes) -> (u64, u64) {
 pub(crate) fn measure(kind: Kind, source: &Cluster, target: &Cluster, sizes: &Sizes) -> anyhow::Result<Row> {
     eprintln!("{}: backlog", kind.title());
     let mut mirror = kind.prepare(source, target, TOPIC)?;
+    let outcome = catch_up(kind, &mut *mirror, source, target, sizes);
+    if outcome.is_err() {
+        eprintln!("{}", mirror.last_words());
+    }
+    let row = outcome?;
+    let topic = mirror.target_topic();
+    drop(mirror);
+    target.delete(&topic)?;
+    eprintln!(
+        "  {:.0} records/s, {:.2} CPU s a million, others {:.2}",
+        row.rate, row.cpu, row.others
+    );
+    Ok(row)
+}
+
+fn catch_up(
+    kind: Kind,
+    mirror: &mut dyn Mirror,
+    source: &Cluster,
+    target: &Cluster,
+    sizes: &Sizes,
+) -> anyhow::Result<Row> {
     let topic = mirror.target_topic();
     let started = Instant::now();
     mirror.launch()?;
@@ -91,7 +113,7 @@ pub(crate) fn measure(kind: Kind, source: &Cluster, target: &Cluster, sizes: &Si
     let restarts = mirror
         .mortals()
         .into_iter()
-        .map(|name| Ok((name, restart(&mut *mirror, name, target)?)))
+        .map(|name| Ok((name, restart(mirror, name, target)?)))
         .collect::<anyhow::Result<_>>()?;
 
     let all = source.stable(TOPIC)?;
@@ -100,9 +122,7 @@ pub(crate) fn measure(kind: Kind, source: &Cluster, target: &Cluster, sizes: &Si
         .context("the rest")?;
     target.verify(&topic, all).context("read back what arrived")?;
     mirror.judge()?;
-    drop(mirror);
-    target.delete(&topic)?;
-    let row = Row {
+    Ok(Row {
         kind,
         first,
         rate: delivered / (ended - began).as_secs_f64(),
@@ -110,12 +130,7 @@ pub(crate) fn measure(kind: Kind, source: &Cluster, target: &Cluster, sizes: &Si
         others: used.others,
         peaks,
         restarts,
-    };
-    eprintln!(
-        "  {:.0} records/s, {:.2} CPU s a million, others {:.2}",
-        row.rate, row.cpu, row.others
-    );
-    Ok(row)
+    })
 }
 
 /// From the restart of a killed process to the first new commit.

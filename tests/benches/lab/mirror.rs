@@ -76,6 +76,9 @@ pub(crate) trait Mirror {
 
     /// Fails when something was logged that asks a person to look.
     fn judge(&self) -> anyhow::Result<()>;
+
+    /// How each process stands and what it said last, for who asks why a measurement failed.
+    fn last_words(&self) -> String;
 }
 
 // ----- Culvert ---------------------------------------------------------------------------------------------------
@@ -242,7 +245,27 @@ impl Mirror for Gateways {
         }
         Ok(())
     }
+
+    fn last_words(&self) -> String {
+        let words = self.all().map(|gateway| {
+            let status = gateway
+                .cli_ok(&["status"])
+                .unwrap_or_else(|error| error.to_string());
+            let log = gateway.log().unwrap_or_default();
+            let first = log.lines().count().saturating_sub(LAST_LINES);
+            let lines: Vec<&str> = log.lines().skip(first).collect();
+            format!(
+                "{}\n{status}\n{}\n",
+                gateway.directory().display(),
+                lines.join("\n")
+            )
+        });
+        words.collect()
+    }
 }
+
+/// How much of a log is shown.
+const LAST_LINES: usize = 30;
 
 // ----- one process -----------------------------------------------------------------------------------------------
 
@@ -274,6 +297,10 @@ impl Single {
 
     fn kill(&mut self) -> anyhow::Result<()> {
         self.process.take().map_or(Ok(()), |process| process.kill9())
+    }
+
+    fn last_words(&self) -> String {
+        self.process.as_ref().map(Process::tail).unwrap_or_default()
     }
 }
 
@@ -324,6 +351,10 @@ impl Mirror for Plain {
 
     fn judge(&self) -> anyhow::Result<()> {
         Ok(())
+    }
+
+    fn last_words(&self) -> String {
+        self.0.last_words()
     }
 }
 
@@ -411,6 +442,10 @@ impl Mirror for Mm2 {
 
     fn judge(&self) -> anyhow::Result<()> {
         Ok(())
+    }
+
+    fn last_words(&self) -> String {
+        self.0.last_words()
     }
 }
 

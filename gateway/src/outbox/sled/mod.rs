@@ -72,6 +72,7 @@ pub(super) struct Sled {
     pool: Arc<Pool>,
     /// There but for the moment in which it is opened again.
     tree: Option<Tree>,
+    opened: Instant,
     /// Bytes of frames written since the tree was opened.
     written_bytes: u64,
     disk: Arc<dyn Disk>,

@@ -72,6 +72,7 @@ pub(in crate::outbox) fn open(home: &Home, options: &Options) -> Result<Recovere
     let engine = Sled {
         pool: Arc::new(Pool::new(home.path().to_path_buf(), generation, &tree)),
         tree: Some(tree),
+        opened: Instant::now(),
         written_bytes: 0,
         disk: home.disk().clone(),
         generation,
