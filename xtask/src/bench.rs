@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: how fast, at what cost, beside what.
 //!
 //! - `micro`: parts in one thread (criterion): records into frames and batches and back, appending to either outbox.
+//! - `starts`: how soon a new pair of gateways delivers its first record.
 //! - `mirror`, `mm2`: the whole product from broker to broker, beside librdkafka alone and beside MirrorMaker 2.
 //!
 //! Everything is built with the profile `bench-fast`. The whole takes the machine for itself: the table has a column for
@@ -37,6 +38,8 @@ enum Verb {
     Mirror,
     /// From broker to broker, beside MirrorMaker 2.
     Mm2,
+    /// First starts, on brokers that are warm.
+    Starts,
     /// All of them.
     All,
 }
@@ -53,6 +56,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Verb::Micro => return Ok(()),
         Verb::Mirror => "mirror",
         Verb::Mm2 => "mm2",
+        Verb::Starts => "starts",
         Verb::All => "all",
     };
     prepare::run(&prepare::Arguments::default())?;

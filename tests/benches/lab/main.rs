@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | [`backlog`] | how fast a mirror catches up, at what cost, and how soon it is back after a kill |
 //! | [`latency`] | what a paced load of 10,000 records a second meets on its way |
+//! | [`starts`] | how soon a new pair of gateways delivers its first record |
 //! | [`mirror`] | what is measured: Culvert with either outbox, librdkafka alone, MirrorMaker 2 |
 //! | [`kafka`], [`meter`] | topics, loads and progress; CPU and memory of processes |
 //! | [`report`] | the table and the numbers behind it |
@@ -20,6 +21,7 @@ mod meter;
 mod mirror;
 mod plain;
 mod report;
+mod starts;
 
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
@@ -60,6 +62,8 @@ enum Verb {
     Mirror,
     /// MirrorMaker 2, beside Culvert.
     Mm2,
+    /// First starts of Culvert, on brokers that are warm.
+    Starts,
     /// All of them.
     All,
     /// The baseline's own process; started by the lab.
@@ -82,6 +86,8 @@ pub(crate) struct Sizes {
     pub(crate) paced_warm_up: u64,
     pub(crate) paced_run: u64,
     pub(crate) paced_runs: usize,
+    /// First starts.
+    pub(crate) starts: usize,
 }
 
 const FULL: Sizes = Sizes {
@@ -93,6 +99,7 @@ const FULL: Sizes = Sizes {
     paced_warm_up: 15,
     paced_run: 60,
     paced_runs: 5,
+    starts: 10,
 };
 
 const QUICK: Sizes = Sizes {
@@ -104,6 +111,7 @@ const QUICK: Sizes = Sizes {
     paced_warm_up: 5,
     paced_run: 10,
     paced_runs: 2,
+    starts: 3,
 };
 
 fn main() -> anyhow::Result<()> {
@@ -114,32 +122,59 @@ fn main() -> anyhow::Result<()> {
     let sizes = if arguments.quick { QUICK } else { FULL };
     let kinds = match (&arguments.only[..], arguments.verb) {
         ([], Verb::Mirror) => vec![Kind::Plain, Kind::Log, Kind::Sled, Kind::Relayed],
+        ([], Verb::Starts) => vec![Kind::Log, Kind::Sled],
         ([], Verb::Mm2) => vec![Kind::Mm2, Kind::Log, Kind::Sled],
         ([], _) => vec![Kind::Plain, Kind::Log, Kind::Sled, Kind::Relayed, Kind::Mm2],
         (only, _) => only.to_vec(),
     };
     let mut report = report::Report::begin(arguments.quick);
     let (source, target) = clusters()?;
-    backlog::fill(&source, &sizes, &kinds)?;
-    for &kind in &kinds {
-        let row = backlog::measure(kind, &source, &target, &sizes);
-        match row.with_context(|| format!("{kind:?}, backlog")) {
-            Ok(row) => report.backlog(row),
-            Err(fault) => report.failed(&fault),
-        }
+    if arguments.verb != Verb::Starts {
+        measure_load(&arguments, &source, &target, &kinds, &sizes, &mut report)?;
     }
-    if !arguments.no_latency {
-        report.floor(latency::floor(&source, &sizes)?);
-        for &kind in kinds.iter().filter(|kind| **kind != Kind::Relayed) {
-            match latency::measure(kind, &source, &target, &sizes).with_context(|| format!("{kind:?}, paced"))
+    if arguments.verb != Verb::Mm2 {
+        for &kind in kinds
+            .iter()
+            .filter(|kind| matches!(kind, Kind::Log | Kind::Sled))
+        {
+            match starts::measure(kind, &source, &target, sizes.starts)
+                .with_context(|| format!("{kind:?}, starts"))
             {
-                Ok(row) => report.latency(row),
+                Ok(row) => report.starts(row),
                 Err(fault) => report.failed(&fault),
             }
         }
     }
     println!("{}", report.table());
     report.write(arguments.out.as_deref())
+}
+
+fn measure_load(
+    arguments: &Arguments,
+    source: &Cluster,
+    target: &Cluster,
+    kinds: &[Kind],
+    sizes: &Sizes,
+    report: &mut report::Report,
+) -> anyhow::Result<()> {
+    backlog::fill(source, sizes, kinds)?;
+    for &kind in kinds {
+        let row = backlog::measure(kind, source, target, sizes);
+        match row.with_context(|| format!("{kind:?}, backlog")) {
+            Ok(row) => report.backlog(row),
+            Err(fault) => report.failed(&fault),
+        }
+    }
+    if !arguments.no_latency {
+        report.floor(latency::floor(source, sizes)?);
+        for &kind in kinds.iter().filter(|kind| **kind != Kind::Relayed) {
+            match latency::measure(kind, source, target, sizes).with_context(|| format!("{kind:?}, paced")) {
+                Ok(row) => report.latency(row),
+                Err(fault) => report.failed(&fault),
+            }
+        }
+    }
+    Ok(())
 }
 
 fn clusters() -> anyhow::Result<(Cluster, Cluster)> {

@@ -2,13 +2,14 @@
 
 use crate::latency;
 use crate::mirror::Kind;
-use crate::{backlog, meter};
+use crate::{backlog, meter, starts};
 use anyhow::Context;
 use culvert_tests::workspace;
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 /// Bytes of key and value of a record, for MB/s.
 const RECORD_BYTES: f64 = (crate::kafka::VALUE_BYTES + 8) as f64;
@@ -20,6 +21,7 @@ pub(crate) struct Report {
     quick: bool,
     backlog: Vec<backlog::Row>,
     latency: Vec<latency::Row>,
+    starts: Vec<starts::Row>,
     failures: Vec<String>,
 }
 
@@ -39,6 +41,7 @@ impl Report {
             quick,
             backlog: Vec::new(),
             latency: Vec::new(),
+            starts: Vec::new(),
             failures: Vec::new(),
         }
     }
@@ -53,6 +56,10 @@ impl Report {
 
     pub(crate) fn latency(&mut self, row: latency::Row) {
         self.latency.push(row);
+    }
+
+    pub(crate) fn starts(&mut self, row: starts::Row) {
+        self.starts.push(row);
     }
 
     pub(crate) fn failed(&mut self, fault: &anyhow::Error) {
@@ -71,6 +78,7 @@ impl Report {
         let mut text = format!("Command: `{}`  \nMachine: {}\n\n", self.command, self.machine);
         let _ = self.write_backlog(&mut text);
         let _ = self.write_latency(&mut text);
+        let _ = self.write_starts(&mut text);
         for failure in &self.failures {
             let _ = writeln!(text, "Not measured: {failure}\n");
         }
@@ -142,6 +150,30 @@ impl Report {
         Ok(())
     }
 
+    fn write_starts(&self, text: &mut String) -> std::fmt::Result {
+        if self.starts.is_empty() {
+            return Ok(());
+        }
+        text.push_str(
+            "| first start to first record, s | each | median | worst |\n| --- | --- | --- | --- |\n",
+        );
+        for row in &self.starts {
+            let mut seconds: Vec<f64> = row.took.iter().map(Duration::as_secs_f64).collect();
+            let each: Vec<String> = seconds.iter().map(|took| format!("{took:.2}")).collect();
+            seconds.sort_by(f64::total_cmp);
+            let median = seconds.get(seconds.len() / 2).copied().unwrap_or(f64::NAN);
+            let worst = seconds.last().copied().unwrap_or(f64::NAN);
+            writeln!(
+                text,
+                "| {} | {} | {median:.2} | {worst:.2} |",
+                row.title,
+                each.join(" ")
+            )?;
+        }
+        text.push('\n');
+        Ok(())
+    }
+
     fn numbers(&self) -> Value {
         let backlog = self.backlog.iter().map(|row| {
             json!({
@@ -167,12 +199,19 @@ impl Report {
                 "others_share": row.others,
             })
         });
+        let starts = self.starts.iter().map(|row| {
+            json!({
+                "mirror": row.title,
+                "seconds": row.took.iter().map(Duration::as_secs_f64).collect::<Vec<_>>(),
+            })
+        });
         json!({
             "command": self.command,
             "machine": self.machine,
             "quick": self.quick,
             "backlog": backlog.collect::<Vec<_>>(),
             "latency": latency.collect::<Vec<_>>(),
+            "starts": starts.collect::<Vec<_>>(),
             "not_measured": self.failures,
         })
     }
