@@ -44,6 +44,15 @@ const FRAME_AGE_BEHIND: Duration = Duration::from_millis(100);
 /// A stream with more places than this to send is behind: two full frames, many times what a flush leaves waiting.
 const BEHIND_PLACES: u64 = 2 * limits::FRAME_RECORDS_MAX as u64;
 
+/// A stream with more places than this to send, to a next hop that takes them, is ahead. A source that can be read again
+/// is then read no faster than [`AHEAD_PAUSE`] allows: a record that waits there costs nothing, one that waits here is
+/// written and read back. By eye: a tenth of a second at full speed, and a few MB.
+const AHEAD_PLACES: u64 = 32 * limits::FRAME_RECORDS_MAX as u64;
+
+/// The pause between two polls that bring much while a stream is ahead. Short, since streams that are not are read by the
+/// same thread: they lose no more than this, and none of their rate below some 100,000 records a second.
+const AHEAD_PAUSE: Duration = Duration::from_millis(10);
+
 /// How long a source is polled when nothing is under way. Orders (a seek, a commit) wait as long.
 const POLL_MAX: Duration = Duration::from_millis(10);
 
@@ -394,6 +403,13 @@ impl OriginStream {
         self.seeks.load(Ordering::Acquire) == number
     }
 
+    /// Places that the quickest next hop has not been sent; none where nobody takes the stream, or its source cannot be read
+    /// again and must not wait.
+    fn unsent(&self) -> Option<u64> {
+        let unsent = self.machine.lock().unsent();
+        unsent.filter(|_| self.id.is_replayable())
+    }
+
     /// How long a frame that is begun now may wait for company.
     fn frame_age_max(&self) -> Duration {
         match self.machine.lock().unsent() {
@@ -639,8 +655,13 @@ impl Runner {
             let full = !*room.borrow_and_update() || self.desk.waits();
             full_since = full.then(|| full_since.unwrap_or_else(Instant::now));
             self.desk.pause(source, full)?;
+            let taken_before = self.desk.taken;
             source.poll(self.desk.patience(), &mut self.desk)?;
             self.desk.close_batches(Instant::now());
+            let brought_much = self.desk.taken - taken_before > limits::FRAME_RECORDS_MAX as u64;
+            if brought_much && self.desk.is_ahead() {
+                std::thread::sleep(AHEAD_PAUSE);
+            }
             if Instant::now() >= commit_at {
                 commit_at = Instant::now() + COMMIT_EVERY;
                 self.commit(source)?;
@@ -771,6 +792,14 @@ impl Desk {
         first.map_or(POLL_MAX, |due| {
             due.saturating_duration_since(Instant::now()).min(POLL_MAX)
         })
+    }
+
+    /// Whether a stream is ahead, and all have somebody who takes them. While one has nobody, everything is taken in as it
+    /// comes: that is what the outbox is for.
+    fn is_ahead(&self) -> bool {
+        let mut unsent = self.slots.values().map(|reading| reading.stream.unsent());
+        let most = unsent.try_fold(0, |most, unsent| Some(most.max(unsent?)));
+        most.is_some_and(|most| most > AHEAD_PLACES)
     }
 
     fn waits(&self) -> bool {

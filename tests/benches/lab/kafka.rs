@@ -20,11 +20,22 @@ pub(crate) const VALUE_BYTES: usize = 200;
 /// How long the broker may take for anything it is asked.
 const ASK: Duration = Duration::from_secs(20);
 
+/// A client that asks for offsets is replaced at this age.
+const ASKER_AGE_MAX: Duration = Duration::from_secs(10);
+
 /// One broker of the lab.
 pub(crate) struct Cluster {
     broker: Broker,
-    asker: BaseConsumer,
     admin: AdminClient<DefaultClientContext>,
+}
+
+fn stable(asker: &BaseConsumer, topic: &str) -> anyhow::Result<u64> {
+    let mut sum = 0;
+    for partition in 0..PARTITIONS {
+        let (_, end) = asker.fetch_watermarks(topic, partition as i32, ASK)?;
+        sum += u64::try_from(end)?;
+    }
+    Ok(sum)
 }
 
 impl Cluster {
@@ -32,11 +43,18 @@ impl Cluster {
         let mut settings = ClientConfig::new();
         settings.set("bootstrap.servers", broker.bootstrap());
         let admin = settings.create().expect("settings of the lab's own");
+        Cluster { broker, admin }
+    }
+
+    /// A client that asks for offsets: a new one each time, since librdkafka remembers for long that it did not find a
+    /// topic.
+    fn asker(&self) -> anyhow::Result<BaseConsumer> {
+        let mut settings = ClientConfig::new();
         settings
+            .set("bootstrap.servers", self.bootstrap())
             .set("isolation.level", "read_committed")
             .set("group.id", "lab");
-        let asker = settings.create().expect("settings of the lab's own");
-        Cluster { broker, asker, admin }
+        Ok(settings.create()?)
     }
 
     pub(crate) fn bootstrap(&self) -> String {
@@ -62,12 +80,7 @@ impl Cluster {
     /// The sum of all partitions' last stable offsets: what a read_committed consumer may see, transactions' own
     /// markers included (one a partition and commit: about one in a thousand).
     pub(crate) fn stable(&self, topic: &str) -> anyhow::Result<u64> {
-        let mut sum = 0;
-        for partition in 0..PARTITIONS {
-            let (_, end) = self.asker.fetch_watermarks(topic, partition as i32, ASK)?;
-            sum += u64::try_from(end)?;
-        }
-        Ok(sum)
+        stable(&self.asker()?, topic)
     }
 
     /// Polls [`Cluster::stable`] until it says `enough`. Returns what it said and when.
@@ -79,26 +92,33 @@ impl Cluster {
         deadline: Duration,
     ) -> anyhow::Result<(u64, Instant)> {
         let give_up = Instant::now() + deadline;
+        let mut asker = self.asker()?;
+        let mut asker_since = Instant::now();
         loop {
+            if asker_since.elapsed() > ASKER_AGE_MAX {
+                (asker, asker_since) = (self.asker()?, Instant::now());
+            }
             // A topic that the mirror is still making has no offsets.
-            let stable = self.stable(topic).unwrap_or(0);
+            let stable = stable(&asker, topic);
             let now = Instant::now();
-            if enough(stable) {
-                return Ok((stable, now));
+            match stable {
+                Ok(stable) if enough(stable) => return Ok((stable, now)),
+                Ok(stable) if now > give_up => bail!("{topic} stands at {stable} after {deadline:?}"),
+                Err(error) if now > give_up => {
+                    return Err(error.context(format!("{topic} has no offsets after {deadline:?}")));
+                }
+                Ok(_) | Err(_) => std::thread::sleep(every),
             }
-            if now > give_up {
-                bail!("{topic} stands at {stable} after {deadline:?}");
-            }
-            std::thread::sleep(every);
         }
     }
 
     /// Waits until nothing new was committed for `quiet`.
     pub(crate) fn wait_still(&self, topic: &str, quiet: Duration) -> anyhow::Result<u64> {
-        let (mut last, mut since) = (self.stable(topic)?, Instant::now());
+        let asker = self.asker()?;
+        let (mut last, mut since) = (stable(&asker, topic)?, Instant::now());
         while since.elapsed() < quiet {
             std::thread::sleep(Duration::from_millis(20));
-            let now = self.stable(topic)?;
+            let now = stable(&asker, topic)?;
             if now != last {
                 (last, since) = (now, Instant::now());
             }

@@ -211,8 +211,13 @@ impl Mirror for Gateways {
         self.topic.clone()
     }
 
+    /// A relay that is ahead has all that a killed origin could show.
     fn mortals(&self) -> Vec<&'static str> {
-        vec!["origin", "sink"]
+        if self.relay.is_some() {
+            vec!["sink"]
+        } else {
+            vec!["origin", "sink"]
+        }
     }
 
     fn kill(&mut self, name: &str) -> anyhow::Result<()> {
@@ -371,7 +376,7 @@ fn mm2_properties(source: &Cluster, target: &Cluster, topic: &str) -> String {
          replication.factor=1\noffset-syncs.topic.replication.factor=1\nheartbeats.topic.replication.factor=1\n\
          checkpoints.topic.replication.factor=1\noffset.storage.replication.factor=1\n\
          config.storage.replication.factor=1\nstatus.storage.replication.factor=1\n\
-         emit.heartbeats.enabled=false\nemit.checkpoints.enabled=false\nsync.topic.acls.enabled=false\n\
+         emit.heartbeats.enabled=false\nsync.topic.acls.enabled=false\n\
          sync.topic.configs.enabled=false\nrefresh.topics.interval.seconds=10\n\
          B.exactly.once.source.support=enabled\ndedicated.mode.enable.internal.rest=true\n\
          listeners=http://127.0.0.1:{}\n\
