@@ -115,18 +115,22 @@ pub async fn run(config: Config, stop: Stop) -> Result<(), Error> {
 
     let links_end = CancellationToken::new();
     let mut running = tokio::spawn(run_tunnel(tunnel, links_end.clone()));
+    let mut tunnel_ended = false;
     let mut reloads = stop.reloads();
     let outcome = loop {
         tokio::select! {
             () = stop.drain().cancelled() => break Ok(()),
             Ok(()) = reloads.changed() => gateway.reload(),
-            ended = &mut running => break joined("run the tunnel", ended).and_then(|ended| ended),
+            ended = &mut running => {
+                tunnel_ended = true;
+                break joined("run the tunnel", ended).and_then(|ended| ended);
+            }
         }
     };
     observe::systemd::stopping();
     serving.starting();
     tokio::select! {
-        () = gateway.drain(links_end, running) => tracing::info!("gateway stopped"),
+        () = gateway.drain(links_end, (!tunnel_ended).then_some(running)) => tracing::info!("gateway stopped"),
         () = stop.now().cancelled() => tracing::info!("gateway stopped at once"),
     }
     rooms.cancel();
@@ -344,7 +348,7 @@ impl Gateway {
     async fn drain(
         self: &Arc<Gateway>,
         links_end: CancellationToken,
-        running: JoinHandle<Result<(), Error>>,
+        running: Option<JoinHandle<Result<(), Error>>>,
     ) {
         let gateway = self.clone();
         let connectors = tokio::task::spawn_blocking(move || {
@@ -357,7 +361,9 @@ impl Gateway {
         });
         let _ = connectors.await;
         links_end.cancel();
-        let _ = running.await;
+        if let Some(running) = running {
+            let _ = running.await;
+        }
         if let Err(error) = self.exchange.outbox.clone().close().await {
             tracing::error!(%error, "outbox not closed in good order; the next start checks it");
         }

@@ -31,6 +31,12 @@ const NOT_RUN: &[(&str, &str)] = &[
     ),
     ("cargo xtask check", "lints, in CI by itself"),
     ("culvert demo", "run by `demo.rs`, with fewer records"),
+    ("cargo xtask bench all", "40 minutes, and the machine for itself"),
+    (
+        "cargo xtask bench mirror --quick",
+        "minutes, and the machine for itself",
+    ),
+    ("cargo xtask bench micro", "as cargo xtask bench mirror --quick"),
 ];
 
 /// Commands that are run with options that shorten them.

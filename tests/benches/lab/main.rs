@@ -133,10 +133,7 @@ fn main() -> anyhow::Result<()> {
         measure_load(&arguments, &source, &target, &kinds, &sizes, &mut report)?;
     }
     if arguments.verb != Verb::Mm2 {
-        for &kind in kinds
-            .iter()
-            .filter(|kind| matches!(kind, Kind::Log | Kind::Sled))
-        {
+        for &kind in kinds.iter().filter(|kind| matches!(kind, Kind::Log | Kind::Sled)) {
             match starts::measure(kind, &source, &target, sizes.starts)
                 .with_context(|| format!("{kind:?}, starts"))
             {

@@ -309,7 +309,14 @@ impl<'a> Story<'a> {
                 return Ok(());
             }
             if began.elapsed() > within {
-                bail!("waited {} s for {what}, in vain", within.as_secs());
+                let (taken_in, delivered) =
+                    (self.watch.picture().taken_in(), self.watch.picture().delivered());
+                bail!(
+                    "waited {} s for {what}, in vain: {} records were taken in, {} delivered",
+                    within.as_secs(),
+                    thousands(taken_in),
+                    thousands(delivered)
+                );
             }
             thread::sleep(LOOK_EVERY);
         }

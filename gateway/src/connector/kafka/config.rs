@@ -76,11 +76,6 @@ pub const SOURCE_KEYS: &[Key] = &[
         Some("earliest"),
         "Where a partition begins on its first start: earliest or latest.",
     ),
-    key(
-        "culvert.record.bytes.max",
-        Some("67108864"),
-        "The largest record, in bytes of key, value and headers.",
-    ),
 ];
 
 /// The keys of a Kafka sink.
@@ -123,7 +118,7 @@ pub const SINK_KEYS: &[Key] = &[
     key(
         "culvert.from",
         None,
-        "The site whose topics are read; without it, topics of this gateway.",
+        "The site whose topics are delivered. Has to be there.",
     ),
     key(
         "culvert.via",
@@ -182,8 +177,6 @@ pub struct SourceConfig {
     pub tasks_max: u32,
     /// Where a partition begins when no sink has a position for it.
     pub start: Start,
-    /// The largest record in bytes of key, value and headers. Intake refuses what is larger.
-    pub record_bytes_max: usize,
     /// The site that the streams are named after.
     pub site: String,
     pub(super) connector: String,
@@ -306,7 +299,6 @@ impl SourceConfig {
                 "culvert.start",
                 &[("earliest", Start::Earliest), ("latest", Start::Latest)],
             ),
-            record_bytes_max: form.record_bytes_max(),
             site: context.site.to_owned(),
             connector: context.connector.to_owned(),
             gateway: context.gateway.to_owned(),
@@ -743,11 +735,6 @@ impl<'a> Form<'a> {
                 default
             }
         }
-    }
-
-    fn record_bytes_max(&mut self) -> usize {
-        let most = u32::try_from(culvert_proto::limits::RECORD_BYTES_MAX).unwrap_or(u32::MAX);
-        self.number("culvert.record.bytes.max", most, 1..=most) as usize
     }
 
     /// One of `choices`; the first where the key is absent.

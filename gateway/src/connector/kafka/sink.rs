@@ -482,6 +482,8 @@ impl Writer {
             ids_in_doubt: false,
             since_notes: 0,
         };
+        // Without a connection librdkafka asks for the coordinator again after half a second; this waits for one.
+        let _ = writer.producer.client().fetch_cluster_id(ASK_TIMEOUT);
         match writer.producer.init_transactions(INIT_TIMEOUT) {
             Ok(()) => Ok(writer),
             Err(error) => {

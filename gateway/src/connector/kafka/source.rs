@@ -34,6 +34,9 @@ const EVENTS_PER_POLL: usize = 2_000;
 /// A client that becomes unusable again within this time does not heal by itself.
 const REOPEN_EVERY: Duration = Duration::from_secs(60);
 
+/// How long a question that only wakes may take: without it, fetching begins within a second.
+const WAKE_TIMEOUT: Duration = Duration::from_millis(200);
+
 /// How often a topic that is not there is looked for: somebody may be making it, and watches. Costs one request.
 const ABSENT_CHECK_EVERY: Duration = Duration::from_secs(2);
 
@@ -46,6 +49,10 @@ pub struct KafkaSource {
     headers: Headers,
     /// Assigned, but their topic's id is not known yet.
     unnamed: Vec<(String, i32)>,
+    /// Assigned, but the broker that was asked knew no such topic.
+    unknown: Vec<(String, i32)>,
+    /// To be fetched again, which librdkafka may not have noticed yet.
+    resumed: BTreeSet<(Arc<str>, i32)>,
     subscribed: BTreeSet<String>,
     /// Topics that are named and were not there when last asked for.
     absent: BTreeSet<String>,
@@ -72,6 +79,8 @@ impl KafkaSource {
             streams: Streams::default(),
             headers: Headers::new(),
             unnamed: Vec::new(),
+            unknown: Vec::new(),
+            resumed: BTreeSet::new(),
             subscribed: BTreeSet::new(),
             absent: BTreeSet::new(),
             cluster: None,
@@ -89,6 +98,7 @@ impl Source for KafkaSource {
             self.open_again(&failure, intake)?;
         }
         let prepared = self.prepare(intake);
+        self.wake_fetchers();
         if self.ids_in_doubt {
             return prepared;
         }
@@ -169,6 +179,8 @@ impl KafkaSource {
             Consumer::open(&self.config.consumer(self.task)).map_err(|error| settings_refused(&error))?;
         self.reopened = Some(Instant::now());
         self.unnamed.clear();
+        self.unknown.clear();
+        self.resumed.clear();
         self.subscribed.clear();
         self.check_due = Instant::now();
         self.ids_in_doubt = false;
@@ -178,6 +190,7 @@ impl KafkaSource {
     /// All that needs a broker's answer and is not reading.
     fn prepare(&mut self, intake: &mut dyn Intake) -> Result<(), SourceFault> {
         if Instant::now() >= self.check_due {
+            self.unnamed.append(&mut self.unknown);
             let begun = self.subscribe()?;
             self.check_topic_ids(intake)?;
             self.look_for_absent(begun, intake);
@@ -258,7 +271,7 @@ impl KafkaSource {
 
     /// What is waited for is looked for more often.
     fn check_every(&self) -> Duration {
-        if self.absent.is_empty() {
+        if self.absent.is_empty() && self.unknown.is_empty() {
             TOPIC_CHECK_EVERY
         } else {
             ABSENT_CHECK_EVERY
@@ -312,12 +325,13 @@ impl KafkaSource {
                     self.streams.assign(stream, committed, intake);
                 }
                 Some(Err(Code::UnknownTopicOrPartition | Code::UnknownTopic)) | None => {
-                    // Deleted since; the group will take it away.
+                    // Deleted since, and the group will take it away; or not known yet to the broker that answered.
                     tracing::debug!(
                         connector = self.config.connector,
                         topic,
                         "assigned topic does not exist"
                     );
+                    self.unknown.push((topic, partition));
                 }
                 Some(Err(code)) => {
                     let fault = fault(*code, &format!("describe topic {topic}: {code}"));
@@ -393,6 +407,7 @@ impl KafkaSource {
                     landed.add_partition(topic, *partition);
                     if let Some(stream) = self.streams.find(topic, *partition) {
                         stream.state = *landing;
+                        self.resumed.insert((stream.topic.clone(), *partition));
                     }
                 }
                 Err(code) => {
@@ -493,6 +508,7 @@ impl KafkaSource {
             self.streams.revoke(topic, *partition, intake);
         }
         self.unnamed.retain(|unnamed| !partitions.contains(unnamed));
+        self.unknown.retain(|unknown| !partitions.contains(unknown));
     }
 
     fn failed(&mut self, failure: &Failure, intake: &mut dyn Intake) -> Result<(), SourceFault> {
@@ -570,11 +586,30 @@ impl KafkaSource {
         let mut list = TopicPartitionList::new();
         list.add_partition(&stream.topic, stream.partition);
         let applied = match stream.state {
-            State::Reading if stream.fetches() => self.consumer.resume(&list),
+            State::Reading if stream.fetches() => {
+                self.resumed.insert((stream.topic.clone(), stream.partition));
+                self.consumer.resume(&list)
+            }
             State::Reading => self.consumer.pause(&list),
             _ => Ok(()), // a seek that is due or under way decides
         };
         applied.map_err(|error| away(&error))
+    }
+
+    /// librdkafka's thread of a broker looks for partitions to fetch when something reaches it, else once a second; a
+    /// partition that is resumed, or sought in while it was paused, does not reach it (2.12, `rdkafka_partition.c`,
+    /// `rd_kafka_toppar_pause_resume`). A question to that broker does.
+    fn wake_fetchers(&mut self) {
+        let resumed = std::mem::take(&mut self.resumed);
+        if resumed.is_empty() {
+            return;
+        }
+        let names: Vec<(&str, i32)> = resumed
+            .iter()
+            .map(|(topic, partition)| (&**topic, *partition))
+            .collect();
+        // The answer is not needed.
+        let _ = native::list_offsets(&self.consumer, &names, Edge::Start, WAKE_TIMEOUT);
     }
 
     fn cluster(&mut self) -> Result<Arc<str>, SourceFault> {

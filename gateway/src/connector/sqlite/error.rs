@@ -18,15 +18,15 @@ pub enum Error {
         cause: String,
     },
     /// The file holds something else.
-    #[error("{} is not a SQLite database; move it away, or name another sqlite.path", path.display())]
+    #[error("{} is not a SQLite database; name another sqlite.path, or move it away", path.display())]
     NotADatabase {
         /// The file.
         path: PathBuf,
     },
     /// The file holds what no writer left there.
     #[error(
-        "database {} is damaged ({cause}); restore it from a backup, or move it away to have everything that the \
-         origin still holds delivered again",
+        "database {} is damaged ({cause}); restore it from a backup, or move it away and begin the route \
+         anew (culvert.incarnation) to have everything that the origin still has delivered again",
         path.display()
     )]
     Damaged {
