@@ -8,7 +8,7 @@
 //!          ├→ connector/<name> ──implements traits of──┐
 //!          └→ flow: intake → transit → delivery  ◁─────┘
 //!                │                │
-//!                └→ outbox        └→ link           (both stand on culvert-proto alone)
+//!                └→ outbox        └→ link, codec    (they stand on culvert-proto alone)
 //! ```
 //!
 //! Only [`gateway`] names concrete types of every room. Only `link` imports quinn, only `outbox` sled, only

@@ -102,7 +102,7 @@ fn feed(place: &Path, engine: EngineKind) {
     }
 }
 
-/// R3 in the small: what was acknowledged before a kill -9 is there, in order and unchanged.
+/// A2 in the small: what was acknowledged before a kill -9 is there, in order and unchanged.
 #[test]
 fn kill_9_loses_nothing_acknowledged() {
     for (engine, role) in [(EngineKind::Log, "feed log"), (EngineKind::Sled, "feed sled")] {
@@ -169,7 +169,7 @@ fn check(number: usize, lane: &Lane) -> Result<(), Error> {
 
 const FLIPPED_FRAMES: u64 = 12;
 
-/// R6 for sled. In a child, because damage may abort or hang the process; the gateway's verifier guards against that.
+/// The same for sled as for the log in its own tests. In a child, because damage may abort or hang the process; the gateway's verifier guards against that.
 #[test]
 fn flipped_bytes_in_sled_are_never_wrong_or_missing_content() {
     let place = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
 //! What the outbox acknowledged is there after a power cut, whenever it comes and whatever else the disk kept: every
-//! frame, in order, unchanged, and nothing that was never asked for (R4, A2).
+//! frame, in order, unchanged, and nothing that was never asked for (A2).
 //!
 //! A child process, this binary again, works on a [`LossyDisk`] and says what it asks for and what it was told is
 //! durable. The power goes at a random act on the disk; the next child opens what is left and checks it against its

@@ -3,7 +3,7 @@
 //! One [`Origin`] lives in the gateway that a stream is assigned to. It is told what happened and answers with
 //! [`Action`]s; it holds no record. Every route that reads the stream has a [`Route`] in it.
 //!
-//! What it keeps, by the numbers of the spec:
+//! What it keeps, by the numbers in `ARCHITECTURE.md`:
 //! - S4: `applied` of a route never exceeds what its sink said, in answer to a question of ours or by the same
 //!   writer since (A4). A relay's wish ([`Origin::want`]) moves only where we send from.
 //! - S5: nothing is freed or committed beyond the lowest `applied` of all registered routes, and nothing while one

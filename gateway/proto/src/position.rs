@@ -45,7 +45,7 @@ impl Position {
 /// the last record's identity in their stead, both would look like a changed history.
 ///
 /// Kafka: the leader epoch (KIP-101, KIP-320) and the CRC32C of the record, each of which catches truncations the
-/// other misses (EXACTLY-ONCE 2.9, "epoch only", "topic id only").
+/// other misses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Guard {
     /// Leader epoch under which the place before was written; -1 where the source has none, or where it is not known.

@@ -1,6 +1,6 @@
 //! The sink's side: one shard, its only writer, and what may be written next of each stream (rules C1-C4).
 //!
-//! What it keeps, by the numbers of the spec:
+//! What it keeps, by the numbers in `ARCHITECTURE.md`:
 //! - S1, S2: a frame is applied from the place behind the last record written: overlap is cut, a gap refused.
 //! - S3: the position that goes into the atomic write is the end of what was written in it.
 //! - S6: what is cut off as known is the very record the sink holds: its identity is compared at the seam.

@@ -4,7 +4,7 @@
 //! Without the feature `traps` (the gateway is always built without) [`planted`] is a constant `false` and every
 //! planted line disappears. With it, at most one trap is planted per thread.
 
-/// A mistake that can be planted. The numbers in brackets are those of the spec's invariants it must violate.
+/// A mistake that can be planted. The numbers in brackets are those of the invariants (`ARCHITECTURE.md`) it must violate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Trap {

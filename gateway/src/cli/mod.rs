@@ -46,7 +46,7 @@ pub struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  culvert demo                         three networks on this host, in a minute
+  culvert demo                         three networks on this host, in half a minute
   culvert check                        find every mistake in ./culvert.toml and the connectors
   culvert run                          start the gateway
   culvert status                       what each connector and stream is doing

@@ -34,7 +34,7 @@ pub trait Source: Send {
     /// Reads the stream in `slot` from `place` on. What was read before and not yet handed over is discarded.
     ///
     /// With a guard, the source first checks that its history below `place` is the one that was delivered
-    /// (EXACTLY-ONCE 2.4): same topic, the guard's epoch reaches `place`, the log still holds `place`, and the
+    /// (A1): same topic, the guard's epoch reaches `place`, the log still holds `place`, and the
     /// record before it, where it still exists, has the guard's CRC. The outcome, [`Intake::placed`] or
     /// [`Intake::halted`], comes from a later [`Source::poll`].
     ///

@@ -1,4 +1,4 @@
-//! Proof that what one end holds is what the other end had (DECISIONS: digests travel, records do not).
+//! Proof that what one end holds is what the other end had (digests travel, records do not).
 //!
 //! The sink's gateway asks the origin, over the link, for digests of a stream; the origin reads its source again and
 //! answers block by block; the sink's gateway reads its target and compares. Where blocks differ, both ends are

@@ -1,4 +1,4 @@
-//! What systemd is told (`Type=notify-reload`, sd_notify(3)). Without systemd, nothing happens.
+//! What systemd is told (`Type=notify`, sd_notify(3)). Without systemd, nothing happens.
 
 use super::health::Health;
 use sd_notify::NotifyState;

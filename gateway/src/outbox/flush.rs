@@ -27,7 +27,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// How soon upkeep is looked at again when it waits for a thread of its own.
 const UPKEEP_TICK: Duration = Duration::from_millis(20);
 
-/// How often a full disk is looked at. Well below the second within which the outbox must go on by itself (R13).
+/// How often a full disk is looked at. The outbox has to go on by itself within a second.
 const FULL_TICK: Duration = Duration::from_millis(50);
 
 /// The thread's belongings.

@@ -1,4 +1,4 @@
-//! The oracle sees everything, and after every step compares it with the invariants of the spec.
+//! The oracle sees everything, and after every step compares it with the invariants of `ARCHITECTURE.md`.
 //!
 //! - S1, S2, S3, S8, S10 whenever something became visible in a sink: its records are those of one history of the
 //!   source between the beginning and the position, each once and in order, and the digest is theirs.

@@ -645,7 +645,7 @@ impl World {
     }
 }
 
-/// What the source does about a seek (EXACTLY-ONCE 2.4).
+/// What the source does about a seek (A1).
 fn seek(partition: &Partition, oracle: &Oracle, place: Place) -> Result<(Sequence, Guard), ()> {
     let Place::At { at, guard } = place else {
         return Ok((Sequence(partition.log_start), Guard::NONE));

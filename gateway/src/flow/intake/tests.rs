@@ -265,3 +265,36 @@ async fn what_was_to_be_committed_for_a_slot_is_forgotten_with_the_source_that_n
     soon("the task to end", running).await.unwrap();
     assert!(committed.lock().is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_is_ahead_only_while_somebody_takes_each_of_its_streams() {
+    let stage = Stage::new().await;
+    stage.exchange.put_route(route());
+    let (mut desk, _inbox) = desk(&stage);
+    desk.assigned(Slot(0), stream(HERE, 0), None);
+    let reading = stage.exchange.stream(&stream(HERE, 0)).unwrap();
+    reading.register(&stage.exchange, &route()).unwrap();
+    answered(&reading, 0);
+    assert!(desk.restart(Slot(0), reading.seeks.load(Ordering::Acquire)));
+    desk.placed(Slot(0), Sequence(0), Guard::NONE);
+    let record = RecordRef {
+        timestamp: 0,
+        key: None,
+        value: Some(b"v"),
+        headers: culvert_proto::record::Headers::NONE,
+    };
+    for sequence in 0..=AHEAD_PLACES {
+        desk.record(Slot(0), Sequence(sequence), 0, &record);
+    }
+    desk.close_batches(Instant::now() + FRAME_AGE_BEHIND);
+    assert!(!desk.is_ahead(), "nobody has asked for anything");
+    reading.act(|machine| machine.want(&sink(), Sequence(0)));
+    assert!(desk.is_ahead());
+    desk.assigned(Slot(1), stream(HERE, 1), None);
+    assert!(!desk.is_ahead(), "nobody takes the second stream");
+    desk.revoked(Slot(1));
+    assert!(desk.is_ahead());
+    let taken = Interval::new(Sequence(0), Sequence(AHEAD_PLACES));
+    reading.act(|machine| machine.sent(&sink(), taken));
+    assert!(!desk.is_ahead());
+}

@@ -41,6 +41,8 @@ impl Sled {
     /// # Errors
     /// When it does not open. What was acknowledged is on disk, for the next process to find.
     pub(super) fn reopen(&mut self) -> Result<(), String> {
+        // A clone flushes when it is dropped, and waits for ever once that has failed: here it has nothing to do.
+        self.flush()?;
         let (pool, clones) = (self.pool.clone(), self.pool.recall());
         let own = self.tree.take();
         let path = self.disk.root().join(directory(self.generation));

@@ -72,7 +72,7 @@ fn journal_of(steps: u64) -> Vec<Op> {
     disk.journal()
 }
 
-/// EXACTLY-ONCE 2.8, "torn tail"; R4.
+/// A2, with a torn tail.
 #[test]
 fn a_power_cut_at_any_point_loses_nothing_acknowledged() {
     let journal = journal_of(60);
@@ -128,7 +128,7 @@ fn a_torn_commit_is_cut_off_whole() {
     }
 }
 
-/// R5: each sync of a run fails once. Nothing is acknowledged by it, the process is told to end, and what was
+/// A2: each sync of a run fails once. Nothing is acknowledged by it, the process is told to end, and what was
 /// acknowledged before is there afterwards, even if nothing unsynced survives.
 #[test]
 fn a_failed_sync_stops_the_outbox_without_an_acknowledgement() {
@@ -169,7 +169,7 @@ fn a_failed_sync_stops_the_outbox_without_an_acknowledgement() {
     assert!(stopped > 20, "{stopped}");
 }
 
-/// R13 and L2: on a full disk the outbox pauses, trims still go through, and it goes on by itself. Once the disk
+/// L2: on a full disk the outbox pauses, trims still go through, and it goes on by itself. Once the disk
 /// tells how much is free, once only the failing write does.
 #[test]
 fn a_full_disk_pauses_and_recovers() {
@@ -234,7 +234,7 @@ fn wait_until(outbox: &Outbox, holds: impl Fn() -> bool) {
     }
 }
 
-/// R6: every byte of a small store, flipped. Either an error or the very content, and never less of it.
+/// Every byte of a small store, flipped. Either an error or the very content, and never less of it.
 #[test]
 fn a_flipped_byte_is_never_wrong_or_missing_content() {
     let disk = SimDisk::default();
