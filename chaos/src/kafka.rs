@@ -34,6 +34,7 @@ pub fn create(cluster: &str, topic: &str, partitions: i32) -> anyhow::Result<()>
 /// A reader of one topic, from its beginning, that sees what is committed only.
 pub struct Reader {
     consumer: BaseConsumer,
+    cluster: String,
     topic: String,
     partitions: i32,
 }
@@ -68,6 +69,7 @@ impl Reader {
         consumer.assign(&list)?;
         Ok(Reader {
             consumer,
+            cluster: cluster.into(),
             topic: topic.into(),
             partitions,
         })
@@ -110,8 +112,23 @@ impl Reader {
     /// # Errors
     /// When the cluster does not answer.
     pub fn ends(&self) -> anyhow::Result<Vec<u64>> {
+        let deadline = Instant::now() + ANSWER;
+        loop {
+            match self.ends_now() {
+                Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(200)),
+                ends => return ends,
+            }
+        }
+    }
+
+    /// By a client of its own: librdkafka remembers for long that a broker which had just started knew no such topic.
+    fn ends_now(&self) -> anyhow::Result<Vec<u64>> {
+        let asker: BaseConsumer = client(&self.cluster)
+            .set("group.id", "beside")
+            .set("isolation.level", "read_committed")
+            .create()?;
         let end = |partition| {
-            let (_, end) = self.consumer.fetch_watermarks(&self.topic, partition, ANSWER)?;
+            let (_, end) = asker.fetch_watermarks(&self.topic, partition, ANSWER)?;
             Ok(u64::try_from(end)?)
         };
         (0..self.partitions).map(end).collect()
