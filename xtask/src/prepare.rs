@@ -140,6 +140,7 @@ fn fetch_jars(install: bool) -> anyhow::Result<()> {
     let mut maven = Command::new("mvn");
     maven.args([
         "--batch-mode",
+        "-Dstyle.color=never",
         "--quiet",
         "dependency:copy-dependencies",
         "-DincludeScope=runtime",
