@@ -297,4 +297,6 @@ async fn a_source_is_ahead_only_while_somebody_takes_each_of_its_streams() {
     let taken = Interval::new(Sequence(0), Sequence(AHEAD_PLACES));
     reading.act(|machine| machine.sent(&sink(), taken));
     assert!(!desk.is_ahead());
+    // The stage's folder goes with it: what is still to be written would end the process.
+    stage.exchange.outbox.synced().await.unwrap();
 }
