@@ -115,12 +115,8 @@ fn killing_gateways_loses_and_doubles_nothing() -> anyhow::Result<()> {
         watch(&mut tail, Duration::from_millis(dice.random_range(50..700)))?;
     }
     let took = started.elapsed();
-    let count = load.stop()?;
-    let verdict = line.judge(DEADLINE)?;
-    ensure!(
-        verdict.is_exactly_once() && verdict.sent == count,
-        "{verdict}, {count} were acknowledged"
-    );
+    let verdict = line.judge_load(load, DEADLINE)?;
+    let count = verdict.sent;
     line.assert_no_unlisted_alarms(CUTS);
     figure(&format!(
         "exactly once: {KILLS} kills in {:.0} s, {count} records, lost {}, duplicated {} (seed {seed})",
@@ -160,12 +156,7 @@ fn cutting_and_degrading_links_loses_and_doubles_nothing() -> anyhow::Result<()>
     }
     line.west.heal();
     line.east.heal();
-    let count = load.stop()?;
-    let verdict = line.judge(DEADLINE)?;
-    ensure!(
-        verdict.is_exactly_once() && verdict.sent == count,
-        "{verdict}, {count} were acknowledged"
-    );
+    let count = line.judge_load(load, DEADLINE)?.sent;
     line.assert_no_unlisted_alarms(CUTS);
     figure(&format!(
         "exactly once: {CUTS_COUNT} cuts, then loss 2 % and 20 to 40 ms, {count} records, lost 0, duplicated 0 (seed {seed})"

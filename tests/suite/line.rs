@@ -1,7 +1,7 @@
 //! Three gateways in a row: Kafka → `gw1` → `gw2`, who relays → `gw3` → Kafka, with a network between each two.
 
-use crate::cluster::{self, Record, Tail, Topic};
-use anyhow::{Context, bail};
+use crate::cluster::{self, Load, Record, Tail, Topic};
+use anyhow::{Context, bail, ensure};
 use culvert_tests::{Gateway, TestCa, TlsFiles, UdpRelay, Verdict, ports, wait_for};
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -250,6 +250,17 @@ impl Line {
         // What came after the count was reached would be a duplicate.
         let arrived = self.plan.target().read()?;
         Ok(cluster::ledger(&sent, &arrived)?.verdict())
+    }
+
+    /// Ends the load and judges that all it wrote has arrived, once.
+    pub(crate) fn judge_load(&self, load: Load, deadline: Duration) -> anyhow::Result<Verdict> {
+        let count = load.stop()?;
+        let verdict = self.judge(deadline)?;
+        ensure!(
+            verdict.is_exactly_once() && verdict.sent == count,
+            "{verdict}, {count} were acknowledged"
+        );
+        Ok(verdict)
     }
 
     /// All records of the target, as soon as `count` are there.

@@ -33,12 +33,7 @@ fn sigterm_drains_and_a_restart_goes_on() -> anyhow::Result<()> {
         );
         gateway.restart()?;
     }
-    let count = load.stop()?;
-    let verdict = line.judge(DEADLINE)?;
-    ensure!(
-        verdict.is_exactly_once() && verdict.sent == count,
-        "{verdict}, {count} were acknowledged"
-    );
+    let count = line.judge_load(load, DEADLINE)?.sent;
     line.assert_no_unlisted_alarms(CUTS);
     figure(&format!(
         "operation: each gateway drained under load within {:.1} s, exit code 0, {count} records once",
@@ -64,12 +59,7 @@ fn a_second_sigterm_ends_at_once_and_loses_nothing() -> anyhow::Result<()> {
     // 128 + SIGTERM, unless it had drained before the second one came.
     ensure!(code == 143 || code == 0, "ended with {code}");
     line.first.restart()?;
-    let count = load.stop()?;
-    let verdict = line.judge(DEADLINE)?;
-    ensure!(
-        verdict.is_exactly_once() && verdict.sent == count,
-        "{verdict}, {count} were acknowledged"
-    );
+    line.judge_load(load, DEADLINE)?;
     Ok(())
 }
 

@@ -101,12 +101,7 @@ fn a_target_that_is_killed_inside_transactions_takes_records_again_within_second
         slowest = slowest.max(back.elapsed());
     }
     ensure!(slowest < BACK_MAX, "the slowest first record took {slowest:?}");
-    let count = load.stop()?;
-    let verdict = line.judge(DEADLINE)?;
-    ensure!(
-        verdict.is_exactly_once() && verdict.sent == count,
-        "{verdict}, {count} were acknowledged"
-    );
+    let count = line.judge_load(load, DEADLINE)?.sent;
     line.assert_no_unlisted_alarms(CUTS);
     figure(&format!(
         "patience: target killed {ROUNDS} times inside transactions, {count} records once, the slowest first record {} ms after \
@@ -131,12 +126,7 @@ fn a_relay_that_is_away_is_waited_for() -> anyhow::Result<()> {
     })
     .with_context(|| line.statuses())?;
     line.relay.restart()?;
-    let count = load.stop()?;
-    let verdict = line.judge(DEADLINE)?;
-    ensure!(
-        verdict.is_exactly_once() && verdict.sent == count,
-        "{verdict}, {count} were acknowledged"
-    );
+    line.judge_load(load, DEADLINE)?;
     line.assert_no_unlisted_alarms(CUTS);
     Ok(())
 }

@@ -65,12 +65,7 @@ fn check(name: &str, second: &Second) -> anyhow::Result<()> {
     }
     let took = lost.elapsed();
 
-    let count = load.stop()?;
-    let verdict = line.judge(DEADLINE)?;
-    ensure!(
-        verdict.is_exactly_once() && verdict.sent == count,
-        "{verdict}, {count} were acknowledged"
-    );
+    let count = line.judge_load(load, DEADLINE)?.sent;
     line.assert_no_unlisted_alarms(CUTS);
     spare.assert_no_unlisted_alarms(CUTS);
     ensure!(took <= TAKEOVER_MAX, "takeover took {took:?}");

@@ -176,12 +176,20 @@ fn a_control_record_of_a_later_leader_is_not_taken_for_a_truncation() {
 
     // A gateway that starts again with the sink's position.
     let mut again = go_on(guard);
-    again.until("placed", |tap| !tap.placed.is_empty() || !tap.halted.is_empty());
-    produce(&address, &topic, 0, &["b"]);
-    again.until("what comes next", |tap| {
-        tap.values() == ["b"] || !tap.halted.is_empty()
+    check_reads_on(&mut again, 1, &address, &topic, &["b"]);
+}
+
+/// Once it is placed for the `placed`th time, it reads `b` next, has `expected` then, and has not halted.
+#[track_caller]
+fn check_reads_on(driven: &mut Driven, placed: usize, address: &str, topic: &str, expected: &[&str]) {
+    driven.until("placed", |tap| {
+        tap.placed.len() == placed || !tap.halted.is_empty()
     });
-    assert_eq!(again.tap.halted, []);
+    produce(address, topic, 0, &["b"]);
+    driven.until("what comes next", |tap| {
+        tap.values() == expected || !tap.halted.is_empty()
+    });
+    assert_eq!(driven.tap.halted, []);
 }
 
 /// The transaction's records are of one leader and its end is of the next.
@@ -206,12 +214,7 @@ fn a_transaction_that_a_later_leader_ends_is_not_taken_for_a_truncation() {
     let guard = first.tap.guard_at_end(slot);
     assert!(guard.epoch > first.tap.records[0].2, "{guard:?}");
     first.source.seek(slot, at(2, guard)).unwrap();
-    first.until("placed", |tap| tap.placed.len() == 2 || !tap.halted.is_empty());
-    produce(&address, &topic, 0, &["b"]);
-    first.until("what comes next", |tap| {
-        tap.values() == ["a", "b"] || !tap.halted.is_empty()
-    });
-    assert_eq!(first.tap.halted, []);
+    check_reads_on(&mut first, 2, &address, &topic, &["a", "b"]);
 }
 
 #[test]
