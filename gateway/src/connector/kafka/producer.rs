@@ -398,15 +398,25 @@ impl Reader for TopicReader {
     }
 }
 
+#[cfg(test)]
+pub(crate) type Imitation = rdkafka::mocking::MockCluster<'static, rdkafka::producer::DefaultProducerContext>;
+
+/// The broker answers slowly from now on, and the next write first of all with a refusal: as one that has just got the
+/// partition, when others are on their way already.
+#[cfg(test)]
+pub(super) fn refuse_the_next_request(cluster: &Imitation) {
+    cluster
+        .broker_round_trip_time(1, Duration::from_millis(500))
+        .unwrap();
+    cluster.request_errors(
+        rdkafka::types::RDKafkaApiKey::Produce,
+        &[rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION],
+    );
+}
+
 /// librdkafka's own imitation of a cluster, for tests of what does not rest on transactions.
 #[cfg(test)]
-pub(crate) fn imitation(
-    topic: &str,
-    partitions: i32,
-) -> (
-    rdkafka::mocking::MockCluster<'static, rdkafka::producer::DefaultProducerContext>,
-    Settings,
-) {
+pub(crate) fn imitation(topic: &str, partitions: i32) -> (Imitation, Settings) {
     let cluster = rdkafka::mocking::MockCluster::new(1).unwrap();
     cluster.create_topic(topic, partitions, 1).unwrap();
     let settings = Settings::from([("bootstrap.servers".into(), cluster.bootstrap_servers())]);
@@ -422,7 +432,6 @@ mod tests {
     /// 4.3 under load, on a topic made a moment before).
     #[test]
     fn a_refused_request_is_sent_again_before_the_next() {
-        use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
         let (cluster, settings) = imitation("orders", 1);
         let mut producer = Producer::open(&settings, "orders").unwrap();
         let send = |producer: &mut Producer, value: &str| {
@@ -437,13 +446,7 @@ mod tests {
         };
         send(&mut producer, "first");
         producer.flush().unwrap();
-        cluster
-            .broker_round_trip_time(1, Duration::from_millis(500))
-            .unwrap();
-        cluster.request_errors(
-            RDKafkaApiKey::Produce,
-            &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION],
-        );
+        refuse_the_next_request(&cluster);
         ["a", "b", "c"]
             .iter()
             .for_each(|value| send(&mut producer, value));

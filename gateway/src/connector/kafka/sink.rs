@@ -813,9 +813,8 @@ impl From<SourceFault> for SinkFault {
 #[cfg(test)]
 mod tests {
     use super::super::config::Context;
-    use super::super::producer::imitation;
+    use super::super::producer::{imitation, refuse_the_next_request};
     use super::*;
-    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
     /// T2: librdkafka says when it takes records for written without the broker's word. The imitation compares sequence
     /// numbers in transactions only, so there is none here; librdkafka's part in it is the same.
@@ -851,13 +850,7 @@ mod tests {
         let send = || producer.send(message("orders", 0, &record)).unwrap();
         send();
         assert!(producer.flush(Duration::from_secs(10)));
-        cluster
-            .broker_round_trip_time(1, Duration::from_millis(500))
-            .unwrap();
-        cluster.request_errors(
-            RDKafkaApiKey::Produce,
-            &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION],
-        );
+        refuse_the_next_request(&cluster);
         send();
         std::thread::sleep(Duration::from_millis(30)); // a request each, both on their way at once
         send();
