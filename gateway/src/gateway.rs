@@ -115,22 +115,18 @@ pub async fn run(config: Config, stop: Stop) -> Result<(), Error> {
 
     let links_end = CancellationToken::new();
     let mut running = tokio::spawn(run_tunnel(tunnel, links_end.clone()));
-    let mut tunnel_ended = false;
     let mut reloads = stop.reloads();
     let outcome = loop {
         tokio::select! {
             () = stop.drain().cancelled() => break Ok(()),
             Ok(()) = reloads.changed() => gateway.reload(),
-            ended = &mut running => {
-                tunnel_ended = true;
-                break joined("run the tunnel", ended).and_then(|ended| ended);
-            }
+            ended = &mut running => break joined("run the tunnel", ended).and_then(|ended| ended),
         }
     };
     observe::systemd::stopping();
     serving.starting();
     tokio::select! {
-        () = gateway.drain(links_end, (!tunnel_ended).then_some(running)) => tracing::info!("gateway stopped"),
+        () = gateway.drain(links_end, running) => tracing::info!("gateway stopped"),
         () = stop.now().cancelled() => tracing::info!("gateway stopped at once"),
     }
     rooms.cancel();
@@ -348,7 +344,7 @@ impl Gateway {
     async fn drain(
         self: &Arc<Gateway>,
         links_end: CancellationToken,
-        running: Option<JoinHandle<Result<(), Error>>>,
+        running: JoinHandle<Result<(), Error>>,
     ) {
         let gateway = self.clone();
         let connectors = tokio::task::spawn_blocking(move || {
@@ -361,7 +357,8 @@ impl Gateway {
         });
         let _ = connectors.await;
         links_end.cancel();
-        if let Some(running) = running {
+        // A task that has ended by itself was waited for already, and cannot be twice.
+        if !running.is_finished() {
             let _ = running.await;
         }
         if let Err(error) = self.exchange.outbox.clone().close().await {

@@ -309,13 +309,12 @@ impl<'a> Story<'a> {
                 return Ok(());
             }
             if began.elapsed() > within {
-                let (taken_in, delivered) =
-                    (self.watch.picture().taken_in(), self.watch.picture().delivered());
+                let now = self.watch.picture();
                 bail!(
                     "waited {} s for {what}, in vain: {} records were taken in, {} delivered",
                     within.as_secs(),
-                    thousands(taken_in),
-                    thousands(delivered)
+                    thousands(now.taken_in()),
+                    thousands(now.delivered())
                 );
             }
             thread::sleep(LOOK_EVERY);

@@ -191,7 +191,7 @@ pub struct SinkConfig {
     pub topics: Topics,
     /// How many shards, each with one writer and one partition of the positions topic.
     pub tasks_max: u32,
-    /// The site whose topics are delivered; `None`: this gateway's own.
+    /// The site whose topics are delivered. The gateway's configuration refuses a sink without it.
     pub from: Option<String>,
     /// The site that relays.
     pub via: Option<String>,

@@ -66,9 +66,7 @@ impl Moving {
             ready: None,
         }
     }
-}
 
-impl Moving {
     /// Whether nothing but the engine and its readers has the tree open.
     pub(super) fn is_idle(&self) -> bool {
         self.copier.is_none() && self.ready.is_none()
