@@ -3,7 +3,7 @@
 use crate::Sizes;
 use crate::kafka::Cluster;
 use crate::meter::{Moment, peak_mib};
-use crate::mirror::{FIRST, Kind, Mirror};
+use crate::mirror::{FIRST, Kind, Mirror, watched};
 use anyhow::{Context, bail};
 use std::time::{Duration, Instant};
 
@@ -68,11 +68,9 @@ fn span(kind: Kind, sizes: &Sizes) -> (u64, u64) {
 pub(crate) fn measure(kind: Kind, source: &Cluster, target: &Cluster, sizes: &Sizes) -> anyhow::Result<Row> {
     eprintln!("{}: backlog", kind.title());
     let mut mirror = kind.prepare(source, target, TOPIC)?;
-    let outcome = catch_up(kind, &mut *mirror, source, target, sizes);
-    if outcome.is_err() {
-        eprintln!("{}", mirror.last_words());
-    }
-    let row = outcome?;
+    let row = watched(&mut *mirror, |mirror| {
+        catch_up(kind, mirror, source, target, sizes)
+    })?;
     let topic = mirror.target_topic();
     drop(mirror);
     target.delete(&topic)?;

@@ -81,6 +81,18 @@ pub(crate) trait Mirror {
     fn last_words(&self) -> String;
 }
 
+/// What `run` makes of a mirror; when it fails, the mirror's last words are shown with it.
+pub(crate) fn watched<T>(
+    mirror: &mut dyn Mirror,
+    run: impl FnOnce(&mut dyn Mirror) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let outcome = run(mirror);
+    if outcome.is_err() {
+        eprintln!("{}", mirror.last_words());
+    }
+    outcome
+}
+
 // ----- Culvert ---------------------------------------------------------------------------------------------------
 
 /// Two gateways, or three in a row, as users run them.

@@ -2,7 +2,7 @@
 //! waits at A. The brokers are warm, nothing else runs.
 
 use crate::kafka::Cluster;
-use crate::mirror::{FIRST, Kind};
+use crate::mirror::{FIRST, Kind, watched};
 use anyhow::Context;
 use std::time::{Duration, Instant};
 
@@ -35,12 +35,12 @@ fn start(kind: Kind, source: &Cluster, target: &Cluster, number: usize) -> anyho
     let mut mirror = kind.prepare(source, target, &topic)?;
     let arriving = mirror.target_topic();
     let started = Instant::now();
-    mirror.launch()?;
-    let first = target.wait_stable(&arriving, |stable| stable > 0, CLOSELY, FIRST);
-    if first.is_err() {
-        eprintln!("{}", mirror.last_words());
-    }
-    let (_, at) = first.with_context(|| format!("the first record of start {number}"))?;
+    let (_, at) = watched(&mut *mirror, |mirror| {
+        mirror.launch()?;
+        target
+            .wait_stable(&arriving, |stable| stable > 0, CLOSELY, FIRST)
+            .with_context(|| format!("the first record of start {number}"))
+    })?;
     drop(mirror);
     source.delete(&topic)?;
     target.delete(&arriving)?;
