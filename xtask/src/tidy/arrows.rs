@@ -21,7 +21,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
 ];
 
 /// What only one room may use, and what everyone else uses instead.
-const ONE_ROOM: [(&str, &str, &str); 6] = [
+const ONE_ROOM: [(&str, &str, &str); 7] = [
     (r"\bquinn(_proto)?::", "link/", "speak to a link"),
     (r"\bsled::", "outbox/", "speak to an outbox"),
     (
@@ -30,6 +30,7 @@ const ONE_ROOM: [(&str, &str, &str); 6] = [
         "go through flow's Source and Sink",
     ),
     (r"\brusqlite::", "connector/sqlite/", "go through flow's Sink"),
+    (r"\bwasmtime::", "plugin/", "go through flow's Stage and Codec"),
     (
         r"\benv::(var|vars|var_os|vars_os|set_var)\b",
         "config/",
