@@ -9,7 +9,7 @@
 
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
-use culvert::outbox::{EngineKind, Lane, Options, Outbox};
+use culvert::outbox::{self, EngineKind, Lane, Options, Outbox};
 use culvert_proto::{Interval, Sequence};
 use culvert_tests::figures::figure;
 use culvert_tests::lossy_disk::{Moment, Survivors};
@@ -372,7 +372,7 @@ impl Child {
         let mut states = Vec::new();
         for (number, lane) in lanes.iter().enumerate() {
             let extent = lane.extent();
-            read(number, lane, extent.base)?;
+            read(number, lane, extent.base, extent.base)?;
             say(format_args!("found {number} {} {}", extent.base, extent.durable))?;
             states.push(Asked {
                 command: 0,
@@ -414,7 +414,12 @@ impl Child {
         }
         let lane = self.random.random_range(0..LANES);
         let extent = self.lanes[lane].extent();
-        read(lane, &self.lanes[lane], extent.base)
+        read(
+            lane,
+            &self.lanes[lane],
+            extent.base,
+            Sequence(self.states[lane].trim),
+        )
     }
 
     fn append(&mut self, lane: usize) -> anyhow::Result<()> {
@@ -494,12 +499,19 @@ fn frame(lane: usize, interval: Interval) -> Bytes {
     Bytes::from(content)
 }
 
-/// Reads a lane to its end; a gap or another content is an error.
-fn read(number: usize, lane: &Lane, from: Sequence) -> anyhow::Result<()> {
+/// Reads a lane to its end; a gap or another content is an error. A trim up to `trim` may become durable meanwhile: what
+/// it frees is passed over.
+fn read(number: usize, lane: &Lane, from: Sequence, trim: Sequence) -> anyhow::Result<()> {
     let durable = lane.extent().durable;
     let mut next = from;
     while next < durable {
-        let frames = lane.read(next, 1 << 20)?;
+        let frames = match lane.read(next, 1 << 20) {
+            Err(outbox::Error::Trimmed { base, .. }) if next < base && base <= trim => {
+                next = base;
+                continue;
+            }
+            frames => frames?,
+        };
         ensure!(!frames.is_empty(), "lane {number}: nothing at {next} of {lane:?}");
         for (interval, bytes) in frames {
             ensure!(interval.from == next, "lane {number}: a gap at {next}");
