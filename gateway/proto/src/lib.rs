@@ -17,6 +17,7 @@ extern crate alloc;
 
 pub mod batch;
 pub mod checksum;
+pub mod columns;
 pub mod digest;
 pub mod field;
 pub mod frame;

@@ -184,6 +184,8 @@ pub enum Halted {
     },
     /// The source refused the place: its history changed or the place is gone. The reason is the source's.
     Source,
+    /// The next record cannot go on: a stage refused it, or it is above a limit. Reading it again would change nothing.
+    Record,
 }
 
 impl Origin {
@@ -357,7 +359,7 @@ impl Origin {
         let decided = self.halted.take_if(|why| match why {
             Halted::PositionLost { route: of } | Halted::Forked { route: of, .. } => of == route,
             Halted::Gone { .. } => true,
-            Halted::Source => false,
+            Halted::Source | Halted::Record => false,
         });
         if let (Some(_), Reading::Here | Reading::Placing(_), Some(place)) =
             (decided, self.reading, self.tail_place())
@@ -719,7 +721,8 @@ impl Origin {
 
     fn restart(&mut self, at: Sequence, guard: Option<Guard>) {
         self.held = Some(Held::empty_at(at, guard));
-        self.halted.take_if(|why| *why == Halted::Source);
+        self.halted
+            .take_if(|why| matches!(why, Halted::Source | Halted::Record));
         self.actions.push(Action::Restart(at));
         self.send_from_base();
         self.place(Place::At {

@@ -92,6 +92,11 @@ impl<'a> Headers<'a> {
         ))
     }
 
+    /// Headers that this crate wrote down itself, so that nobody need walk them again.
+    pub(crate) fn trusted(count: u32, bytes: &'a [u8]) -> Headers<'a> {
+        Headers { count, bytes }
+    }
+
     /// How many.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -138,7 +143,7 @@ fn take_header<'a>(rest: &mut &'a [u8]) -> Result<(&'a str, Option<&'a [u8]>), M
 
 /// A buffer to collect headers in; reused from record to record, so that records with headers cost no allocation
 /// of their own.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeadersBuf {
     count: u32,
     bytes: Vec<u8>,

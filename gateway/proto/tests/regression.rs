@@ -141,6 +141,17 @@ fn a_place_that_only_we_still_believe_in_is_no_reason_to_halt() {
     );
 }
 
+/// It was read again five times a second, each time up to the same record.
+#[test]
+fn a_record_that_cannot_go_on_is_not_read_again_until_its_sink_goes_back() {
+    let mut origin = delivering(10);
+    origin.halt(Halted::Record);
+    assert_eq!(origin.halted(), Some(&Halted::Record));
+    origin.position(&route("one"), WRITER, position(10, guard(0, 2)));
+    assert!(!origin.take_actions().iter().any(|action| matches!(action, Action::Place(_))));
+    assert_eq!(origin.halted(), Some(&Halted::Record));
+}
+
 #[test]
 fn nothing_is_sent_from_a_bare_number_before_the_sink_has_said_where_it_stands() {
     let mut origin = origin(&["one"], Some(5));

@@ -380,6 +380,8 @@ impl World {
             Halted::Forked { .. } => ("history forked at the origin", history.truncated),
             Halted::PositionLost { .. } => ("sink lost its position", !self.oracle.restored.is_empty()),
             Halted::Gone { .. } => ("outbox lost records", false),
+            // Nothing here refuses records.
+            Halted::Record => ("a record cannot go on", false),
         };
         *self.stats.halts.entry(name).or_default() += 1;
         if !agreed {
