@@ -1,0 +1,44 @@
+//! Writes what a plugin says about itself into its file, so that looking at it runs nothing.
+
+use crate::component::examine;
+use crate::engine::{Engine, Options};
+use crate::fault::LoadError;
+
+/// The custom section that holds the description, as JSON.
+pub(crate) const SECTION: &str = "culvert:describe";
+
+/// Asks the component for its description, once, with nothing linked, and returns the component with the description in
+/// it. One that has a description already comes back as it is.
+///
+/// # Errors
+/// When it is no plugin, or its `describe` fails or says what the contract does not allow.
+pub fn pack(component: &[u8]) -> Result<Vec<u8>, LoadError> {
+    if examine(component)?.description.is_some() {
+        return Ok(component.to_vec());
+    }
+    let plugin = Engine::new(Options::default())?.load(component)?;
+    let json = serde_json::to_vec(&plugin.description).map_err(|error| LoadError::Description {
+        reason: error.to_string(),
+    })?;
+    let mut packed = component.to_vec();
+    let mut body = Vec::with_capacity(json.len() + SECTION.len() + 2);
+    put_size(&mut body, SECTION.len());
+    body.extend_from_slice(SECTION.as_bytes());
+    body.extend_from_slice(&json);
+    packed.push(0); // a custom section
+    put_size(&mut packed, body.len());
+    packed.extend_from_slice(&body);
+    Ok(packed)
+}
+
+/// WebAssembly's unsigned LEB128.
+fn put_size(out: &mut Vec<u8>, mut size: usize) {
+    loop {
+        let low = u8::try_from(size & 0x7f).unwrap_or(0);
+        size >>= 7;
+        if size == 0 {
+            return out.push(low);
+        }
+        out.push(low | 0x80);
+    }
+}
