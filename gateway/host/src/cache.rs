@@ -93,7 +93,8 @@ impl Cache {
         let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
         file.write_all(compiled)?;
         file.as_file().sync_all()?;
-        file.persist(self.folder.join(name)).map_err(|error| error.error)?;
+        file.persist(self.folder.join(name))
+            .map_err(|error| error.error)?;
         Ok(())
     }
 
@@ -116,4 +117,3 @@ pub(crate) fn deserialize(engine: &wasmtime::Engine, compiled: &[u8]) -> Result<
         reason: format!("{error:#}"),
     })
 }
-

@@ -141,7 +141,9 @@ impl Found {
             .filter(|role| version_of(role.interface()).is_some())
             .collect();
         if roles.is_empty() {
-            return Err(missing("a role (transform, transform-columns, codec, source or sink)"));
+            return Err(missing(
+                "a role (transform, transform-columns, codec, source or sink)",
+            ));
         }
         let imports = self
             .imports
@@ -185,10 +187,11 @@ fn check_kind(bytes: &[u8]) -> Result<(), LoadError> {
     }
     match Parser::new(0).parse(bytes, true).map_err(invalid)? {
         wasmparser::Chunk::Parsed {
-            payload: Payload::Version {
-                encoding: Encoding::Component,
-                ..
-            },
+            payload:
+                Payload::Version {
+                    encoding: Encoding::Component,
+                    ..
+                },
             ..
         } => Ok(()),
         _ => Err(LoadError::CoreModule),
@@ -282,6 +285,10 @@ impl Plugin {
 
 impl fmt::Debug for Plugin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} {:?}", self.description.name, self.description.version, self.digest)
+        write!(
+            f,
+            "{} {} {:?}",
+            self.description.name, self.description.version, self.digest
+        )
     }
 }

@@ -218,7 +218,10 @@ impl Description {
                 return refuse(format!("key {:?} is there twice", field.name));
             }
             if field.name.is_empty() || field.name.starts_with("culvert.") {
-                return refuse(format!("key {:?}; names beginning with culvert. are the gateway's", field.name));
+                return refuse(format!(
+                    "key {:?}; names beginning with culvert. are the gateway's",
+                    field.name
+                ));
             }
         }
         Ok(())

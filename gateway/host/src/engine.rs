@@ -6,8 +6,8 @@ use crate::fault::LoadError;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use wasmtime::component::Component;
@@ -19,8 +19,9 @@ pub(crate) const TICK: Duration = Duration::from_millis(5);
 /// The largest component taken: Python's interpreter makes 18 MB, SpiderMonkey's 12.
 pub(crate) const COMPONENT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// How deep a plugin may call itself, in bytes of stack: half of what a thread of ours has to give.
-const STACK_BYTES_MAX: usize = 512 * 1024;
+/// How deep a plugin may call itself, in bytes of stack: half of what a thread of ours has to give. CPython needs more than
+/// 512 KiB to notice by itself that JSON is nested too deeply.
+const STACK_BYTES_MAX: usize = 1024 * 1024;
 
 /// What a compiling child may take. SpiderMonkey's 12 MB took 5 s on two cores and below 1 GB.
 const COMPILE_SECONDS_MAX: u64 = 120;
@@ -106,7 +107,10 @@ impl Engine {
 
     fn component(&self, bytes: &[u8], digest: &Digest) -> Result<Component, LoadError> {
         let Inner {
-            wasmtime, cache, compiler, ..
+            wasmtime,
+            cache,
+            compiler,
+            ..
         } = &*self.inner;
         if let Some(cache) = cache
             && let Some(component) = cache.load(wasmtime, digest)
@@ -157,9 +161,11 @@ fn wasmtime_engine() -> Result<wasmtime::Engine, LoadError> {
 }
 
 fn compile_here(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
-    engine.precompile_component(bytes).map_err(|error| LoadError::Invalid {
-        reason: format!("{error:#}"),
-    })
+    engine
+        .precompile_component(bytes)
+        .map_err(|error| LoadError::Invalid {
+            reason: format!("{error:#}"),
+        })
 }
 
 fn compile_in_child(program: &Path, arguments: &[OsString], bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
@@ -225,18 +231,20 @@ impl Ticker {
     fn start(engine: &wasmtime::Engine) -> std::io::Result<Ticker> {
         let (engine, shared) = (engine.weak(), Arc::new(Shared::default()));
         let seen = shared.clone();
-        let thread = std::thread::Builder::new().name("plugin-clock".into()).spawn(move || {
-            while !seen.ended.load(Ordering::Acquire) {
-                if seen.at_work.load(Ordering::Acquire) == 0 {
-                    std::thread::park();
-                    continue;
+        let thread = std::thread::Builder::new()
+            .name("plugin-clock".into())
+            .spawn(move || {
+                while !seen.ended.load(Ordering::Acquire) {
+                    if seen.at_work.load(Ordering::Acquire) == 0 {
+                        std::thread::park();
+                        continue;
+                    }
+                    std::thread::sleep(TICK);
+                    if let Some(engine) = engine.upgrade() {
+                        engine.increment_epoch();
+                    }
                 }
-                std::thread::sleep(TICK);
-                if let Some(engine) = engine.upgrade() {
-                    engine.increment_epoch();
-                }
-            }
-        })?;
+            })?;
         Ok(Ticker {
             shared,
             thread: Some(thread),

@@ -75,6 +75,25 @@ pub enum LoadError {
     },
 }
 
+impl LoadError {
+    /// The code of the page in `docs/errors/`.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            LoadError::NotWasm { .. } => "CULVERT-W001",
+            LoadError::CoreModule => "CULVERT-W002",
+            LoadError::Invalid { .. } => "CULVERT-W003",
+            LoadError::MissingExport { .. } => "CULVERT-W004",
+            LoadError::Contract { .. } => "CULVERT-W005",
+            LoadError::UnknownImport { .. } => "CULVERT-W006",
+            LoadError::Description { .. } => "CULVERT-W008",
+            LoadError::TooLarge { .. } => "CULVERT-W009",
+            LoadError::Compile { .. } => "CULVERT-W010",
+            LoadError::Io { .. } => "CULVERT-W011",
+        }
+    }
+}
+
 /// Why a call did not come back with an answer. The instance is gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Poison {
@@ -160,7 +179,7 @@ impl From<OpenError> for StageFault {
             OpenError::Retry { reason, after } => return StageFault::Retry { reason, after },
             OpenError::Fatal(reason) => ("CULVERT-W020", reason),
             OpenError::Poison(poison) => ("CULVERT-W021", format!("open: {poison}")),
-            OpenError::Load(error) => ("CULVERT-W003", error.to_string()),
+            OpenError::Load(error) => (error.code(), error.to_string()),
         };
         StageFault::Stop { code, reason }
     }

@@ -2,7 +2,7 @@
 
 use crate::bindings::meta;
 use crate::capability::clock::{self, Clock, Now};
-use crate::capability::log::{Logbook, LogSink, NoLog};
+use crate::capability::log::{LogSink, Logbook, NoLog};
 use crate::capability::{self, metrics::Figures};
 use crate::component::Examined;
 use crate::description::Description;
@@ -325,7 +325,9 @@ pub(crate) fn describe(
     let failed = |poison: Poison| LoadError::Description {
         reason: format!("describe: {poison}"),
     };
-    let mut instance = nursery.instantiate(|store| pre.instantiate(store)).map_err(failed)?;
+    let mut instance = nursery
+        .instantiate(|store| pre.instantiate(store))
+        .map_err(failed)?;
     nursery
         .call(&mut instance, limits.open_time_max, |exports, store| {
             exports.culvert_plugin_meta().call_describe(store)

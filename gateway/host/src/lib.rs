@@ -24,9 +24,9 @@ mod guest;
 mod pack;
 mod transform;
 
+pub use cache::Digest;
 pub use capability::clock::Now;
 pub use capability::log::{Level, Line, LogSink};
-pub use cache::Digest;
 pub use component::{Examined, Plugin, Role, examine};
 pub use description::{
     Capability, Description, Field, FieldType, Importance, Needs, Promises, RequestFor, Validator, Width,

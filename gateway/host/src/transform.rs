@@ -95,7 +95,9 @@ impl Transform {
         };
         let linked = guest::link(&plugin.engine, &plugin.component)?;
         let open = match plugin.examined.roles.first() {
-            Some(Role::TransformColumns) => Opener::Columns(columns::ColumnsPre::new(linked).map_err(missing)?),
+            Some(Role::TransformColumns) => {
+                Opener::Columns(columns::ColumnsPre::new(linked).map_err(missing)?)
+            }
             Some(Role::Transform) => Opener::Rows(rows::RowsPre::new(linked).map_err(missing)?),
             _ => {
                 return Err(OpenError::Fatal(format!(
@@ -211,7 +213,9 @@ impl Transform {
                     .instantiate(|store| pre.instantiate(store))
                     .map_err(OpenError::Poison)?;
                 let opened = self.nursery.call(&mut instance, time, |exports, store| {
-                    exports.culvert_plugin_transform().call_open(store, &self.settings)
+                    exports
+                        .culvert_plugin_transform()
+                        .call_open(store, &self.settings)
                 });
                 (Live::Rows(instance), opened)
             }
@@ -227,13 +231,15 @@ impl Transform {
                 (Live::Columns(instance), opened)
             }
         };
-        opened.map_err(OpenError::Poison)?.map_err(|failure| match failure {
-            types::Failure::Retry(later) => OpenError::Retry {
-                after: later.after_ms.map(|ms| Duration::from_millis(ms.into())),
-                reason: cut(later.reason, REASON_BYTES_MAX),
-            },
-            types::Failure::Fatal(reason) => OpenError::Fatal(cut(reason, REASON_BYTES_MAX)),
-        })?;
+        opened
+            .map_err(OpenError::Poison)?
+            .map_err(|failure| match failure {
+                types::Failure::Retry(later) => OpenError::Retry {
+                    after: later.after_ms.map(|ms| Duration::from_millis(ms.into())),
+                    reason: cut(later.reason, REASON_BYTES_MAX),
+                },
+                types::Failure::Fatal(reason) => OpenError::Fatal(cut(reason, REASON_BYTES_MAX)),
+            })?;
         Ok(live)
     }
 
@@ -392,7 +398,7 @@ impl Transform {
     ) -> Result<(), Poison> {
         match outcome {
             types::Outcome::Keep => outcomes.keep(),
-            types::Outcome::Drop => outcomes.drop(),
+            types::Outcome::Drop => outcomes.dropped(),
             types::Outcome::Reject(why) => outcomes.reject(rejection(why)),
             types::Outcome::Replace(routed) => outcomes.rewrite(vec![self.made(routed, Some(*original))]),
             types::Outcome::Expand(parts) => {

@@ -3,7 +3,10 @@
 use culvert_host::{Compiler, Engine, LoadError, Options, Role, examine, pack};
 
 fn file(name: &str) -> Vec<u8> {
-    let path = format!("{}/../../target/plugins/tests/{name}.wasm", env!("CARGO_MANIFEST_DIR"));
+    let path = format!(
+        "{}/../../target/plugins/tests/{name}.wasm",
+        env!("CARGO_MANIFEST_DIR")
+    );
     std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}; run `cargo xtask plugins`"))
 }
 
@@ -16,7 +19,11 @@ fn refused(bytes: &[u8]) -> LoadError {
     let examined = examine(bytes).expect_err("it is refused");
     let engine = Engine::new(Options::default()).expect("an engine starts");
     let loaded = engine.load(bytes).expect_err("it is refused");
-    assert_eq!(examined.to_string(), loaded.to_string(), "looking and loading agree");
+    assert_eq!(
+        examined.to_string(),
+        loaded.to_string(),
+        "looking and loading agree"
+    );
     loaded
 }
 
@@ -52,7 +59,9 @@ fn damaged_components_are_refused_wherever_they_are_cut() {
     for at in (8..whole.len()).step_by(whole.len() / 40) {
         flipped[at] ^= 0x55;
         // Some bytes are names or data: then it is another component. It must not bring anything down.
-        let _ = Engine::new(Options::default()).expect("an engine starts").load(&flipped);
+        let _ = Engine::new(Options::default())
+            .expect("an engine starts")
+            .load(&flipped);
         flipped[at] ^= 0x55;
     }
 }
@@ -79,9 +88,15 @@ fn imports_that_no_gateway_offers_are_named() {
                 (export "culvert:plugin/transform@0.1.0" (instance $none)))"#
         )
     };
-    check_text(&with_import("wasi:cli/stdout@0.2.3"), &["W006", "wasi:cli/stdout", "without WASI"]);
+    check_text(
+        &with_import("wasi:cli/stdout@0.2.3"),
+        &["W006", "wasi:cli/stdout", "without WASI"],
+    );
     check_text(&with_import("my:own/thing@1.0.0"), &["W006", "my:own/thing"]);
-    check_text(&with_import("culvert:plugin/teleport@0.1.0"), &["W006", "teleport"]);
+    check_text(
+        &with_import("culvert:plugin/teleport@0.1.0"),
+        &["W006", "teleport"],
+    );
 }
 
 /// The shape is checked when it is linked: an export of the right name alone is not enough.
@@ -108,7 +123,11 @@ fn a_packed_plugin_says_what_it_is() {
     let examined = examine(&packed).expect("a plugin");
     let description = examined.description.expect("it was packed");
     assert_eq!(description.name, "hostile");
-    assert_eq!(pack(&packed).expect("it is packed"), packed, "packing again changes nothing");
+    assert_eq!(
+        pack(&packed).expect("it is packed"),
+        packed,
+        "packing again changes nothing"
+    );
     let engine = Engine::new(Options::default()).expect("an engine starts");
     let loaded = engine.load(&packed).expect("it loads");
     assert_eq!(loaded.description, description);
@@ -123,7 +142,9 @@ fn compiled_code_is_kept_and_a_damaged_copy_is_made_again() {
     };
     let kept = || {
         let entries = std::fs::read_dir(folder.path()).expect("the folder is there");
-        entries.map(|entry| entry.expect("an entry").path()).collect::<Vec<_>>()
+        entries
+            .map(|entry| entry.expect("an entry").path())
+            .collect::<Vec<_>>()
     };
     let load = || {
         let engine = Engine::new(options()).expect("an engine starts");
@@ -132,9 +153,15 @@ fn compiled_code_is_kept_and_a_damaged_copy_is_made_again() {
     assert_eq!(load(), "hostile");
     let first = kept();
     assert_eq!(first.len(), 1, "{first:?}");
-    let written = std::fs::metadata(&first[0]).expect("it is there").modified().expect("a time");
+    let written = std::fs::metadata(&first[0])
+        .expect("it is there")
+        .modified()
+        .expect("a time");
     assert_eq!(load(), "hostile");
-    let again = std::fs::metadata(&first[0]).expect("it is there").modified().expect("a time");
+    let again = std::fs::metadata(&first[0])
+        .expect("it is there")
+        .modified()
+        .expect("a time");
     assert_eq!(written, again, "it was not compiled again");
 
     let mut bytes = std::fs::read(&first[0]).expect("it is there");

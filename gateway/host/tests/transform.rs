@@ -1,6 +1,8 @@
 //! What a plugin can do to the gateway, and what it cannot. The plugin is `plugins/hostile`, made by `cargo xtask plugins`.
 
-use culvert_host::{Engine, Level, Limits, Line, LogSink, OpenError, Options, Plugin, StageFault, Stream, Transform};
+use culvert_host::{
+    Engine, Level, Limits, Line, LogSink, OpenError, Options, Plugin, StageFault, Stream, Transform,
+};
 use culvert_proto::Sequence;
 use culvert_proto::columns::{Columns, Outcome};
 use culvert_proto::record::{Headers, RecordRef};
@@ -13,7 +15,10 @@ static HOSTILE: LazyLock<Plugin> = LazyLock::new(|| {
 });
 
 fn file(name: &str) -> Vec<u8> {
-    let path = format!("{}/../../target/plugins/tests/{name}.wasm", env!("CARGO_MANIFEST_DIR"));
+    let path = format!(
+        "{}/../../target/plugins/tests/{name}.wasm",
+        env!("CARGO_MANIFEST_DIR")
+    );
     std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}; run `cargo xtask plugins`"))
 }
 
@@ -90,7 +95,11 @@ fn check_poison(fault: &str, code: &str) {
         expected[at] = code;
         assert_eq!(told, expected, "{fault} at {at} of {count}");
         // The second time limit is that of the record alone; the rest is a wide margin for a busy machine.
-        assert!(started.elapsed() < Duration::from_secs(20), "{fault}: {:?}", started.elapsed());
+        assert!(
+            started.elapsed() < Duration::from_secs(20),
+            "{fault}: {:?}",
+            started.elapsed()
+        );
     }
 }
 
@@ -132,7 +141,10 @@ fn several_faults_in_one_batch_cost_one_record_each() {
     assert_eq!(told[5], "plugin-memory");
     assert_eq!(told[6], "keep");
     let usage = transform.meter().usage();
-    assert!(usage.traps > 0 && usage.timeouts > 0 && usage.memory_faults > 0, "{usage:?}");
+    assert!(
+        usage.traps > 0 && usage.timeouts > 0 && usage.memory_faults > 0,
+        "{usage:?}"
+    );
     assert!(usage.memory_bytes_peak <= 16 << 20, "{usage:?}");
 }
 
@@ -145,7 +157,12 @@ fn a_panics_text_reaches_the_log_and_the_dead_letter() {
     };
     assert!(rejection.reason.contains("panic"), "{rejection:?}");
     let lines = log.0.lock().expect("no line panics");
-    assert!(lines.iter().any(|(level, text, _)| *level == Level::Error && text.contains("panic")), "{lines:?}");
+    assert!(
+        lines
+            .iter()
+            .any(|(level, text, _)| *level == Level::Error && text.contains("panic")),
+        "{lines:?}"
+    );
 }
 
 #[test]
@@ -163,10 +180,16 @@ fn a_flood_of_log_lines_is_cut_and_counted() {
 #[test]
 fn a_plugin_that_asks_to_be_tried_later_is_not_at_fault() {
     let (mut transform, _) = open(&[]).expect("hostile opens");
-    assert!(matches!(told(&mut transform, &["fine", "retry"]), Err(StageFault::Retry { .. })));
+    assert!(matches!(
+        told(&mut transform, &["fine", "retry"]),
+        Err(StageFault::Retry { .. })
+    ));
     assert!(matches!(
         told(&mut transform, &["fine", "fatal"]),
-        Err(StageFault::Stop { code: "CULVERT-W022", .. })
+        Err(StageFault::Stop {
+            code: "CULVERT-W022",
+            ..
+        })
     ));
     assert_eq!(told(&mut transform, &["fine"]).expect("it goes on"), ["keep"]);
 }
@@ -195,6 +218,10 @@ fn a_storm_of_traps_leaks_nothing() {
 
 fn resident() -> usize {
     let pages = std::fs::read_to_string("/proc/self/statm").expect("Linux");
-    let pages: usize = pages.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("a number");
+    let pages: usize = pages
+        .split(' ')
+        .nth(1)
+        .and_then(|pages| pages.parse().ok())
+        .expect("a number");
     pages * 4096
 }

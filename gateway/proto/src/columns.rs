@@ -394,7 +394,7 @@ impl Outcomes {
     }
 
     /// The next record is dropped.
-    pub fn drop(&mut self) {
+    pub fn dropped(&mut self) {
         self.kinds.push(Kind::Drop);
     }
 
@@ -416,7 +416,7 @@ impl Outcomes {
             match outcome {
                 Outcome::Keep => self.keep(),
                 Outcome::Value(value) => self.value(value),
-                Outcome::Drop => self.drop(),
+                Outcome::Drop => self.dropped(),
                 Outcome::Reject(rejection) => self.reject(rejection.clone()),
                 Outcome::Rewrite(made) => self.rewrite(made.to_vec()),
             }
@@ -479,7 +479,10 @@ mod tests {
         }
         assert_eq!(columns.iter().collect::<Vec<_>>(), pushed);
         assert_eq!(columns.interval(), Interval::new(Sequence(3), Sequence(7)));
-        assert_eq!(columns.absent(), [0, NO_KEY, NO_VALUE, NO_KEY | NO_VALUE | NO_TIMESTAMP]);
+        assert_eq!(
+            columns.absent(),
+            [0, NO_KEY, NO_VALUE, NO_KEY | NO_VALUE | NO_TIMESTAMP]
+        );
         assert_eq!(columns.part(1..3).iter().collect::<Vec<_>>(), pushed[1..3]);
         assert!(columns.part(4..4).is_empty());
         columns.cover(Sequence(9));
@@ -512,7 +515,7 @@ mod tests {
         let mut outcomes = Outcomes::kept(1);
         assert!(outcomes.are_all_kept());
         outcomes.value(b"one");
-        outcomes.drop();
+        outcomes.dropped();
         outcomes.value(b"");
         outcomes.reject(rejection.clone());
         outcomes.rewrite(made.clone());
@@ -543,7 +546,8 @@ mod tests {
     #[test]
     fn columns_that_do_not_fit_are_refused() {
         let check = |verdicts: &[u8], value_ends: &[u32], values: &[u8]| {
-            let outcomes = Outcomes::of_columns(verdicts, value_ends.to_vec(), values.to_vec(), vec![], vec![]);
+            let outcomes =
+                Outcomes::of_columns(verdicts, value_ends.to_vec(), values.to_vec(), vec![], vec![]);
             assert!(outcomes.is_err(), "{verdicts:?} {value_ends:?}");
         };
         check(&[5], &[], &[]);

@@ -148,7 +148,12 @@ fn a_record_that_cannot_go_on_is_not_read_again_until_its_sink_goes_back() {
     origin.halt(Halted::Record);
     assert_eq!(origin.halted(), Some(&Halted::Record));
     origin.position(&route("one"), WRITER, position(10, guard(0, 2)));
-    assert!(!origin.take_actions().iter().any(|action| matches!(action, Action::Place(_))));
+    assert!(
+        !origin
+            .take_actions()
+            .iter()
+            .any(|action| matches!(action, Action::Place(_)))
+    );
     assert_eq!(origin.halted(), Some(&Halted::Record));
 }
 

@@ -110,14 +110,19 @@ impl Logbook {
             None => None,
         });
         let text = &text;
-        self.sink.line(&Line { level, text, sequence });
+        self.sink.line(&Line {
+            level,
+            text,
+            sequence,
+        });
     }
 
     fn tell_suppressed(&mut self) {
         let suppressed = std::mem::take(&mut self.suppressed);
         if suppressed > 0 {
             self.meter.suppressed(suppressed);
-            let text = &format!("{suppressed} lines above {LINES_MAX} or {BYTES_MAX} bytes a second left out");
+            let text =
+                &format!("{suppressed} lines above {LINES_MAX} or {BYTES_MAX} bytes a second left out");
             self.sink.line(&Line {
                 level: Level::Warn,
                 text,

@@ -20,7 +20,13 @@ enum Figure {
 }
 
 impl Figures {
-    fn with(&mut self, name: String, labels: Vec<(String, String)>, fresh: Figure, change: impl FnOnce(&mut Figure)) {
+    fn with(
+        &mut self,
+        name: String,
+        labels: Vec<(String, String)>,
+        fresh: Figure,
+        change: impl FnOnce(&mut Figure),
+    ) {
         let key = (name, labels);
         if self.series.len() >= SERIES_MAX && !self.series.contains_key(&key) {
             self.left_out += 1;
