@@ -12,14 +12,17 @@
 mod tests;
 
 use super::exchange::{Exchange, Outlet, Route};
+use super::stage::{Chain, MakeChain, Passed, StageFault};
 use super::transit::{Window, registration};
-use super::{Sink, SinkFault};
+use super::{DeadLetter, Sink, SinkFault};
 use crate::codec::compression::Codecs;
 use crate::observe::metrics;
+use culvert_proto::columns::Columns;
 use culvert_proto::digest::{self, Digest};
 use culvert_proto::frame::Frame;
 use culvert_proto::message::{Fault, Message};
 use culvert_proto::receiver::{Admission, Answer, Question, Receiver, Verdict};
+use culvert_proto::record::RecordRef;
 use culvert_proto::stream::RouteId;
 use culvert_proto::{Guard, Interval, Position, Sequence, StreamId};
 use parking_lot::Mutex;
@@ -43,12 +46,17 @@ const RETRY_MAX: Duration = Duration::from_secs(1);
 pub type MakeSink = dyn Fn(usize) -> Result<Box<dyn Sink>, SinkFault> + Send + Sync;
 
 /// How a sink is run.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Options {
     /// Shards, each with one writer.
     pub shards: usize,
     /// The least time from one commit to the next: below it, records of several frames share a commit.
     pub commit_interval: Duration,
+    /// Makes what records pass through before they are written.
+    pub stages: Arc<MakeChain>,
+    /// Records that a stage refuses become dead letters, in the transaction of those that go on; else the first one
+    /// stops its stream.
+    pub dead_letters: bool,
 }
 
 /// The sink end of one route.
@@ -137,6 +145,9 @@ impl Delivery {
                 upstream: upstream.clone(),
                 number,
                 make: make.clone(),
+                stages: options.stages.clone(),
+                chain: Chain::default(),
+                dead_letters: options.dead_letters,
                 sink: None,
                 receiver: Receiver::new(route.incarnation),
                 inbox,
@@ -267,6 +278,9 @@ struct Shard {
     upstream: Arc<str>,
     number: usize,
     make: Arc<MakeSink>,
+    stages: Arc<MakeChain>,
+    chain: Chain,
+    dead_letters: bool,
     sink: Option<Box<dyn Sink>>,
     receiver: Receiver,
     inbox: mpsc::Receiver<Work>,
@@ -283,6 +297,70 @@ struct Shard {
 enum Next {
     Go,
     Stop,
+}
+
+/// The records of a frame from `at` on, as stages see them.
+fn side_by_side<'a>(
+    at: Sequence,
+    to: Sequence,
+    records: impl Iterator<Item = (Sequence, RecordRef<'a>)>,
+) -> Columns {
+    let mut batch = Columns::begin(at);
+    for (sequence, record) in records {
+        batch
+            .push(sequence, &record)
+            .expect("records of a frame are in order and within its limits");
+    }
+    batch.cover(to);
+    batch
+}
+
+/// Passes a batch through the stages, and writes what goes on and, as dead letters, what does not. Answers how many those
+/// are.
+fn write_staged(
+    sink: &mut dyn Sink,
+    chain: &mut Chain,
+    dead_letters: bool,
+    stream: &StreamId,
+    batch: &Columns,
+) -> Result<u64, SinkFault> {
+    let mut passed = chain.pass(stream, batch).map_err(sink_fault)?;
+    if !sink.takes_parts() {
+        passed.refuse_parts();
+    }
+    let Passed { records, refused } = passed;
+    if let Some((sequence, refused)) = refused.first_key_value().filter(|_| !dead_letters) {
+        let rejection = &refused.rejection;
+        return Err(SinkFault::Refused {
+            sequence: *sequence,
+            reason: format!(
+                "stage {} with code {}: {}",
+                refused.stage, rejection.code, rejection.reason
+            ),
+        });
+    }
+    sink.write(stream, &mut records.iter())?;
+    if refused.is_empty() {
+        return Ok(0);
+    }
+    let letters = batch.iter().filter_map(|(sequence, record)| {
+        let refused = refused.get(&sequence)?;
+        Some(DeadLetter {
+            sequence,
+            record,
+            stage: &refused.stage,
+            rejection: &refused.rejection,
+        })
+    });
+    sink.refuse(stream, &letters.collect::<Vec<_>>())?;
+    Ok(refused.len() as u64)
+}
+
+fn sink_fault(fault: StageFault) -> SinkFault {
+    match fault {
+        StageFault::Retry { reason, .. } => SinkFault::Retry(reason),
+        StageFault::Stop { code, reason } => SinkFault::Stop { code, reason },
+    }
 }
 
 impl Shard {
@@ -318,6 +396,9 @@ impl Shard {
     /// C1: fence first, then read the positions; then everyone who waits is told where this writer stands.
     fn take(&mut self) -> Result<(), SinkFault> {
         let started = Instant::now();
+        if self.chain.is_empty() {
+            self.chain = (self.stages)().map_err(sink_fault)?;
+        }
         let sink = match &mut self.sink {
             Some(sink) => sink,
             none => none.insert((self.make)(self.number)?),
@@ -465,15 +546,15 @@ impl Shard {
     fn write(&mut self, frame: &Frame, stream: &StreamId, at: Sequence) -> Result<(), SinkFault> {
         let Some(sink) = &mut self.sink else { return Ok(()) };
         let (mut digest, mut damage) = (Digest::EMPTY, None);
+        let (chain, dead_letters) = (&mut self.chain, self.dead_letters);
         let outcome = match frame.records(at, &mut self.scratch, &Codecs::default()) {
             Err(error) => {
                 damage = Some(error);
                 Ok(())
             }
             Ok(mut records) => match self.receiver.admit(stream, records.seam()) {
-                Admission::Admitted => sink.write(
-                    stream,
-                    &mut records.by_ref().map_while(|item| match item {
+                Admission::Admitted => {
+                    let mut sound = records.by_ref().map_while(|item| match item {
                         Ok((sequence, record)) => {
                             digest.add(digest::content(&record));
                             Some((sequence, record))
@@ -482,8 +563,17 @@ impl Shard {
                             damage = Some(error);
                             None
                         }
-                    }),
-                ),
+                    });
+                    if chain.is_empty() {
+                        sink.write(stream, &mut sound)
+                    } else {
+                        let batch = side_by_side(at, frame.interval().to, sound);
+                        let refused = write_staged(&mut **sink, chain, dead_letters, stream, &batch);
+                        refused.map(|refused| {
+                            metrics::DEAD_LETTERS.with(&[&self.route.0]).increment(refused);
+                        })
+                    }
+                }
                 Admission::Forked { at, held, found } => {
                     let reason = format!(
                         "the record before {at} is not the one that was delivered (delivered: epoch {}, CRC {:08x}; now: \
@@ -509,6 +599,13 @@ impl Shard {
                 stream,
                 "CULVERT-F012",
                 format!("record {sequence} cannot be written: {reason}"),
+            );
+        }
+        if let Err(SinkFault::Refused { sequence, reason }) = &outcome {
+            self.halt(
+                stream,
+                "CULVERT-F013",
+                format!("record {sequence} was refused by {reason}"),
             );
         }
         outcome?;

@@ -5,6 +5,9 @@
 //! and appended to the stream's lane; the outbox makes it durable, and only then may it be sent (A2). Where a source
 //! reads is decided by the stream's [`Origin`] machine.
 //!
+//! Where the connector has stages, records wait side by side until their frame would be closed, pass through the stages as
+//! one batch, and what is left of them becomes frames. The guard of a record is that of what the source gave.
+//!
 //! Constraints:
 //! - A record is encoded once, here, and decoded once, at delivery. Nothing is allocated for a record.
 //! - While the outbox is full, the source is paused; at most one closed frame a stream waits in memory (A7).
@@ -14,12 +17,14 @@ mod tests;
 
 use super::delivery::Trouble;
 use super::exchange::{Exchange, Outlet, Role, Route};
+use super::stage::{Chain, MakeChain, Passed, StageFault};
 use super::transit::Error;
 use super::{Halt, Intake, Place, Slot, Source, SourceFault};
 use crate::codec::compression::Codecs;
 use crate::observe::metrics;
 use crate::outbox::{self, Extent, Lane};
 use culvert_proto::batch::Codec;
+use culvert_proto::columns::Columns;
 use culvert_proto::frame::{Frame, FrameBuilder, Push};
 use culvert_proto::message::{Fault, Message};
 use culvert_proto::origin::{self, Action, Halted, Held, Origin};
@@ -61,6 +66,9 @@ const COMMIT_EVERY: Duration = Duration::from_secs(1);
 
 /// A pause as long as this is told to people: shorter ones are the outbox keeping the source to its own pace.
 const PAUSE_TOLD: Duration = Duration::from_secs(1);
+
+/// The first pause of a stage that asked to be tried again later.
+const STAGE_RETRY_MIN: Duration = Duration::from_millis(50);
 
 /// The longest wait between attempts while the outside system is away.
 const RETRY_MAX: Duration = Duration::from_secs(5);
@@ -441,8 +449,8 @@ impl OriginStream {
                     "the record before {at} is not the one that {route} was delivered: the source's history changed"
                 ),
             ),
-            // Told by the source itself, with its own reason.
-            Halted::Source => return,
+            // Told where it was found, with its own reason.
+            Halted::Source | Halted::Record => return,
         };
         self.exchange.halted(
             &self.id,
@@ -537,7 +545,8 @@ pub struct Status {
 pub type MakeSource = dyn Fn() -> Result<Box<dyn Source>, SourceFault> + Send + Sync;
 
 impl Task {
-    /// Starts the task on a thread of its own. `beginning` is where streams are begun that were never read.
+    /// Starts the task on a thread of its own. `beginning` is where streams are begun that were never read, `stages` makes
+    /// what its records pass through.
     ///
     /// # Errors
     /// When the thread cannot be started.
@@ -546,6 +555,7 @@ impl Task {
         name: &str,
         codec: Codec,
         beginning: Place,
+        stages: Arc<MakeChain>,
         make: Box<MakeSource>,
     ) -> std::io::Result<Task> {
         let (orders, inbox) = mpsc::channel();
@@ -554,6 +564,7 @@ impl Task {
             exchange: exchange.clone(),
             orders: orders.clone(),
             codec,
+            chain: Chain::default(),
             slots: BTreeMap::new(),
             taken: 0,
             wanted: None,
@@ -568,7 +579,7 @@ impl Task {
         };
         let thread = std::thread::Builder::new()
             .name(name.into())
-            .spawn(move || runner.run(&*make))?;
+            .spawn(move || runner.run(&*stages, &*make))?;
         Ok(Task {
             orders,
             thread: Mutex::new(Some(thread)),
@@ -603,10 +614,11 @@ struct Runner {
 }
 
 impl Runner {
-    fn run(mut self, make: &MakeSource) {
+    fn run(mut self, stages: &MakeChain, make: &MakeSource) {
         let mut wait = Duration::from_millis(50);
         loop {
-            let fault = match make() {
+            let made = self.open_stages(stages).and_then(|()| make());
+            let fault = match made {
                 Ok(mut source) => {
                     let outcome = self.read(&mut *source, &mut wait);
                     source.close();
@@ -632,6 +644,17 @@ impl Runner {
             }
             wait = (wait * 2).min(RETRY_MAX);
         }
+    }
+
+    /// Stages that were opened stay open: a source that is made again does not concern them.
+    fn open_stages(&mut self, stages: &MakeChain) -> Result<(), SourceFault> {
+        if self.desk.chain.is_empty() {
+            self.desk.chain = stages().map_err(|fault| match fault {
+                StageFault::Retry { reason, .. } => SourceFault::Retry(reason),
+                StageFault::Stop { code, reason } => SourceFault::Stop { code, reason },
+            })?;
+        }
+        Ok(())
     }
 
     /// Reads until told to stop.
@@ -756,6 +779,8 @@ struct Desk {
     exchange: Arc<Exchange>,
     orders: mpsc::Sender<Order>,
     codec: Codec,
+    /// What records pass through, shared by the streams of the task.
+    chain: Chain,
     slots: BTreeMap<Slot, Reading>,
     taken: u64,
     /// What the source waits for, told to people.
@@ -765,6 +790,8 @@ struct Desk {
 /// A stream that is being read.
 struct Reading {
     stream: Arc<OriginStream>,
+    /// Records on their way to the stages; without stages, none.
+    unstaged: Unstaged,
     /// The frame under way; begins where the one before ended.
     frame: FrameBuilder,
     /// When it must be closed, once a first record or a first hole has come.
@@ -779,6 +806,42 @@ struct Reading {
     reader: u64,
     /// The number of the seek the source was last given.
     seek: u64,
+}
+
+/// Records of one stream that wait to pass through the stages together.
+#[derive(Default)]
+struct Unstaged {
+    records: Columns,
+    /// The leader epoch and CRC of each, as the source gave it.
+    guards: Vec<Guard>,
+    /// The place accounted for behind the last record, with its epoch.
+    end: Option<(Sequence, i32)>,
+    /// A stage asked to be tried again later.
+    held_back: Option<HeldBack>,
+}
+
+/// When stages are tried again.
+struct HeldBack {
+    until: Instant,
+    pause: Duration,
+}
+
+impl Unstaged {
+    fn restart(&mut self, at: Sequence) {
+        self.records.restart(at);
+        self.guards.clear();
+        self.end = None;
+        self.held_back = None;
+    }
+
+    fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.end.is_none()
+    }
+
+    /// A batch that stages are shown is no larger than a frame.
+    fn is_full(&self) -> bool {
+        self.records.len() >= limits::FRAME_RECORDS_MAX || self.records.bytes() >= limits::FRAME_BYTES_TARGET
+    }
 }
 
 impl Desk {
@@ -803,13 +866,15 @@ impl Desk {
     }
 
     fn waits(&self) -> bool {
-        self.slots.values().any(|reading| !reading.waiting.is_empty())
+        self.slots
+            .values()
+            .any(|reading| !reading.waiting.is_empty() || reading.unstaged.held_back.is_some())
     }
 
-    /// Closes what is due by `now`, and tries again what waits for room.
+    /// Closes what is due by `now`, and tries again what waits for room or for a stage.
     fn close_batches(&mut self, now: Instant) {
         for reading in self.slots.values_mut() {
-            if reading.due.is_some_and(|due| due <= now) {
+            if reading.due.is_some_and(|due| due <= now) && reading.stage(&mut self.chain, self.codec) {
                 reading.close(self.codec);
             }
             reading.append_waiting();
@@ -840,6 +905,7 @@ impl Desk {
         };
         reading.seek = seek;
         reading.waiting.clear();
+        reading.unstaged.restart(Sequence::ZERO);
         reading.due = None;
         reading.placed = false;
         true
@@ -882,6 +948,7 @@ impl Intake for Desk {
         let reader = stream.assigned(slot, self.orders.clone(), committed);
         let reading = Reading {
             stream,
+            unstaged: Unstaged::default(),
             frame,
             due: None,
             waiting: VecDeque::new(),
@@ -904,6 +971,7 @@ impl Intake for Desk {
     fn placed(&mut self, slot: Slot, at: Sequence, guard: Guard) {
         if let Some(reading) = self.reading(slot) {
             reading.frame.restart(at, guard);
+            reading.unstaged.restart(at);
             reading.placed = reading.stream.act(|machine| {
                 let is_last = reading.stream.is_last_seek(reading.seek);
                 if is_last {
@@ -915,25 +983,18 @@ impl Intake for Desk {
     }
 
     fn record(&mut self, slot: Slot, sequence: Sequence, epoch: i32, record: &RecordRef<'_>) {
-        let codec = self.codec;
+        let Desk {
+            chain, codec, slots, ..
+        } = self;
         self.taken += 1;
-        let Some(reading) = self.slots.get_mut(&slot).filter(|reading| reading.placed) else {
+        let Some(reading) = slots.get_mut(&slot).filter(|reading| reading.placed) else {
             return;
         };
-        loop {
-            match reading.frame.push(sequence, epoch, record) {
-                Ok(Push::Taken) => break,
-                Ok(Push::Full) => return reading.close(codec),
-                Ok(Push::NotTaken) => reading.close(codec),
-                Err(error) => {
-                    return reading.halt(
-                        "CULVERT-F024",
-                        format!("record {sequence} cannot be taken in: {error}"),
-                    );
-                }
-            }
+        if chain.is_empty() {
+            reading.take(sequence, epoch, record.crc32c(), record, *codec);
+        } else {
+            reading.take_unstaged(sequence, epoch, record, chain, *codec);
         }
-        reading.begun();
     }
 
     fn advanced(&mut self, slot: Slot, to: Sequence, epoch: i32) {
@@ -941,28 +1002,16 @@ impl Intake for Desk {
         let Some(reading) = self.slots.get_mut(&slot).filter(|reading| reading.placed) else {
             return;
         };
-        if to <= reading.frame.interval().to {
-            return;
+        if reading.unstaged.records.is_empty() {
+            reading.advance(to, epoch, codec);
+        } else if to > reading.unstaged.records.interval().to {
+            reading.unstaged.end = Some((to, epoch));
         }
-        reading.frame.confirm_hole(to);
-        loop {
-            match reading.frame.advance_in(to, epoch) {
-                Ok(Push::Taken | Push::Full) => break,
-                Ok(Push::NotTaken) => reading.close(codec),
-                Err(error) => {
-                    return reading.halt(
-                        "CULVERT-F024",
-                        format!("hole up to {to} cannot be taken in: {error}"),
-                    );
-                }
-            }
-        }
-        reading.begun();
     }
 
     fn halted(&mut self, slot: Slot, halt: Halt) {
         if let Some(reading) = self.reading(slot) {
-            reading.halt(halt.code, halt.reason);
+            reading.stand_still(Halted::Source, halt.code, halt.reason);
         }
     }
 
@@ -972,6 +1021,165 @@ impl Intake for Desk {
 }
 
 impl Reading {
+    /// A record on its way to the stages.
+    fn take_unstaged(
+        &mut self,
+        sequence: Sequence,
+        epoch: i32,
+        record: &RecordRef<'_>,
+        chain: &mut Chain,
+        codec: Codec,
+    ) {
+        if self.unstaged.is_full() {
+            // Where a stage cannot now, the source is told to pause; until it does, some more come together here.
+            self.stage(chain, codec);
+        }
+        let unstaged = &mut self.unstaged;
+        if let Err(error) = unstaged.records.push(sequence, record) {
+            return self.halt(
+                "CULVERT-F024",
+                format!("record {sequence} cannot be taken in: {error}"),
+            );
+        }
+        let crc = record.crc32c();
+        unstaged.guards.push(Guard { epoch, crc });
+        unstaged.end = None;
+        self.begun();
+    }
+
+    /// Passes what waits through the stages, and what is left of it into frames. Answers whether nothing waits any more.
+    fn stage(&mut self, chain: &mut Chain, codec: Codec) -> bool {
+        if self.unstaged.is_empty() {
+            return true;
+        }
+        let now = Instant::now();
+        if self
+            .unstaged
+            .held_back
+            .as_ref()
+            .is_some_and(|held_back| now < held_back.until)
+        {
+            return false;
+        }
+        let batch = std::mem::take(&mut self.unstaged.records);
+        let fresh = Columns::begin(batch.interval().to);
+        match chain.pass(&self.stream.id, &batch) {
+            Ok(passed) => {
+                let guards = std::mem::take(&mut self.unstaged.guards);
+                let end = self.unstaged.end.take();
+                self.unstaged.records = fresh;
+                self.unstaged.held_back = None;
+                self.take_passed(&batch, &guards, &passed, codec);
+                if let Some((to, epoch)) = end.filter(|_| self.placed) {
+                    self.advance(to, epoch, codec);
+                }
+                true
+            }
+            Err(StageFault::Retry { reason, after }) => {
+                self.unstaged.records = batch;
+                self.hold_back(&reason, after);
+                false
+            }
+            Err(StageFault::Stop { code, reason }) => {
+                self.halt(code, reason);
+                true
+            }
+        }
+    }
+
+    /// A stage asked to be tried again later.
+    fn hold_back(&mut self, reason: &str, after: Option<Duration>) {
+        let held_back = &mut self.unstaged.held_back;
+        let pause = match held_back {
+            Some(held_back) => (held_back.pause * 2).min(RETRY_MAX),
+            None => {
+                tracing::warn!(stream = %self.stream.id, reason, "stage cannot now, trying again");
+                STAGE_RETRY_MIN
+            }
+        };
+        let until = Instant::now() + pause.max(after.unwrap_or_default());
+        *held_back = Some(HeldBack { until, pause });
+        self.due = Some(until);
+    }
+
+    /// What the stages made of a batch. Records they dropped leave holes, which the source need not confirm.
+    fn take_passed(&mut self, batch: &Columns, guards: &[Guard], passed: &Passed<'_>, codec: Codec) {
+        let refused = passed.refused.first_key_value();
+        let goes_on = |sequence: Sequence| refused.is_none_or(|(refused, _)| sequence < *refused);
+        let mut given = batch.iter().map(|(sequence, _)| sequence).zip(guards);
+        for (sequence, record) in passed
+            .records
+            .iter()
+            .take_while(|(sequence, _)| goes_on(*sequence))
+        {
+            let Some((_, guard)) = given.find(|(given, _)| *given == sequence) else {
+                let problem = "a stage expanded it, which this version does on the sink's side only";
+                return self.halt("CULVERT-F014", format!("record {sequence}: {problem}"));
+            };
+            self.frame.confirm_hole(sequence);
+            self.take(sequence, guard.epoch, guard.crc, &record, codec);
+            if !self.placed {
+                return;
+            }
+        }
+        let before = guards
+            .iter()
+            .zip(batch.iter())
+            .filter(|(_, (sequence, _))| goes_on(*sequence));
+        if let Some((guard, (last, _))) = before.last() {
+            self.advance(last.next(), guard.epoch, codec);
+        }
+        if let Some((sequence, refused)) = refused {
+            self.close(codec);
+            let rejection = &refused.rejection;
+            let field = rejection.field.as_deref().unwrap_or("-");
+            self.halt(
+                "CULVERT-F013",
+                format!(
+                    "record {sequence} was refused by stage {} with code {}: {} (field {field})",
+                    refused.stage, rejection.code, rejection.reason
+                ),
+            );
+        }
+    }
+
+    fn take(&mut self, sequence: Sequence, epoch: i32, crc: u32, record: &RecordRef<'_>, codec: Codec) {
+        loop {
+            match self.frame.push_as(sequence, epoch, crc, record) {
+                Ok(Push::Taken) => break,
+                Ok(Push::Full) => return self.close(codec),
+                Ok(Push::NotTaken) => self.close(codec),
+                Err(error) => {
+                    return self.halt(
+                        "CULVERT-F024",
+                        format!("record {sequence} cannot be taken in: {error}"),
+                    );
+                }
+            }
+        }
+        self.begun();
+    }
+
+    fn advance(&mut self, to: Sequence, epoch: i32, codec: Codec) {
+        if to <= self.frame.interval().to {
+            return;
+        }
+        self.frame.confirm_hole(to);
+        loop {
+            match self.frame.advance_in(to, epoch) {
+                Ok(Push::Taken | Push::Full) => break,
+                Ok(Push::NotTaken) => self.close(codec),
+                Err(error) => {
+                    return self.halt(
+                        "CULVERT-F024",
+                        format!("hole up to {to} cannot be taken in: {error}"),
+                    );
+                }
+            }
+        }
+        self.begun();
+    }
+
     /// Something is in the frame under way.
     fn begun(&mut self) {
         if self.due.is_none() {
@@ -1009,9 +1217,14 @@ impl Reading {
             .or_else(|_| self.frame.finish(Codec::None, &codecs))
     }
 
+    /// The next record cannot go on.
+    fn halt(&mut self, code: &str, reason: String) {
+        self.stand_still(Halted::Record, code, reason);
+    }
+
     /// This stream stands still; what is in the outbox goes on its way. Not told when it was decided meanwhile to read
     /// elsewhere: only the outcome of the last seek counts, however an earlier one went.
-    fn halt(&mut self, code: &str, reason: String) {
+    fn stand_still(&mut self, why: Halted, code: &str, reason: String) {
         self.placed = false;
         self.waiting.clear();
         let stream = &self.stream;
@@ -1022,7 +1235,7 @@ impl Reading {
                     reason,
                 };
                 stream.exchange.halted(&stream.id, None, fault);
-                machine.halt(Halted::Source);
+                machine.halt(why);
             }
         });
     }

@@ -4,6 +4,7 @@
 //! decided about a record is decided by the pure machines of `culvert-proto`; this room gives them threads, disks
 //! and links.
 
+use culvert_proto::columns::Rejection;
 use culvert_proto::record::RecordRef;
 use culvert_proto::{Guard, Position, Sequence, StreamId};
 use std::time::Duration;
@@ -14,6 +15,7 @@ pub mod delivery;
 pub mod exchange;
 pub mod intake;
 pub mod prove;
+pub mod stage;
 pub mod transit;
 
 /// The outside system that records come from: one task of one source connector.
@@ -164,6 +166,18 @@ pub trait Sink: Send {
         records: &mut dyn Iterator<Item = (Sequence, RecordRef<'_>)>,
     ) -> Result<(), SinkFault>;
 
+    /// Whether several records of one place can be written: the parts that a stage expanded one record to.
+    fn takes_parts(&self) -> bool {
+        true
+    }
+
+    /// Writes records that a stage refused to where this sink keeps dead letters, into the same open atomic write. A
+    /// record is refused or written, never both (S10). Only called where [`delivery::Options::dead_letters`] is set.
+    ///
+    /// # Errors
+    /// Any [`SinkFault`] but `Record`.
+    fn refuse(&mut self, stream: &StreamId, letters: &[DeadLetter<'_>]) -> Result<(), SinkFault>;
+
     /// Makes the open write and these positions visible together and durable, or nothing of it (S3). Also called
     /// without records: positions move over holes, and a stream's beginning is stored before its first record. And
     /// without positions: success always proves that nobody has taken the shard since (C1).
@@ -171,6 +185,19 @@ pub trait Sink: Send {
     /// # Errors
     /// [`SinkFault::Uncertain`] when the outcome is not known: never tried again by the same writer (C3, T2).
     fn commit(&mut self, positions: &[(StreamId, Position)]) -> Result<(), SinkFault>;
+}
+
+/// A record that does not go on, and why.
+#[derive(Clone, Copy, Debug)]
+pub struct DeadLetter<'a> {
+    /// Its place in the stream.
+    pub sequence: Sequence,
+    /// The record as it came from its origin.
+    pub record: RecordRef<'a>,
+    /// The stage that refused it.
+    pub stage: &'a str,
+    /// Its reason.
+    pub rejection: &'a Rejection,
 }
 
 /// Why an atomic write did not happen, or may not have.
@@ -191,6 +218,14 @@ pub enum SinkFault {
         /// Which record.
         sequence: Sequence,
         /// Why.
+        reason: String,
+    },
+    /// A stage refused this record, and there is nowhere to put it.
+    #[error("record {sequence} refused by {reason}")]
+    Refused {
+        /// Which record.
+        sequence: Sequence,
+        /// Which stage, and why.
         reason: String,
     },
     /// Needs an operator: the route stops with this text.

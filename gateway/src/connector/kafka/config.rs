@@ -150,6 +150,21 @@ pub const SINK_KEYS: &[Key] = &[
         None,
         "Makes missing target topics with this many replicas; -1: the broker's default.",
     ),
+    key(
+        "errors.deadletterqueue.topic.name",
+        None,
+        "Where records go that a stage refuses, with errors.tolerance=all. Made when it is not there.",
+    ),
+    key(
+        "errors.deadletterqueue.topic.replication.factor",
+        Some("-1"),
+        "How many replicas that topic is made with; -1: the broker's default.",
+    ),
+    key(
+        "errors.deadletterqueue.context.headers.enable",
+        Some("true"),
+        "Whether a dead letter says in its headers (__connect.errors.*, culvert.*) where it came from and why it is one.",
+    ),
 ];
 
 /// What a configuration is read for.
@@ -199,11 +214,24 @@ pub struct SinkConfig {
     pub partitioner: Partitioner,
     /// How missing target topics are made; `None`: they are not.
     pub creation: Option<Creation>,
+    /// Where dead letters go; `None`: nowhere.
+    pub dead_letters: Option<DeadLetters>,
     pub(super) connector: String,
     pub(super) rename: String,
     producer: Settings,
     consumer: Settings,
     admin: Settings,
+}
+
+/// Where dead letters go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetters {
+    /// The topic.
+    pub topic: String,
+    /// Its replicas when it is made; -1: the broker's default.
+    pub replication: i32,
+    /// Whether headers say why.
+    pub context_headers: bool,
 }
 
 /// Which topics.
@@ -372,6 +400,7 @@ impl SinkConfig {
             via: form.text("culvert.via"),
             partitioner: form.partitioner(),
             creation: form.creation(),
+            dead_letters: form.dead_letters(),
             connector: context.connector.to_owned(),
             rename: form.rename(),
             producer: form.settings("producer.override.", OWNED_BY_SINK),
@@ -780,6 +809,33 @@ impl<'a> Form<'a> {
         (partitions.is_some() || replication.is_some()).then(|| Creation {
             partitions: partitions.unwrap_or(-1),
             replication: replication.unwrap_or(-1),
+        })
+    }
+
+    fn dead_letters(&mut self) -> Option<DeadLetters> {
+        let replication = self.count_or_default("errors.deadletterqueue.topic.replication.factor");
+        let key = "errors.deadletterqueue.context.headers.enable";
+        let context_headers = match self.text(key).as_deref() {
+            None | Some("true") => true,
+            Some("false") => false,
+            Some(other) => {
+                self.mistake(key, format!("is {other:?}"), Some("valid: true or false"));
+                true
+            }
+        };
+        let key = "errors.deadletterqueue.topic.name";
+        let topic = self.text(key)?;
+        if !is_topic_name(&topic) {
+            self.mistake(
+                key,
+                format!("{topic:?} cannot be a topic's name"),
+                Some("letters, digits, '.', '_' and '-'"),
+            );
+        }
+        Some(DeadLetters {
+            topic,
+            replication: replication.unwrap_or(-1),
+            context_headers,
         })
     }
 

@@ -18,13 +18,13 @@
 //! - T6 a position names the target topic's id. Another topic under that name stops the route.
 
 use super::admin::Admin;
-use super::config::{COMMIT_TIMEOUT, SinkConfig};
+use super::config::{COMMIT_TIMEOUT, Creation, SinkConfig};
 use super::native::{Edge, Event, Failure, News, Producer, TopicDescription};
 use super::positions::{self, Stored};
 use super::reader::KafkaReader;
 use super::{ASK_TIMEOUT, Remedy, TOPIC_CHECK_EVERY, partition, remedy};
-use crate::flow::{Sink, SinkFault, SourceFault};
-use culvert_proto::record::{Headers, RecordRef};
+use crate::flow::{DeadLetter, Sink, SinkFault, SourceFault};
+use culvert_proto::record::{Headers, HeadersBuf, RecordRef};
 use culvert_proto::{Position, Sequence, StreamId};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, OwnedHeaders};
@@ -66,6 +66,8 @@ pub struct KafkaSink {
     /// Old writers that this process has fenced.
     fenced: BTreeSet<String>,
     batch_bytes_max: usize,
+    /// Where dead letters go, once there was one.
+    dead_letter_topic: Option<Target>,
 }
 
 /// Where the records of a source topic go.
@@ -89,6 +91,7 @@ impl KafkaSink {
             targets_due: Instant::now(),
             fenced: BTreeSet::new(),
             batch_bytes_max: BATCH_BYTES_MAX,
+            dead_letter_topic: None,
         }
     }
 }
@@ -97,6 +100,7 @@ impl Sink for KafkaSink {
     fn take(&mut self) -> Result<Vec<(StreamId, Position)>, SinkFault> {
         self.writer = None;
         self.targets.clear();
+        self.dead_letter_topic = None;
         let mut reader = KafkaReader::of_sink(&self.config)?;
         self.prepare_positions_topic(&reader)?;
         let id = self.config.transactional_id(self.shard);
@@ -122,6 +126,11 @@ impl Sink for KafkaSink {
         records: &mut dyn Iterator<Item = (Sequence, RecordRef<'_>)>,
     ) -> Result<(), SinkFault> {
         let outcome = self.write_records(stream, records);
+        self.end_writer_after(outcome)
+    }
+
+    fn refuse(&mut self, stream: &StreamId, letters: &[DeadLetter<'_>]) -> Result<(), SinkFault> {
+        let outcome = self.write_dead_letters(stream, letters);
         self.end_writer_after(outcome)
     }
 
@@ -164,6 +173,49 @@ impl KafkaSink {
                 sequence,
                 &RecordRef { timestamp, ..record },
             )?;
+        }
+        Ok(())
+    }
+
+    /// Dead letters go to their topic in the transaction of the records that go on, with the headers by which Kafka
+    /// Connect's tools know them.
+    fn write_dead_letters(&mut self, stream: &StreamId, letters: &[DeadLetter<'_>]) -> Result<(), SinkFault> {
+        let Some(settings) = self.config.dead_letters.clone() else {
+            return Err(SinkFault::Stop {
+                code: "CULVERT-K017",
+                reason: "errors.deadletterqueue.topic.name is not set, and a stage refused a record".into(),
+            });
+        };
+        if self.dead_letter_topic.is_none() {
+            let creation = Some(Creation {
+                partitions: -1,
+                replication: settings.replication,
+            });
+            self.dead_letter_topic = Some(self.find_topic(&settings.topic, 1, creation)?);
+        }
+        let (Some(writer), Some(target)) = (&mut self.writer, &self.dead_letter_topic) else {
+            return Err(not_taken());
+        };
+        writer.begin()?;
+        let partition = stream.partition % target.partitions.max(1);
+        let mut headers = HeadersBuf::new();
+        for letter in letters {
+            headers.clear();
+            for (name, value) in letter.record.headers.iter() {
+                headers.push(name, value);
+            }
+            if settings.context_headers {
+                put_context(&mut headers, &self.config.connector, self.shard, stream, letter);
+            }
+            let record = RecordRef {
+                headers: headers.as_headers(),
+                timestamp: letter.record.timestamp.max(1),
+                ..letter.record
+            };
+            if record.size() + RECORD_OVERHEAD > target.record_bytes_max {
+                return Err(too_large(letter.sequence, &record, target));
+            }
+            writer.send(&target.name, partition, letter.sequence, &record)?;
         }
         Ok(())
     }
@@ -374,13 +426,17 @@ impl KafkaSink {
     }
 
     fn find_target(&self, topic: &str, least: u32) -> Result<Target, SinkFault> {
-        let name = self.config.target(topic);
+        self.find_topic(&self.config.target(topic), least, self.config.creation)
+    }
+
+    fn find_topic(&self, name: &str, least: u32, creation: Option<Creation>) -> Result<Target, SinkFault> {
+        let name = name.to_owned();
         let reader = KafkaReader::of_sink(&self.config)?;
         let admin = Admin::open(&self.config.admin()).map_err(|error| settings_refused(&error))?;
         let mut found = describe(&reader, &name)?;
         let existed = found.as_ref().map_or(0, |found| found.partitions);
         if found.as_ref().is_none_or(|found| found.partitions < least) {
-            self.make_room(&admin, &name, found.as_ref(), least)?;
+            self.make_room(&admin, &name, found.as_ref(), least, creation)?;
             let deadline = Instant::now() + ASK_TIMEOUT;
             found = Some(wait_for_topic(&reader, &name)?);
             while found.as_ref().is_none_or(|found| found.partitions < least) {
@@ -416,9 +472,10 @@ impl KafkaSink {
         name: &str,
         found: Option<&TopicDescription>,
         least: u32,
+        creation: Option<Creation>,
     ) -> Result<(), SinkFault> {
         let count = i32::try_from(least).unwrap_or(i32::MAX);
-        match (found, self.config.creation) {
+        match (found, creation) {
             (None, Some(creation)) => {
                 // -1 may be less than needed; then the topic grows in the next step.
                 let partitions = if creation.partitions == -1 {
@@ -669,6 +726,32 @@ const PROOF: RecordRef<'static> = RecordRef {
     value: None,
     headers: Headers::NONE,
 };
+
+/// Why a record is a dead letter: Kafka Connect's names (KIP-298), and ours where it has none.
+fn put_context(
+    headers: &mut HeadersBuf,
+    connector: &str,
+    shard: u32,
+    stream: &StreamId,
+    letter: &DeadLetter<'_>,
+) {
+    let rejection = letter.rejection;
+    let mut put = |name: &str, value: &str| headers.push(name, Some(value.as_bytes()));
+    put("__connect.errors.topic", &stream.topic);
+    put("__connect.errors.partition", &stream.partition.to_string());
+    put("__connect.errors.offset", &letter.sequence.to_string());
+    put("__connect.errors.connector.name", connector);
+    put("__connect.errors.task.id", &shard.to_string());
+    put("__connect.errors.stage", "TRANSFORMATION");
+    put("__connect.errors.class.name", letter.stage);
+    put("__connect.errors.exception.class.name", &rejection.code);
+    put("__connect.errors.exception.message", &rejection.reason);
+    put("culvert.site", &stream.site);
+    put("culvert.code", &rejection.code);
+    if let Some(field) = &rejection.field {
+        put("culvert.field", field);
+    }
+}
 
 /// A record as rdkafka wants it.
 fn message<'a>(topic: &'a str, partition: u32, record: &RecordRef<'a>) -> BaseRecord<'a, [u8], [u8], ()> {

@@ -122,6 +122,33 @@ pub(super) fn prepare_table(connection: &Connection, path: &Path, table: &str) -
     Ok(())
 }
 
+/// Records that a stage refused, as they came, with the stage's reason.
+const DEAD_LETTERS: &str = "
+    CREATE TABLE IF NOT EXISTS culvert_dead_letter (
+        stream INTEGER NOT NULL REFERENCES culvert_position,
+        partition INTEGER NOT NULL,
+        sequence INTEGER NOT NULL,
+        timestamp INTEGER,
+        key BLOB,
+        value BLOB,
+        headers BLOB,
+        stage TEXT NOT NULL,
+        code TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        field TEXT,
+        PRIMARY KEY (stream, sequence)
+    ) WITHOUT ROWID";
+
+pub(super) const INSERT_DEAD_LETTER: &str = "INSERT INTO culvert_dead_letter
+    (stream, partition, sequence, timestamp, key, value, headers, stage, code, reason, field)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+
+/// Makes the table of dead letters, at the first of them. Inside the caller's transaction.
+pub(super) fn prepare_dead_letters(connection: &Connection, path: &Path) -> Result<(), Error> {
+    let sql = |cause: rusqlite::Error| Error::of(path, "prepare the table of dead letters", &cause);
+    connection.execute_batch(DEAD_LETTERS).map_err(sql)
+}
+
 pub(super) fn insert_record(table: &str) -> String {
     format!(
         "INSERT INTO {} ({}) VALUES (?, ?, ?, ?, ?, ?, ?)",

@@ -3,7 +3,7 @@
 use super::config::SqliteConfig;
 use super::error::Error;
 use super::schema::{self, NUMBER_MAX, SELECT_POSITIONS, Stored};
-use crate::flow::{Sink, SinkFault};
+use crate::flow::{DeadLetter, Sink, SinkFault};
 use culvert_proto::record::RecordRef;
 use culvert_proto::{Guard, Position, Sequence, StreamId};
 use rusqlite::{Connection, ErrorCode, OpenFlags, params};
@@ -70,6 +70,15 @@ impl Sink for SqliteSink {
         records: &mut dyn Iterator<Item = (Sequence, RecordRef<'_>)>,
     ) -> Result<(), SinkFault> {
         self.act(|shard| shard.write(stream, records))
+    }
+
+    /// A row is known by its place.
+    fn takes_parts(&self) -> bool {
+        false
+    }
+
+    fn refuse(&mut self, stream: &StreamId, letters: &[DeadLetter<'_>]) -> Result<(), SinkFault> {
+        self.act(|shard| shard.refuse(stream, letters))
     }
 
     fn commit(&mut self, positions: &[(StreamId, Position)]) -> Result<(), SinkFault> {
@@ -142,10 +151,7 @@ impl Shard {
         records: &mut dyn Iterator<Item = (Sequence, RecordRef<'_>)>,
     ) -> Result<(), SinkFault> {
         self.begin()?;
-        if !self.streams.contains_key(stream) {
-            let beginning = Position::beginning(0, Sequence::ZERO, Guard::NONE);
-            self.insert(stream, &beginning)?.unplaced = true;
-        }
+        self.know(stream)?;
         let Shard {
             connection,
             config,
@@ -159,6 +165,52 @@ impl Shard {
         held.make_ready(connection, config)?;
         held.written = true;
         held.insert_all(connection, &config.path, headers, records)
+    }
+
+    /// Dead letters go into a table of their own, in the transaction of the records that go on.
+    fn refuse(&mut self, stream: &StreamId, letters: &[DeadLetter<'_>]) -> Result<(), SinkFault> {
+        self.begin()?;
+        self.know(stream)?;
+        let path = &self.config.path;
+        schema::prepare_dead_letters(&self.connection, path)?;
+        let Some(held) = self.streams.get_mut(stream) else {
+            return Err(SinkFault::Retry(format!("{stream}: not known to this writer")));
+        };
+        held.written = true;
+        let sql = |cause: rusqlite::Error| Error::of(path, "insert dead letters", &cause);
+        let mut insert = self
+            .connection
+            .prepare_cached(schema::INSERT_DEAD_LETTER)
+            .map_err(sql)?;
+        for letter in letters {
+            let (record, rejection) = (&letter.record, letter.rejection);
+            schema::put_headers(&record.headers, &mut self.headers);
+            insert
+                .execute(params![
+                    held.stored.number,
+                    stream.partition,
+                    letter.sequence.0.cast_signed(),
+                    (record.timestamp >= 0).then_some(record.timestamp),
+                    record.key,
+                    record.value,
+                    (!record.headers.is_empty()).then_some(self.headers.as_slice()),
+                    letter.stage,
+                    rejection.code,
+                    rejection.reason,
+                    rejection.field,
+                ])
+                .map_err(sql)?;
+        }
+        Ok(())
+    }
+
+    /// A stream without a position gets a row, which must have its position before the commit.
+    fn know(&mut self, stream: &StreamId) -> Result<(), SinkFault> {
+        if !self.streams.contains_key(stream) {
+            let beginning = Position::beginning(0, Sequence::ZERO, Guard::NONE);
+            self.insert(stream, &beginning)?.unplaced = true;
+        }
+        Ok(())
     }
 
     /// Opens the transaction, and looks whether this is still the route's writer. Nobody can overtake it from here

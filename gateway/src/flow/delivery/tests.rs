@@ -46,6 +46,10 @@ impl Sink for TargetSink {
         Ok(())
     }
 
+    fn refuse(&mut self, _: &StreamId, _: &[DeadLetter<'_>]) -> Result<(), SinkFault> {
+        self.answers().map(drop)
+    }
+
     fn commit(&mut self, positions: &[(StreamId, Position)]) -> Result<(), SinkFault> {
         self.answers()?.positions.extend(positions.iter().cloned());
         Ok(())
@@ -72,6 +76,8 @@ impl Scene {
         let options = Options {
             shards: 1,
             commit_interval,
+            stages: Arc::new(|| Ok(Chain::default())),
+            dead_letters: false,
         };
         let made = target.clone();
         let make: Arc<MakeSink> = Arc::new(move |_| Ok(Box::new(TargetSink(made.clone())) as Box<dyn Sink>));

@@ -5,6 +5,7 @@ use crate::flow::bench::{HERE, Stage, THERE, stream};
 use crate::flow::exchange::Topics;
 use crate::link::tests::bench::{soon, until};
 use culvert_proto::Position;
+use culvert_proto::columns::{Outcomes, Rejection};
 use culvert_proto::message::{Start, TopicFilter};
 
 const WRITER: u128 = 7;
@@ -184,6 +185,7 @@ fn desk(stage: &Stage) -> (Desk, mpsc::Receiver<Order>) {
         exchange: stage.exchange.clone(),
         orders,
         codec: Codec::None,
+        chain: Chain::default(),
         slots: BTreeMap::new(),
         taken: 0,
         wanted: None,
@@ -251,7 +253,7 @@ async fn what_was_to_be_committed_for_a_slot_is_forgotten_with_the_source_that_n
     let seen = committed.clone();
     let made = AtomicU64::new(0);
     let running = tokio::task::spawn_blocking(move || {
-        runner.run(&move || {
+        runner.run(&|| Ok(Chain::default()), &move || {
             let fails = made.fetch_add(1, Ordering::AcqRel) == 0;
             Ok(Box::new(Tame {
                 committed: seen.clone(),
@@ -299,4 +301,200 @@ async fn a_source_is_ahead_only_while_somebody_takes_each_of_its_streams() {
     assert!(!desk.is_ahead());
     // The stage's folder goes with it: what is still to be written would end the process.
     stage.exchange.outbox.synced().await.unwrap();
+}
+
+// ----- stages ----------------------------------------------------------------------------------------------------
+
+/// Doubles, drops, refuses or holds up what its name says, and keeps the rest.
+struct Words {
+    held_up: Arc<AtomicU64>,
+}
+
+impl crate::flow::stage::Stage for Words {
+    fn name(&self) -> &'static str {
+        "words"
+    }
+
+    fn process(&mut self, _: &StreamId, batch: &Columns) -> Result<Outcomes, StageFault> {
+        let mut outcomes = Outcomes::default();
+        for (_, record) in batch.iter() {
+            match record.value.unwrap_or_default() {
+                b"drop" => outcomes.dropped(),
+                b"refuse" => outcomes.reject(Rejection {
+                    code: "word".into(),
+                    reason: "it says so".into(),
+                    field: None,
+                }),
+                b"later" if self.held_up.load(Ordering::Acquire) > 0 => {
+                    self.held_up.fetch_sub(1, Ordering::AcqRel);
+                    return Err(StageFault::Retry {
+                        reason: "not now".into(),
+                        after: None,
+                    });
+                }
+                b"change" => outcomes.value(b"changed"),
+                _ => outcomes.keep(),
+            }
+        }
+        Ok(outcomes)
+    }
+}
+
+/// A desk with a stage, and a stream that it reads from place 0.
+struct Staged {
+    stage: Stage,
+    desk: Desk,
+    _inbox: mpsc::Receiver<Order>,
+    held_up: Arc<AtomicU64>,
+}
+
+impl Staged {
+    async fn new() -> Staged {
+        let stage = Stage::new().await;
+        stage.exchange.put_route(route());
+        let (mut desk, inbox) = desk(&stage);
+        let held_up = Arc::new(AtomicU64::new(0));
+        desk.chain = Chain::new(vec![Box::new(Words {
+            held_up: held_up.clone(),
+        })]);
+        desk.assigned(Slot(0), stream(HERE, 0), None);
+        let reading = stage.exchange.stream(&stream(HERE, 0)).unwrap();
+        reading.register(&stage.exchange, &route()).unwrap();
+        answered(&reading, 0);
+        assert!(desk.restart(Slot(0), reading.seeks.load(Ordering::Acquire)));
+        desk.placed(Slot(0), Sequence(0), Guard::NONE);
+        Staged {
+            stage,
+            desk,
+            _inbox: inbox,
+            held_up,
+        }
+    }
+
+    fn give(&mut self, at: u64, epoch: i32, value: &str) {
+        self.desk.record(Slot(0), Sequence(at), epoch, &record(value));
+    }
+
+    fn close(&mut self) {
+        self.desk.close_batches(Instant::now() + FRAME_AGE_BEHIND);
+    }
+
+    /// What the outbox holds, frame by frame.
+    async fn frames(&self) -> Vec<Frame> {
+        self.stage.exchange.outbox.synced().await.unwrap();
+        let lane = &self.stage.exchange.stream(&stream(HERE, 0)).unwrap().lane;
+        let (mut frames, mut at) = (Vec::new(), lane.extent().base);
+        while at < lane.extent().durable {
+            let (interval, bytes) = lane.read(at, 1).unwrap().remove(0);
+            frames.push(Frame::decode(bytes).unwrap());
+            at = interval.to;
+        }
+        frames
+    }
+}
+
+fn record(value: &str) -> RecordRef<'_> {
+    RecordRef {
+        timestamp: 0,
+        key: None,
+        value: Some(value.as_bytes()),
+        headers: culvert_proto::record::Headers::NONE,
+    }
+}
+
+fn held(frame: &Frame) -> Vec<(u64, String)> {
+    let mut scratch = Vec::new();
+    let codecs = Codecs::default();
+    let records = frame
+        .records(frame.interval().from, &mut scratch, &codecs)
+        .unwrap();
+    records
+        .map(|item| item.unwrap())
+        .map(|(at, record)| (at.0, String::from_utf8_lossy(record.value.unwrap()).into_owned()))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stages_change_what_goes_into_the_outbox_and_leave_every_place_accounted_for() {
+    let mut scene = Staged::new().await;
+    for (at, value) in (0..).zip(["a", "drop", "change", "drop"]) {
+        scene.give(at, 3, value);
+    }
+    scene.desk.advanced(Slot(0), Sequence(7), 4);
+    scene.close();
+    let frames = scene.frames().await;
+    let all: Vec<_> = frames.iter().flat_map(held).collect();
+    assert_eq!(all, [(0, "a".to_owned()), (2, "changed".to_owned())]);
+    assert_eq!(frames[0].interval().from, Sequence(0));
+    assert_eq!(frames.last().unwrap().interval().to, Sequence(7));
+    // Of a record that was dropped the epoch is known; it cannot be told from another of that epoch.
+    assert_eq!(frames[0].guard_end(), Guard { epoch: 3, crc: 0 });
+    // S6: a changed record is still known by what its source holds.
+    let as_given = Guard {
+        epoch: 3,
+        crc: record("change").crc32c(),
+    };
+    let mut scratch = Vec::new();
+    let codecs = Codecs::default();
+    let mut records = frames[0].records(Sequence(0), &mut scratch, &codecs).unwrap();
+    records.by_ref().for_each(drop);
+    assert_eq!(records.guard(), as_given);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stage_that_cannot_now_holds_its_stream_up_and_loses_nothing() {
+    let mut scene = Staged::new().await;
+    scene.held_up.store(2, Ordering::Release);
+    scene.give(0, 1, "a");
+    scene.give(1, 1, "later");
+    scene.close();
+    assert!(scene.desk.waits(), "the source is paused meanwhile");
+    assert!(scene.frames().await.is_empty());
+    scene.give(2, 2, "b");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while scene.desk.waits() && Instant::now() < deadline {
+        std::thread::sleep(STAGE_RETRY_MIN);
+        scene.close();
+    }
+    scene.close();
+    let all: Vec<_> = scene.frames().await.iter().flat_map(held).collect();
+    let expected = [(0, "a"), (1, "later"), (2, "b")].map(|(at, value)| (at, value.to_owned()));
+    assert_eq!(all, expected);
+}
+
+/// S10: without dead letters at the source, a refused record is still held, by its source.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_record_stops_its_stream_before_it() {
+    let mut scene = Staged::new().await;
+    // In one batch: what comes before it goes on.
+    scene.give(0, 1, "a");
+    scene.give(1, 1, "refuse");
+    scene.give(2, 1, "b");
+    scene.close();
+    let all: Vec<_> = scene.frames().await.iter().flat_map(held).collect();
+    assert_eq!(all, [(0, "a".to_owned())]);
+    let fault = scene.stage.exchange.halt_of(&stream(HERE, 0), &sink()).unwrap();
+    let reading = scene.stage.exchange.stream(&stream(HERE, 0)).unwrap();
+    assert!(
+        !reading.act(|machine| machine.reads()),
+        "it is not read again by itself"
+    );
+    assert_eq!(&*fault.code, "CULVERT-F013");
+    assert!(
+        fault.reason.contains("record 1") && fault.reason.contains("code word"),
+        "{fault:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waited_for_a_stage_is_forgotten_when_the_stream_is_read_from_elsewhere() {
+    let mut scene = Staged::new().await;
+    scene.give(0, 1, "a");
+    let reading = scene.stage.exchange.stream(&stream(HERE, 0)).unwrap();
+    assert!(scene.desk.restart(Slot(0), reading.seeks.load(Ordering::Acquire)));
+    scene.desk.placed(Slot(0), Sequence(0), Guard::NONE);
+    scene.give(0, 1, "b");
+    scene.close();
+    let all: Vec<_> = scene.frames().await.iter().flat_map(held).collect();
+    assert_eq!(all, [(0, "b".to_owned())]);
 }

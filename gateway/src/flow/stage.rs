@@ -1,0 +1,389 @@
+//! Stages: what is done to records between a source and its outbox, and between a link and its sink.
+//!
+//! A stage sees a batch of one stream and says what becomes of each record. A [`Chain`] passes a batch through its stages
+//! in order. What a record becomes is decided as a whole: when one part of what it was expanded to is refused later, the
+//! record is refused, and none of its parts goes on.
+
+use culvert_proto::columns::{Columns, Made, Outcome, Outcomes, Rejection};
+use culvert_proto::record::RecordRef;
+use culvert_proto::{Sequence, StreamId};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A step of a connector's chain: one instance of a plugin, for one task.
+pub trait Stage: Send {
+    /// The step's name in the connector's settings.
+    fn name(&self) -> &str;
+
+    /// One outcome for each record of the batch, in order.
+    ///
+    /// # Errors
+    /// When it cannot now, or not at all. Nothing of the batch counts then.
+    fn process(&mut self, stream: &StreamId, batch: &Columns) -> Result<Outcomes, StageFault>;
+}
+
+/// Why a batch was not treated.
+#[derive(Debug, thiserror::Error)]
+pub enum StageFault {
+    /// Heals by waiting: the same batch again.
+    #[error("{reason}")]
+    Retry {
+        /// What the stage waits for.
+        reason: String,
+        /// The least pause before it is tried again.
+        after: Option<Duration>,
+    },
+    /// Needs an operator.
+    #[error("[{code}] {reason}")]
+    Stop {
+        /// The code of the page in `docs/errors/`.
+        code: &'static str,
+        /// What happened and what the operator can do.
+        reason: String,
+    },
+}
+
+/// Makes the stages of one task; called once for each task at its start.
+pub type MakeChain = dyn Fn() -> Result<Chain, StageFault> + Send + Sync;
+
+/// The stages of one task, in order. Without any, records pass untouched.
+#[derive(Default)]
+pub struct Chain {
+    stages: Vec<Box<dyn Stage>>,
+}
+
+/// A batch behind all stages.
+#[derive(Debug)]
+pub struct Passed<'a> {
+    /// What goes on; the batch itself where all of it does. Equal sequences are parts of one record.
+    pub records: Cow<'a, Columns>,
+    /// What does not, by the place of its record.
+    pub refused: BTreeMap<Sequence, Refused>,
+}
+
+/// Why a record does not go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The stage that refused it.
+    pub stage: Arc<str>,
+    /// Its reason.
+    pub rejection: Rejection,
+}
+
+impl Chain {
+    /// The chain of these stages.
+    #[must_use]
+    pub fn new(stages: Vec<Box<dyn Stage>>) -> Chain {
+        Chain { stages }
+    }
+
+    /// Whether records pass untouched.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.stages.is_empty()
+    }
+
+    /// Passes a batch through all stages.
+    ///
+    /// # Errors
+    /// The first stage's that cannot. Nothing of the batch counts then; it may be passed again.
+    pub fn pass<'a>(&mut self, stream: &StreamId, batch: &'a Columns) -> Result<Passed<'a>, StageFault> {
+        let mut passed = Passed {
+            records: Cow::Borrowed(batch),
+            refused: BTreeMap::new(),
+        };
+        for stage in &mut self.stages {
+            if passed.records.is_empty() {
+                break;
+            }
+            let outcomes = stage.process(stream, &passed.records)?;
+            if outcomes.len() != passed.records.len() {
+                return Err(StageFault::Stop {
+                    code: "CULVERT-W023",
+                    reason: format!(
+                        "stage {} gave {} outcomes for {} records",
+                        stage.name(),
+                        outcomes.len(),
+                        passed.records.len()
+                    ),
+                });
+            }
+            if !outcomes.are_all_kept() {
+                passed.apply(stage.name(), &outcomes);
+            }
+        }
+        Ok(passed)
+    }
+}
+
+impl Passed<'_> {
+    /// Refuses every record of which several parts would go on, for an end that can take one for each place.
+    pub(super) fn refuse_parts(&mut self) {
+        let sequences: Vec<Sequence> = self.records.iter().map(|(sequence, _)| sequence).collect();
+        let expanded: BTreeSet<Sequence> = sequences
+            .windows(2)
+            .filter(|pair| pair[0] == pair[1])
+            .map(|pair| pair[0])
+            .collect();
+        if expanded.is_empty() {
+            return;
+        }
+        let mut one_each = Columns::begin(self.records.interval().from);
+        for (sequence, record) in self
+            .records
+            .iter()
+            .filter(|(sequence, _)| !expanded.contains(sequence))
+        {
+            one_each
+                .push(sequence, &record)
+                .expect("records of a batch are in order and within its limits");
+        }
+        one_each.cover(self.records.interval().to);
+        self.records = Cow::Owned(one_each);
+        for sequence in expanded {
+            let rejection = Rejection {
+                code: "sink-takes-one".into(),
+                reason: "a stage expanded the record to several, and this sink keeps one for each place"
+                    .into(),
+                field: None,
+            };
+            let stage = "sink".into();
+            self.refused.insert(sequence, Refused { stage, rejection });
+        }
+    }
+
+    /// Makes the next stage's batch of what this one decided.
+    fn apply(&mut self, stage: &str, outcomes: &Outcomes) {
+        let mut stage_name = None;
+        let mut refuse = |refused: &mut BTreeMap<_, _>, sequence, rejection: Rejection| {
+            let stage = stage_name.get_or_insert_with(|| Arc::<str>::from(stage)).clone();
+            refused.entry(sequence).or_insert(Refused { stage, rejection });
+        };
+        let before = std::mem::replace(&mut self.records, Cow::Owned(Columns::default()));
+        for ((sequence, _), outcome) in before.iter().zip(outcomes.iter()) {
+            if let Outcome::Reject(rejection) = outcome {
+                refuse(&mut self.refused, sequence, rejection.clone());
+            }
+        }
+        loop {
+            match rebuilt(&before, outcomes, &self.refused) {
+                Ok(records) => return self.records = Cow::Owned(records),
+                // One more is left out each time: this ends.
+                Err((sequence, rejection)) => refuse(&mut self.refused, sequence, rejection),
+            }
+        }
+    }
+}
+
+/// The batch that goes on, without those that are refused; or one more that must be.
+fn rebuilt(
+    before: &Columns,
+    outcomes: &Outcomes,
+    refused: &BTreeMap<Sequence, Refused>,
+) -> Result<Columns, (Sequence, Rejection)> {
+    let mut records = Columns::begin(before.interval().from);
+    for ((sequence, record), outcome) in before.iter().zip(outcomes.iter()) {
+        if refused.contains_key(&sequence) {
+            continue;
+        }
+        let mut push = |record: &RecordRef<'_>| {
+            records
+                .push(sequence, record)
+                .map_err(|error| (sequence, too_much(&error.to_string())))
+        };
+        match outcome {
+            Outcome::Keep => push(&record)?,
+            Outcome::Value(value) => push(&RecordRef {
+                value: Some(value),
+                ..record
+            })?,
+            Outcome::Rewrite(made) => {
+                for made in made {
+                    check_topic(made).map_err(|rejection| (sequence, rejection))?;
+                    push(&made.as_record())?;
+                }
+            }
+            Outcome::Drop | Outcome::Reject(_) => {}
+        }
+    }
+    records.cover(before.interval().to);
+    Ok(records)
+}
+
+/// What a stage made of the record cannot be carried.
+fn too_much(reason: &str) -> Rejection {
+    Rejection {
+        code: "stage-output-too-large".into(),
+        reason: reason.into(),
+        field: None,
+    }
+}
+
+fn check_topic(made: &Made) -> Result<(), Rejection> {
+    let Some(topic) = &made.topic else { return Ok(()) };
+    Err(Rejection {
+        code: "stage-topic-unsupported".into(),
+        reason: format!(
+            "the stage sent the record to topic {topic}; this version keeps records in their own topic"
+        ),
+        field: None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use culvert_proto::record::{Headers, HeadersBuf};
+    use culvert_proto::{Interval, Lineage};
+
+    /// Does what a record's value says.
+    struct Obedient;
+
+    impl Stage for Obedient {
+        fn name(&self) -> &'static str {
+            "obedient"
+        }
+
+        fn process(&mut self, _stream: &StreamId, batch: &Columns) -> Result<Outcomes, StageFault> {
+            let mut outcomes = Outcomes::default();
+            for (_, record) in batch.iter() {
+                match record.value.unwrap_or_default() {
+                    b"drop" => outcomes.dropped(),
+                    b"reject" => outcomes.reject(rejection("bad")),
+                    b"twice" => outcomes.rewrite(vec![made(b"keep"), made(b"keep")]),
+                    b"half" => outcomes.rewrite(vec![made(b"keep"), made(b"reject")]),
+                    b"elsewhere" => outcomes.rewrite(vec![Made {
+                        topic: Some("other".into()),
+                        ..made(b"keep")
+                    }]),
+                    b"later" => {
+                        return Err(StageFault::Retry {
+                            reason: "later".into(),
+                            after: None,
+                        });
+                    }
+                    b"short" => return Ok(outcomes),
+                    b"double" => outcomes.value(b"twice"),
+                    _ => outcomes.keep(),
+                }
+            }
+            Ok(outcomes)
+        }
+    }
+
+    fn made(value: &[u8]) -> Made {
+        Made {
+            topic: None,
+            key: None,
+            value: Some(value.to_vec()),
+            headers: HeadersBuf::new(),
+            timestamp: 1,
+        }
+    }
+
+    fn rejection(code: &str) -> Rejection {
+        Rejection {
+            code: code.into(),
+            ..Rejection::default()
+        }
+    }
+
+    fn stream() -> StreamId {
+        StreamId {
+            site: "a".into(),
+            topic: "t".into(),
+            partition: 0,
+            lineage: Lineage::Replayable {
+                cluster: "c".into(),
+                topic: [1; 16],
+            },
+        }
+    }
+
+    fn pass(stages: usize, values: &[&str]) -> Result<Passed<'static>, StageFault> {
+        let mut batch = Columns::begin(Sequence(10));
+        for (at, value) in (10..).zip(values) {
+            let record = RecordRef {
+                timestamp: 1,
+                key: None,
+                value: Some(value.as_bytes()),
+                headers: Headers::NONE,
+            };
+            batch.push(Sequence(at), &record).unwrap();
+        }
+        let stages = (0..stages)
+            .map(|_| Box::new(Obedient) as Box<dyn Stage>)
+            .collect();
+        let Passed { records, refused } = Chain::new(stages).pass(&stream(), &batch)?;
+        let records = Cow::Owned(records.into_owned());
+        Ok(Passed { records, refused })
+    }
+
+    fn check(stages: usize, values: &[&str], goes_on: &[(u64, &str)], refused: &[(u64, &str)]) {
+        let passed = pass(stages, values).unwrap();
+        let records: Vec<(u64, &str)> = passed
+            .records
+            .iter()
+            .map(|(at, record)| (at.0, std::str::from_utf8(record.value.unwrap()).unwrap()))
+            .collect();
+        assert_eq!(records, goes_on, "{values:?}");
+        let codes: Vec<(u64, &str)> = passed
+            .refused
+            .iter()
+            .map(|(at, refused)| (at.0, refused.rejection.code.as_str()))
+            .collect();
+        assert_eq!(codes, refused, "{values:?}");
+        let all = Interval::new(Sequence(10), Sequence(10 + values.len() as u64));
+        assert_eq!(passed.records.interval(), all, "every place is accounted for");
+    }
+
+    #[test]
+    fn each_record_becomes_what_its_stage_says() {
+        check(
+            1,
+            &["a", "drop", "reject", "twice"],
+            &[(10, "a"), (13, "keep"), (13, "keep")],
+            &[(12, "bad")],
+        );
+        check(0, &["a", "drop"], &[(10, "a"), (11, "drop")], &[]);
+        check(2, &["double", "a"], &[(10, "keep"), (10, "keep"), (11, "a")], &[]);
+        check(2, &["drop", "drop"], &[], &[]);
+        check(
+            1,
+            &["elsewhere", "a"],
+            &[(11, "a")],
+            &[(10, "stage-topic-unsupported")],
+        );
+    }
+
+    /// S10: a record is refused or goes on, never both.
+    #[test]
+    fn a_record_with_a_refused_part_is_refused_as_a_whole() {
+        check(1, &["half"], &[(10, "keep"), (10, "reject")], &[]);
+        check(2, &["a", "half", "b"], &[(10, "a"), (12, "b")], &[(11, "bad")]);
+    }
+
+    #[test]
+    fn where_one_record_is_taken_for_each_place_an_expanded_one_is_refused() {
+        let mut passed = pass(1, &["a", "twice", "b"]).unwrap();
+        passed.refuse_parts();
+        let places: Vec<u64> = passed.records.iter().map(|(at, _)| at.0).collect();
+        assert_eq!(places, [10, 12]);
+        assert_eq!(passed.records.interval().to, Sequence(13));
+        assert_eq!(passed.refused[&Sequence(11)].rejection.code, "sink-takes-one");
+    }
+
+    #[test]
+    fn a_batch_that_cannot_be_treated_is_left_alone() {
+        assert!(matches!(pass(2, &["a", "later"]), Err(StageFault::Retry { .. })));
+        assert!(matches!(
+            pass(2, &["a", "short"]),
+            Err(StageFault::Stop {
+                code: "CULVERT-W023",
+                ..
+            })
+        ));
+    }
+}
