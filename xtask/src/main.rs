@@ -6,6 +6,7 @@
 mod bench;
 mod check;
 mod demo;
+mod plugins;
 mod prepare;
 mod soak;
 mod steps;
@@ -33,6 +34,8 @@ enum Verb {
     Test(test::Arguments),
     /// Formatting, lints, licences and advisories, tidy: what a change must pass beside the tests.
     Check(check::Arguments),
+    /// Build the bundled plugins, and those that only tests load, as WebAssembly components in `target/plugins`.
+    Plugins(plugins::Arguments),
     /// Measure the parts and the whole, beside librdkafka alone and MirrorMaker 2.
     Bench(bench::Arguments),
     /// Real processes, real brokers, real faults, for minutes or an hour; judged, measured, written down.
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         },
         Verb::Test(arguments) => return test::run(&arguments),
         Verb::Check(arguments) => check::run(&arguments),
+        Verb::Plugins(arguments) => plugins::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Soak(arguments) => soak::run(&arguments),
         Verb::Tidy => tidy::run(),
