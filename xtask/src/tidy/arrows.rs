@@ -11,7 +11,8 @@ const ABOVE: [&str; 2] = ["cli", "gateway"];
 /// Which rooms a room may name.
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("observe", &["config"]),
-    ("config", &["connector", "identity"]),
+    ("config", &["connector", "identity", "plugin"]),
+    ("plugin", &["flow"]),
     ("connector", &["flow", "codec"]),
     ("flow", &["outbox", "link", "codec", "identity", "observe"]),
     ("link", &["identity"]),
@@ -30,7 +31,7 @@ const ONE_ROOM: [(&str, &str, &str); 7] = [
         "go through flow's Source and Sink",
     ),
     (r"\brusqlite::", "connector/sqlite/", "go through flow's Sink"),
-    (r"\bwasmtime::", "plugin/", "go through flow's Stage and Codec"),
+    (r"\bculvert_host::", "plugin/", "go through the plugin room"),
     (
         r"\benv::(var|vars|var_os|vars_os|set_var)\b",
         "config/",

@@ -1,0 +1,23 @@
+#![doc = include_str!("../README.md")]
+
+mod codec;
+pub mod container;
+mod encode;
+mod form;
+mod framing;
+mod json;
+mod json_out;
+mod number;
+mod plan;
+mod schema;
+mod tree_out;
+mod trouble;
+mod walk;
+
+pub use codec::{Avro, Settings};
+pub use form::{BytesFormat, DecimalFormat, TimeFormat, UnknownFields};
+pub use framing::Framing;
+pub use schema::{Invalid, Schema};
+
+#[cfg(test)]
+mod tests;
