@@ -9,6 +9,7 @@
 //! | [`Ledger`] | what was produced and what arrived: lost, duplicated, reordered, changed |
 //! | [`TestCa`] | certificates for all of them |
 //! | [`wait_until`], [`ports`], [`Scratch`], [`host`] | conditions with deadlines, ports, directories, what this host lacks |
+//! | [`toolchains`] | what the toolchains of plugins need in place of a network |
 //! | [`figures`] | what a run measured |
 //!
 //! Rules the lab keeps:
@@ -30,6 +31,7 @@ pub mod proxy;
 pub mod relay;
 mod scratch;
 mod tls;
+pub mod toolchains;
 mod wait;
 
 pub use broker::{Broker, BrokerOptions, shared_broker};
