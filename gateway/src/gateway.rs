@@ -11,12 +11,13 @@ use crate::flow::delivery::{self, Delivery, MakeSink};
 use crate::flow::exchange::{Exchange, Grants, ReadGrant, RelayGrant, Role, Route, Topics};
 use crate::flow::intake::{self, MakeSource, Task};
 use crate::flow::prove::OpenReader;
+use crate::flow::stage::{Chain, MakeChain};
 use crate::flow::{Place, Reader, Source, SourceFault, transit};
 use crate::link::{self, Links, PeerConfig};
 use crate::observe::health::Health;
 use crate::observe::stop::Stop;
 use crate::outbox::{self, EngineKind, Outbox};
-use crate::{identity, observe};
+use crate::{identity, observe, plugin};
 use culvert_proto::batch::Codec;
 use culvert_proto::message::{Start, TopicFilter};
 use culvert_proto::stream::RouteId;
@@ -63,6 +64,14 @@ pub enum Error {
         /// What the system answered.
         source: io::Error,
     },
+    /// A plugin that connectors name cannot be run.
+    #[error("[CULVERT-G003] plugin {name}: {reason}")]
+    Plugin {
+        /// Which.
+        name: String,
+        /// Why.
+        reason: String,
+    },
     /// A connector that passed the check cannot be built.
     #[error("[CULVERT-G002] connector {name}: {reason}")]
     Connector {
@@ -87,6 +96,8 @@ pub struct Gateway {
     health: Health,
     started: Instant,
     rates: sample::Rates,
+    /// There where a connector has stages.
+    plugins: Option<Arc<plugin::Runner>>,
 }
 
 /// Runs a gateway until it is asked to stop, then ends it in good order.
@@ -133,6 +144,37 @@ pub async fn run(config: Config, stop: Stop) -> Result<(), Error> {
     outcome
 }
 
+/// Compiles the plugins that connectors name, all before the first connector starts: it may take seconds.
+async fn load_plugins(config: &Config) -> Result<Option<Arc<plugin::Runner>>, Error> {
+    let connectors = &config.connectors;
+    if connectors.iter().all(|connector| connector.stages.is_empty()) {
+        return Ok(None);
+    }
+    let refuse = |name: &str| {
+        let name = name.to_owned();
+        move |error: plugin::LoadError| Error::Plugin {
+            name,
+            reason: error.to_string(),
+        }
+    };
+    let config = config.clone();
+    let loaded = tokio::task::spawn_blocking(move || -> Result<_, Error> {
+        let cache = config.state.join("plugins");
+        let runner = plugin::Runner::new(cache, std::env::current_exe().ok()).map_err(refuse("any"))?;
+        for stage in config.connectors.iter().flat_map(|connector| &connector.stages) {
+            if let Some(found) = config.plugins.get(&stage.plugin) {
+                let started = Instant::now();
+                runner.load(found).map_err(refuse(&stage.plugin))?;
+                let took_ms = started.elapsed().as_millis();
+                tracing::info!(plugin = %stage.plugin, from = %found.origin, took_ms, "plugin loaded");
+            }
+        }
+        Ok(Some(Arc::new(runner)))
+    })
+    .await;
+    joined("load plugins", loaded)?
+}
+
 async fn run_tunnel(tunnel: Option<Tunnel>, end: CancellationToken) -> Result<(), Error> {
     match tunnel {
         Some(tunnel) => tunnel.run(end).await,
@@ -161,7 +203,9 @@ impl Gateway {
         let exchange = Arc::new(Exchange::new(site, outbox, grants(&config), Handle::current()));
         transit::remembered_routes(&exchange)?;
         let started = Instant::now();
+        let plugins = load_plugins(&config).await?;
         let gateway = Gateway {
+            plugins,
             config,
             exchange,
             tasks: BTreeMap::new(),
@@ -262,6 +306,8 @@ impl Gateway {
         let options = delivery::Options {
             shards,
             commit_interval: COMMIT_INTERVAL,
+            stages: self.chain_of(connector),
+            dead_letters: connector.dead_letters,
         };
         let delivery = Delivery::start(&self.exchange, &route, &upstream, &options, &make)
             .map_err(io_error(format!("start connector {}", connector.name)))?;
@@ -290,6 +336,16 @@ impl Gateway {
         }
     }
 
+    /// What opens the stages of one task of a connector.
+    fn chain_of(&self, connector: &Connector) -> Arc<MakeChain> {
+        match &self.plugins {
+            Some(plugins) if !connector.stages.is_empty() => {
+                plugins.chain(&connector.name, &connector.stages)
+            }
+            _ => Arc::new(|| Ok(Chain::default())),
+        }
+    }
+
     // ----- sources -----------------------------------------------------------------------------------------------
 
     fn start_sources(&mut self) -> Result<(), Error> {
@@ -310,7 +366,8 @@ impl Gateway {
             for number in 0..connector.tasks_max {
                 let make = self.source_of(&connector, u32::from(number));
                 let name = format!("{}-{number}", connector.name);
-                let task = Task::start(&self.exchange, &name, Codec::None, beginning, make)
+                let stages = self.chain_of(&connector);
+                let task = Task::start(&self.exchange, &name, Codec::None, beginning, stages, make)
                     .map_err(io_error(format!("start connector {}", connector.name)))?;
                 tasks.push(task);
             }
@@ -403,6 +460,15 @@ fn reader_of(sources: &[Connector]) -> Arc<OpenReader> {
     let sources = sources.to_vec();
     Arc::new(move |topic: &str| {
         let source = sources.iter().find(|connector| reads_topic(connector, topic));
+        if let Some(source) = source.filter(|source| !source.stages.is_empty()) {
+            return Err(SourceFault::Stop {
+                code: "CULVERT-F037",
+                reason: format!(
+                    "stages of {} change what they pass: the ends cannot be compared",
+                    source.name
+                ),
+            });
+        }
         match source.map(|connector| &connector.checked) {
             Some(Checked::KafkaSource(config)) => {
                 Ok(Box::new(kafka::KafkaReader::of_source(config)?) as Box<dyn Reader>)

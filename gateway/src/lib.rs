@@ -5,8 +5,8 @@
 //! ```text
 //! cli → gateway → config, observe, identity
 //!          │
-//!          ├→ connector/<name> ──implements traits of──┐
-//!          └→ flow: intake → transit → delivery  ◁─────┘
+//!          ├→ connector/<name>, plugin ──implement traits of──┐
+//!          └→ flow: intake → transit → delivery  ◁────────────┘
 //!                │                │
 //!                └→ outbox        └→ link, codec    (they stand on culvert-proto alone)
 //! ```
@@ -25,3 +25,4 @@ pub mod identity;
 pub mod link;
 pub mod observe;
 pub mod outbox;
+pub mod plugin;

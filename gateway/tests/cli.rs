@@ -166,7 +166,7 @@ fn config_show_names_the_source_of_each_value_and_no_secret() {
     );
 }
 
-const VERBS: [&str; 21] = [
+const VERBS: [&str; 30] = [
     "",
     "demo",
     "run",
@@ -188,6 +188,15 @@ const VERBS: [&str; 21] = [
     "pki issue client",
     "pki renew",
     "pki show",
+    "plugin",
+    "plugin new",
+    "plugin build",
+    "plugin list",
+    "plugin pack",
+    "plugin test",
+    "plugin run",
+    "plugin bench",
+    "plugin inspect",
 ];
 
 #[test]
@@ -347,4 +356,101 @@ fn a_store_that_is_none_does_not_verify() {
     let output = good().run(&["outbox", "verify", "absent"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(!output.stderr.is_empty());
+}
+
+/// What `cargo xtask plugins` made.
+fn plugin(name: &str) -> String {
+    format!("{}/../target/plugins/{name}.wasm", env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn a_plugin_is_tried_and_its_exit_code_says_what_came_of_it() {
+    let site = good();
+    let check = |arguments: &[&str], code: i32, said: &str| {
+        let output = site.run_with(&[&["plugin"], arguments].concat(), &SECRET);
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
+        assert!(text.contains(said), "{arguments:?}: {text}");
+    };
+    let faulty = &plugin("tests/faulty");
+    check(
+        &["test", faulty, "--set", "fault=none", "--runs", "5"],
+        0,
+        "all of it held",
+    );
+    check(
+        &["test", faulty, "--set", "fault=batch-size", "--runs", "5"],
+        1,
+        "promise broken stateless",
+    );
+    check(&["test", faulty, "--set", "falt=none"], 2, "valid: fault");
+    check(&["test", "nowhere.wasm"], 3, "read nowhere.wasm");
+    check(&["inspect", faulty], 0, "deterministic, stateless");
+    check(&["inspect", "culvert.toml"], 1, "CULVERT-W001");
+    check(
+        &["inspect", "nobody"],
+        3,
+        "neither a file nor a plugin is called nobody",
+    );
+    site.write("sample.jsonl", "one\n{\"key\":\"k\",\"value\":null}\n");
+    check(
+        &["run", faulty, "--sample", "sample.jsonl"],
+        0,
+        "   2  none, key k\n      keep",
+    );
+    check(
+        &[
+            "run",
+            faulty,
+            "--sample",
+            "sample.jsonl",
+            "--set",
+            "fault=panic-at-tombstone",
+        ],
+        1,
+        "plugin-trap",
+    );
+    check(
+        &[
+            "bench",
+            faulty,
+            "--sample",
+            "sample.jsonl",
+            "--seconds",
+            "0.02",
+            "--batch",
+            "1,7",
+        ],
+        0,
+        "RECORDS/S",
+    );
+    check(&["bench", faulty], 3, "--sample FILE");
+}
+
+#[test]
+fn cases_are_blessed_only_where_they_say_something_else() {
+    let site = good();
+    let case = |outcome: &str| {
+        format!(
+            "{{\n  \"settings\": {{ \"fault\": \"counter\" }},\n  \"messages\": [{{ \"value\": \"a\"{outcome} }}]\n}}\n"
+        )
+    };
+    site.write("cases/one.json", &case(""));
+    let faulty = &plugin("tests/faulty");
+    let test = ["plugin", "test", faulty, "--cases", "cases", "--runs", "0"];
+    let output = site.run(&test);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("got       replace by a1"), "{text}");
+    site.run(&[&test[..], &["--bless"]].concat());
+    let written = std::fs::read_to_string(site.0.path().join("cases/one.json")).expect("it is there");
+    assert_eq!(
+        written,
+        case(", \"outcome\": { \"replace\": { \"value\": \"a1\" } }")
+    );
+    let again = site.run(&test);
+    assert!(
+        String::from_utf8_lossy(&again.stdout).contains("1 of 1 hold"),
+        "{again:?}"
+    );
 }

@@ -37,6 +37,18 @@ const NOT_RUN: &[(&str, &str)] = &[
         "minutes, and the machine for itself",
     ),
     ("cargo xtask bench micro", "as cargo xtask bench mirror --quick"),
+    (
+        "culvert plugin new --lang rust check-amounts",
+        "run by `toolchains.rs`, for each language",
+    ),
+    (
+        "culvert plugin build check-amounts",
+        "run by `toolchains.rs`, for each language",
+    ),
+    (
+        "culvert plugin test check-amounts",
+        "run by `toolchains.rs`, for each language",
+    ),
 ];
 
 /// Commands that are run with options that shorten them.
@@ -70,7 +82,14 @@ address = ["127.0.0.1:9"]
 
 #[test]
 fn every_command_is_run_here_or_named_with_a_reason() -> anyhow::Result<()> {
-    let run = [OWN_GATEWAY, FIRST_STEPS, BETWEEN_CLUSTERS, THREE_NETWORKS].concat();
+    let run = [
+        OWN_GATEWAY,
+        FIRST_STEPS,
+        BETWEEN_CLUSTERS,
+        THREE_NETWORKS,
+        PLUGINS,
+    ]
+    .concat();
     let shown: BTreeSet<String> = pages()?
         .iter()
         .flat_map(|page| page.commands())
@@ -304,6 +323,19 @@ fn the_example_of_three_networks_is_valid() -> anyhow::Result<()> {
     }
     for name in ["gw2", "gw3"] {
         succeeds(scratch.path(), &THREE_NETWORKS[2].replace("gw1", name))?;
+    }
+    Ok(())
+}
+
+/// `docs/guide/plugins`.
+const PLUGINS: &[&str] = &["culvert plugin list"];
+
+#[test]
+fn the_plugins_that_the_guide_names_are_there() -> anyhow::Result<()> {
+    let scratch = Scratch::new("plugins-listed")?;
+    let listed = succeeds(scratch.path(), PLUGINS[0])?;
+    for name in ["order-check", "field-policy", "avro"] {
+        ensure!(listed.contains(name), "{name} is not in {listed}");
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use crate::config::Mistakes;
 use crate::observe::control;
+use std::borrow::Cow;
 use std::io::ErrorKind;
 use std::process::ExitCode;
 
@@ -23,7 +24,12 @@ pub enum Exit {
 /// Something that is needed is not there. Wrap an error in it to end with [`Exit::Absent`].
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Absent(pub &'static str);
+pub struct Absent(pub Cow<'static, str>);
+
+/// A file that a verb was given is wrong. Wrap an error in it to end with [`Exit::Invalid`].
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Invalid(pub String);
 
 impl Exit {
     /// Whoever read our output has stopped reading: not worth a word.
@@ -55,6 +61,8 @@ impl Exit {
         }
         if error.downcast_ref::<Absent>().is_some() {
             Exit::Absent
+        } else if error.downcast_ref::<Invalid>().is_some() {
+            Exit::Invalid
         } else {
             Exit::Failed
         }

@@ -23,6 +23,7 @@ mod generate;
 mod outbox;
 mod parent;
 mod pki;
+mod plugin;
 mod prove;
 mod run;
 mod status;
@@ -106,6 +107,9 @@ enum Verb {
     Prove(prove::Args),
     Generate(Box<generate::Args>),
     Verify(Box<verify::Args>),
+    /// Make plugins: from an empty folder to a component
+    #[command(subcommand)]
+    Plugin(plugin::Verb),
     /// Print completions for a shell
     Completions(completions::Args),
     #[command(subcommand, hide = true)]
@@ -134,7 +138,7 @@ impl Session {
                 .map(PathBuf::from)
                 .find(|path| path.exists())
                 .context(exit::Absent("no configuration: neither ./culvert.toml nor /etc/culvert/culvert.toml is there [CULVERT-C001]\n\n\
-                          Name one with --config, or run the command in its directory.")),
+                          Name one with --config, or run the command in its directory.".into())),
         }
     }
 
@@ -181,6 +185,7 @@ fn dispatch(verb: Verb, session: &Session) -> anyhow::Result<Exit> {
         Verb::Prove(args) => prove::run(&args, session),
         Verb::Generate(args) => generate::run(&args, session),
         Verb::Verify(args) => verify::run(&args, session),
+        Verb::Plugin(verb) => plugin::run(&verb, session),
         Verb::Outbox(verb) => outbox::run(verb),
         Verb::Completions(args) => completions::run(&args, session, Cli::command()),
     }

@@ -69,6 +69,13 @@ fn text(report: &StatusReport, streams: bool, paint: Paint<'_>) -> String {
     if !report.connectors.is_empty() {
         let _ = write!(text, "\n\n{}", connectors(&report.connectors));
     }
+    if report
+        .connectors
+        .iter()
+        .any(|connector| !connector.stages.is_empty())
+    {
+        let _ = write!(text, "\n\n{}", stages(&report.connectors));
+    }
     if streams {
         for connector in report
             .connectors
@@ -140,6 +147,35 @@ fn connectors(connectors: &[ConnectorStatus]) -> Table {
             bytes(sum(|stream| stream.backlog_bytes)),
             rate(streams.iter().map(|stream| stream.records_per_second).sum()),
         ]);
+    }
+    table
+}
+
+fn stages(connectors: &[ConnectorStatus]) -> Table {
+    let head = [
+        "STAGE",
+        "CONNECTOR",
+        "PLUGIN",
+        "RECORDS",
+        "CPU/RECORD",
+        "MEMORY",
+        "FAULTS",
+    ];
+    let mut table = Table::new(&head, &[3, 4, 5, 6]);
+    for connector in connectors {
+        for stage in &connector.stages {
+            #[expect(clippy::cast_precision_loss)] // a mean for people
+            let micros = stage.cpu_seconds * 1e6 / stage.records.max(1) as f64;
+            table.row([
+                stage.name.clone(),
+                connector.name.clone(),
+                stage.plugin.clone(),
+                stage.records.to_string(),
+                format!("{micros:.1} µs"),
+                bytes(stage.memory_bytes_peak),
+                (stage.traps + stage.timeouts + stage.memory_faults).to_string(),
+            ]);
+        }
     }
     table
 }
@@ -237,7 +273,7 @@ fn rate(records_per_second: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::report::OutboxStatus;
+    use crate::observe::report::{OutboxStatus, StageStatus};
 
     fn report() -> StatusReport {
         let stream = |partition: u32, state, fault| StreamStatus {
@@ -296,6 +332,20 @@ mod tests {
                 guarantee: Guarantee::ExactlyOnce,
                 from: "site1".into(),
                 fault: None,
+                stages: vec![StageStatus {
+                    name: "check".into(),
+                    plugin: "order-check 0.1.0".into(),
+                    calls: 12,
+                    records: 4_000,
+                    bytes_in: 800_000,
+                    bytes_out: 0,
+                    cpu_seconds: 0.0048,
+                    memory_bytes_peak: 1_310_720,
+                    traps: 1,
+                    timeouts: 2,
+                    memory_faults: 0,
+                    log_lines_suppressed: 0,
+                }],
                 streams: vec![
                     stream(0, State::Running, None),
                     stream(1, State::Halted, Some(truncated)),
@@ -316,6 +366,9 @@ site2  gw2b     down  1h 2min        -
 
 CONNECTOR  ROLE  STATE   DELIVERY      FROM   STREAMS  BACKLOG     BYTES    RATE
 orders-in  sink  halted  exactly-once  site1        2      280  54.7 KiB  2469/s
+
+STAGE  CONNECTOR  PLUGIN             RECORDS  CPU/RECORD   MEMORY  FAULTS
+check  orders-in  order-check 0.1.0     4000      1.2 µs  1.2 MiB       3
 
 orders-in
 STREAM          STATE    HELD FROM  TAIL  APPLIED  BACKLOG     BYTES    RATE

@@ -17,6 +17,7 @@ use crate::connector as room;
 use crate::connector::generator::GeneratorConfig;
 use crate::connector::kafka;
 use crate::connector::sqlite::SqliteConfig;
+use crate::plugin::{Shelf, StagePlan};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -43,6 +44,10 @@ pub struct Connector {
     pub start: Start,
     /// `culvert.incarnation`: raised by an operator to begin every stream of a sink anew.
     pub incarnation: u32,
+    /// `transforms`: what its records pass through.
+    pub stages: Vec<StagePlan>,
+    /// `errors.tolerance` is `all`: records that a stage refuses become dead letters.
+    pub dead_letters: bool,
     /// Its own settings, checked.
     pub checked: Checked,
     /// All of its settings as they may be shown: references are not resolved.
@@ -124,8 +129,15 @@ impl Checked {
 
 /// The settings without those that are judged here alone.
 fn own_settings(settings: &Settings) -> BTreeMap<String, String> {
-    const SHARED: [&str; 4] = ["tasks.max", "culvert.from", "culvert.via", "culvert.start"];
-    let judged = |key: &str| COMMON.iter().any(|common| is_of(key, common.key)) && !SHARED.contains(&key);
+    const SHARED: [&str; 5] = [
+        "tasks.max",
+        "culvert.from",
+        "culvert.via",
+        "culvert.start",
+        "errors.deadletterqueue.*",
+    ];
+    let is_shared = |key: &str| SHARED.iter().any(|shared| is_of(key, shared));
+    let judged = |key: &str| COMMON.iter().any(|common| is_of(key, common.key)) && !is_shared(key);
     settings
         .expose()
         .into_iter()
@@ -270,8 +282,13 @@ pub const COMMON: &[Common] = &[
     },
     Common {
         key: "errors.tolerance",
-        doc: "a record that cannot be written stops its route, with its place and reason.",
-        honoured: Honoured::Only(&["none"]),
+        doc: "`none` (default): the first record that a stage refuses stops its stream. `all`, sinks only: such records become dead letters, in the transaction of those that go on.",
+        honoured: Honoured::Yes,
+    },
+    Common {
+        key: "errors.deadletterqueue.*",
+        doc: "Kafka sinks with `errors.tolerance` = `all`: the topic of dead letters. A SQLite sink keeps them in its table `culvert_dead_letter`.",
+        honoured: Honoured::Yes,
     },
     Common {
         key: "config.action.reload",
@@ -300,27 +317,27 @@ pub const COMMON: &[Common] = &[
     },
     Common {
         key: "transforms",
-        doc: "records pass untouched; there are no transforms yet.",
-        honoured: Honoured::No,
+        doc: "Names of stages between commas, in the order in which records pass through them.",
+        honoured: Honoured::Yes,
     },
     Common {
         key: "transforms.*",
-        doc: "records pass untouched; there are no transforms yet.",
-        honoured: Honoured::No,
+        doc: "`transforms.NAME.type` is the plugin; `transforms.NAME.culvert.memory.max` (64MiB) and `transforms.NAME.culvert.time.max` (1s) limit it; all other keys of the stage are the plugin's own.",
+        honoured: Honoured::Yes,
     },
     Common {
         key: "predicates",
-        doc: "records pass untouched; there are no transforms yet.",
+        doc: "a stage sees every record; there are no predicates yet.",
         honoured: Honoured::No,
     },
     Common {
         key: "predicates.*",
-        doc: "records pass untouched; there are no transforms yet.",
+        doc: "a stage sees every record; there are no predicates yet.",
         honoured: Honoured::No,
     },
     Common {
         key: "errors.*",
-        doc: "there are no dead letters yet; a record that cannot be written stops its route.",
+        doc: "what fails for a reason outside of the record is tried again until it succeeds, and every refused record is logged or kept.",
         honoured: Honoured::No,
     },
     Common {
@@ -342,6 +359,7 @@ pub(super) struct Surroundings<'a> {
     pub(super) resolver: Resolver<'a>,
     pub(super) kafka: &'a Settings,
     pub(super) sites: &'a [&'a str],
+    pub(super) plugins: &'a Shelf,
     pub(super) gateway: &'a str,
     pub(super) site: &'a str,
 }
@@ -426,10 +444,10 @@ fn files(around: &Surroundings<'_>, found: &mut Found) -> Vec<PathBuf> {
 }
 
 /// One file's definition: a flat map of texts, and where each key stands.
-struct Definition<'a> {
+pub(super) struct Definition<'a> {
     file: &'a Path,
     name: String,
-    settings: Settings,
+    pub(super) settings: Settings,
     lines: BTreeMap<String, usize>,
     /// Whether every setting has a value.
     whole: bool,
@@ -599,6 +617,10 @@ impl<'a> Definition<'a> {
         if class.is_some_and(|class| !class.is_source()) {
             self.route(from.as_deref(), &via, around, found);
         }
+        let before = found.len();
+        let stages = super::stage::stages(&self, around.plugins, found);
+        let stages = (found.len() == before).then_some(stages);
+        let dead_letters = self.dead_letters(class, found);
         let class = class.filter(|_| self.whole)?;
         if class.is_kafka() {
             self.settings.default_to("kafka.", around.kafka);
@@ -619,6 +641,8 @@ impl<'a> Definition<'a> {
             via,
             start: start?,
             incarnation: incarnation?,
+            stages: stages?,
+            dead_letters: dead_letters?,
             checked,
             shown: self.settings,
             file: self.file.into(),
@@ -715,6 +739,40 @@ impl<'a> Definition<'a> {
                 let problem = format!("{:?} is not one of its words", brief(text));
                 let hint = "valid: earliest or latest";
                 found.add(VALUE, self.place("culvert.start"), "culvert.start", problem, hint);
+                None
+            }
+        }
+    }
+
+    /// Whether refused records become dead letters.
+    fn dead_letters(&self, class: Option<Class>, found: &mut Found) -> Option<bool> {
+        const TOPIC: &str = "errors.deadletterqueue.topic.name";
+        let key = "errors.tolerance";
+        if class.is_some_and(|class| class != Class::KafkaSink)
+            && let Some((key, _)) = self
+                .settings
+                .shown()
+                .find(|(key, _)| key.starts_with("errors.deadletterqueue."))
+        {
+            let way = "leave it out: only a Kafka sink has a topic of dead letters";
+            unsupported(self.place(key), key, way, found);
+        }
+        match self.settings.get(key) {
+            None | Some("none") => Some(false),
+            Some("all") if class.is_some_and(Class::is_source) => {
+                let way = "leave it out: a source's first refused record stops its stream; dead letters at the source are not offered by this version";
+                unsupported(self.place(key), key, way, found);
+                None
+            }
+            Some("all") if class == Some(Class::KafkaSink) && self.settings.get(TOPIC).is_none() => {
+                let hint = "name the topic of dead letters: unlike in Kafka Connect, refused records are never thrown away";
+                found.add(MISSING, self.place(key), TOPIC, "is missing", hint);
+                None
+            }
+            Some("all") => Some(true),
+            Some(text) => {
+                let problem = format!("{:?} is not one of its words", brief(text));
+                found.add(VALUE, self.place(key), key, problem, "valid: none or all");
                 None
             }
         }
@@ -845,6 +903,19 @@ impl<'a> Definition<'a> {
             self.settings.redact(&hint),
         );
         found.add_new(CONNECTOR, self.place(&mistake.key), mistake.key, problem, hint);
+    }
+
+    /// Something is wrong with the value of `key`; resolved secrets do not stay in the text.
+    pub(super) fn mistake(
+        &self,
+        code: &'static str,
+        key: &str,
+        problem: impl Into<String>,
+        hint: impl Into<String>,
+        found: &mut Found,
+    ) {
+        let problem = self.settings.redact(&problem.into());
+        found.add(code, self.place(key), key, problem, hint);
     }
 
     fn place(&self, key: &str) -> Place {

@@ -269,6 +269,13 @@ pub const KEYS: &[Key] = &[
         doc: "Where the connectors' `*.json` are read from, at start.",
     },
     Key {
+        path: "plugins.directory",
+        kind: Kind::Path,
+        need: Need::Default("plugins"),
+        since: "0.1",
+        doc: "Where plugins (`*.wasm`) are looked for, at start. One with the name of a bundled plugin takes its place.",
+    },
+    Key {
         path: "telemetry.listen",
         kind: Kind::Listen,
         need: Need::Default("127.0.0.1:9464"),

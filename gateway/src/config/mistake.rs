@@ -177,6 +177,11 @@ impl Found {
         });
     }
 
+    /// How many mistakes were found by now.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// As [`Found::add`], unless something was found wrong with this key in this place already.
     pub(super) fn add_new(
         &mut self,

@@ -27,6 +27,7 @@ mod read;
 mod reference;
 pub mod reference_page;
 mod secret;
+mod stage;
 mod units;
 
 #[cfg(test)]
@@ -40,6 +41,7 @@ pub use read::Effective;
 pub use secret::{HIDDEN, Secret, Settings, is_secret};
 pub use units::{ByteSize, parse_duration, show_duration};
 
+use crate::plugin::Shelf;
 use mistake::{CONTRADICTION, Found, MISSING, REFERENCE, SECRET_IN_CLEAR, UNREADABLE, VALUE};
 use raw::{Literal, Raw};
 use read::Reader;
@@ -77,6 +79,8 @@ pub struct Config {
     pub kafka: Settings,
     /// The connectors, ordered by name.
     pub connectors: Vec<Connector>,
+    /// The plugins that connectors may name.
+    pub plugins: Shelf,
     /// Logs, metrics and health.
     pub telemetry: Telemetry,
     /// The Unix socket for `status` and `prove`.
@@ -282,6 +286,8 @@ fn check(file: &Path, raw: &Raw, environment: &Environment, found: &mut Found) -
     let relays = relays(&mut reader);
     let kafka = kafka(&mut reader, &reference::Resolver { environment, base });
     let directory = reader.path("connectors.directory").map(|path| base.join(path));
+    let plugins = reader.path("plugins.directory").map(|path| base.join(path));
+    let plugins = Shelf::open(plugins.as_deref().unwrap_or(Path::new("plugins")));
     let telemetry = telemetry(&mut reader);
     let socket = reader.path("control.socket");
     let own = Own {
@@ -300,6 +306,7 @@ fn check(file: &Path, raw: &Raw, environment: &Environment, found: &mut Found) -
             resolver: reference::Resolver { environment, base },
             kafka: &kafka,
             sites: &sites,
+            plugins: &plugins,
             gateway: gateway.as_deref().unwrap_or_default(),
             site: site.as_deref().unwrap_or_default(),
         },
@@ -318,6 +325,7 @@ fn check(file: &Path, raw: &Raw, environment: &Environment, found: &mut Found) -
         relays,
         kafka,
         connectors,
+        plugins,
         telemetry: telemetry?,
         control_socket: state.join(socket?),
         state,

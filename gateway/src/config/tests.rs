@@ -529,9 +529,10 @@ fn settings_of_kafka_connect_that_cannot_be_honoured_are_refused() {
             false,
         ),
         ("value.converter.schemas.enable", "false", true),
-        ("transforms", "a", true),
-        ("transforms.a.type", "x", true),
+        ("predicates", "a", true),
+        ("predicates.a.type", "x", true),
         ("errors.tolerance", "all", true),
+        ("errors.retry.timeout", "1000", true),
         ("errors.tolerance", "none", false),
         ("errors.deadletterqueue.topic.name", "dlq", true),
         ("exactly.once.support", "required", false),
@@ -704,4 +705,88 @@ proptest::proptest! {
             assert!(!mistakes.0.is_empty() && !mistakes.to_string().is_empty());
         }
     }
+}
+
+// ----- stages ----------------------------------------------------------------------------------------------------
+
+/// A generator with these settings of stages has exactly these mistakes. The bundled plugins are those of
+/// `cargo xtask plugins`.
+fn check_stages(settings: &str, expected: &[&str]) {
+    let json = format!(
+        "{{\"name\": \"c\", \"connector.class\": \"GeneratorSource\", \"topic\": \"t\", \"shape\": \"orders\",\n{settings}}}"
+    );
+    let mistakes = Site::new(HEAD).connector("c.json", &json).mistakes();
+    let of_stages: Vec<&String> = mistakes
+        .iter()
+        .filter(|said| said.contains("transforms"))
+        .collect();
+    assert_eq!(of_stages, expected, "{settings}\n{mistakes:#?}");
+}
+
+#[test]
+fn stages_are_checked_by_what_their_plugin_says_of_itself() {
+    check_stages(
+        "\"transforms\": \"a\", \"transforms.a.type\": \"order-check\"",
+        &[],
+    );
+    check_stages(
+        "\"transforms\": \"a, b\", \"transforms.a.type\": \"order-check\", \"transforms.a.transform\": \"storage\",
+         \"transforms.b.type\": \"field-policy\", \"transforms.b.mask\": \"/customer_id\", \"transforms.b.culvert.time.max\": \"250ms\"",
+        &[],
+    );
+    check_stages(
+        "\"transforms\": \"a\"",
+        &["connectors/c.json transforms.a.type CULVERT-C005 is missing"],
+    );
+    check_stages(
+        "\"transforms\": \"a\", \"transforms.a.type\": \"order-chekc\"",
+        &["connectors/c.json:2 transforms.a.type CULVERT-C004 no transform plugin is called \"order-chekc\""],
+    );
+    check_stages(
+        "\"transforms\": \"a\", \"transforms.a.type\": \"order-check\", \"transforms.a.transform\": \"x\"",
+        &["connectors/c.json:2 transforms.a.transform CULVERT-C011 \"x\" is not valid"],
+    );
+    check_stages(
+        "\"transforms\": \"a\", \"transforms.a.type\": \"order-check\", \"transforms.a.tranform\": \"off\"",
+        &["connectors/c.json:2 transforms.a.tranform CULVERT-C003 is not a key of this plugin"],
+    );
+    check_stages(
+        "\"transforms\": \"a\", \"transforms.a.type\": \"order-check\", \"transforms.b.type\": \"order-check\"",
+        &["connectors/c.json:2 transforms.b.type CULVERT-C003 is of no stage that transforms names"],
+    );
+    check_stages(
+        "\"transforms\": \"a\", \"transforms.a.type\": \"order-check\", \"transforms.a.culvert.memory.max\": \"2GiB\"",
+        &["connectors/c.json:2 transforms.a.culvert.memory.max CULVERT-C004 \"2GiB\" is no amount of memory"],
+    );
+    check_stages(
+        "\"transforms\": \"a\", \"transforms.a.type\": \"order-check\", \"transforms.a.predicate\": \"p\"",
+        &["connectors/c.json:2 transforms.a.predicate CULVERT-C010 is not supported by this version"],
+    );
+    check_stages(
+        "\"transforms\": \"a,a\", \"transforms.a.type\": \"order-check\"",
+        &["connectors/c.json:2 transforms CULVERT-C006 names \"a\" twice"],
+    );
+}
+
+/// S10: refused records are never thrown away.
+#[test]
+fn dead_letters_need_a_place() {
+    let sink = |more: &str| {
+        format!(
+            "{{\"name\": \"c\", \"connector.class\": \"KafkaSink\", \"topics\": \"t\", \"culvert.from\": \"site2\",
+             \"kafka.bootstrap.servers\": \"k:9092\",\n{more}}}"
+        )
+    };
+    check_connector(
+        &sink("\"errors.tolerance\": \"all\""),
+        &["connectors/c.json:3 errors.deadletterqueue.topic.name CULVERT-C005 is missing"],
+    );
+    check_connector(
+        &sink("\"errors.tolerance\": \"all\", \"errors.deadletterqueue.topic.name\": \"dead\""),
+        &[],
+    );
+    check_connector(
+        &sink("\"errors.tolerance\": \"some\""),
+        &["connectors/c.json:3 errors.tolerance CULVERT-C004 \"some\" is not one of its words"],
+    );
 }

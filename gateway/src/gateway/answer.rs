@@ -12,8 +12,8 @@ use crate::flow::prove::{self, BLOCK_RECORDS, DIFFERENCES_MAX, Differences, Find
 use crate::flow::{Reader, SourceFault};
 use crate::observe::control::{Answering, Handler, Progress, Prove};
 use crate::observe::report::{
-    ConnectorStatus, Difference, Fault, Guarantee, Held, OutboxStatus, PeerStatus, ProofReport, Role, State,
-    StatusReport, StreamProof, StreamStatus, Tally,
+    ConnectorStatus, Difference, Fault, Guarantee, Held, OutboxStatus, PeerStatus, ProofReport, Role,
+    StageStatus, State, StatusReport, StreamProof, StreamStatus, Tally,
 };
 use culvert_proto::digest::{self, Digest};
 use culvert_proto::message::{self, Block, Message};
@@ -172,8 +172,29 @@ impl Gateway {
             guarantee: Guarantee::ExactlyOnce,
             from: connector.from.clone().unwrap_or_else(|| self.config.site.clone()),
             fault,
+            stages: self.stages_status(connector),
             streams,
         }
+    }
+
+    fn stages_status(&self, connector: &Connector) -> Vec<StageStatus> {
+        let used = self.plugins.iter().flat_map(|plugins| plugins.usage());
+        used.filter(|stage| *stage.connector == *connector.name)
+            .map(|stage| StageStatus {
+                name: stage.stage.to_string(),
+                plugin: stage.plugin,
+                calls: stage.usage.calls,
+                records: stage.usage.records,
+                bytes_in: stage.usage.bytes_in,
+                bytes_out: stage.usage.bytes_out,
+                cpu_seconds: stage.usage.cpu.as_secs_f64(),
+                memory_bytes_peak: stage.usage.memory_bytes_peak,
+                traps: stage.usage.traps,
+                timeouts: stage.usage.timeouts,
+                memory_faults: stage.usage.memory_faults,
+                log_lines_suppressed: stage.usage.log_lines_suppressed,
+            })
+            .collect()
     }
 
     /// Clients say that brokers are away, and not always which: the ones that are configured are named then.
@@ -332,6 +353,9 @@ impl Gateway {
         }
         if !delivery.knows_positions() {
             return Ok(vec![unknown(&delivery)]);
+        }
+        if !connector.stages.is_empty() {
+            return Ok(vec![changed_on_the_way(&delivery, connector)]);
         }
         if let Checked::KafkaSink(config) = &connector.checked
             && config.partitioner != kafka::config::Partitioner::Same
@@ -972,6 +996,18 @@ fn unknown(delivery: &delivery::Delivery) -> StreamProof {
         fault: Some(Fault {
             code: "CULVERT-F036".into(),
             message: format!("read the sink: its positions are not known yet{why}"),
+        }),
+        ..nothing(&delivery.route)
+    }
+}
+
+/// A proof of nothing: the ends do not hold the same records, by the operator's wish.
+fn changed_on_the_way(delivery: &delivery::Delivery, connector: &Connector) -> StreamProof {
+    let name = &connector.name;
+    StreamProof {
+        fault: Some(Fault {
+            code: "CULVERT-F037".into(),
+            message: format!("stages of {name} change what they pass: the ends cannot be compared"),
         }),
         ..nothing(&delivery.route)
     }

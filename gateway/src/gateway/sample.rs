@@ -97,6 +97,25 @@ impl Gateway {
                 .sum();
             metrics::BACKLOG_RECORDS.with(&[&route.id.0]).set(backlog as f64);
         }
+        for stage in self.plugins.iter().flat_map(|plugins| plugins.usage()) {
+            let (of, usage) = ([&*stage.connector, &*stage.stage], &stage.usage);
+            metrics::STAGE_RECORDS.with(&of).absolute(usage.records);
+            metrics::STAGE_IN_BYTES.with(&of).absolute(usage.bytes_in);
+            metrics::STAGE_OUT_BYTES.with(&of).absolute(usage.bytes_out);
+            metrics::STAGE_CALLS.with(&of).absolute(usage.calls);
+            metrics::STAGE_CPU.with(&of).set(usage.cpu.as_secs_f64());
+            metrics::STAGE_MEMORY
+                .with(&of)
+                .set(usage.memory_bytes_peak as f64);
+            let faults = [
+                ("trap", usage.traps),
+                ("timeout", usage.timeouts),
+                ("memory", usage.memory_faults),
+            ];
+            for (fault, count) in faults {
+                metrics::STAGE_FAULTS.with(&[of[0], of[1], fault]).absolute(count);
+            }
+        }
         for peer in self.config.peers.iter().flat_map(|peer| &peer.gateways) {
             let up = self
                 .exchange

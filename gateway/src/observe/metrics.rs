@@ -114,6 +114,22 @@ declare! {
         "Places of the connector's streams that are here and not applied.";
     STREAMS_HALTED: Gauge = "culvert_streams_halted" ["connector"]
         "Streams that stand still until an operator decides.";
+    DEAD_LETTERS: Counter = "culvert_dead_letters_total" ["route"]
+        "Records that a stage refused and a sink has written as dead letters. Counted when written: a commit that fails counts again.";
+    STAGE_RECORDS: Counter = "culvert_stage_records_total" ["connector", "stage"]
+        "Records that a stage was shown, also again after a fault.";
+    STAGE_IN_BYTES: Counter = "culvert_stage_in_bytes_total" ["connector", "stage"]
+        "Bytes of keys, values and headers that a stage was shown.";
+    STAGE_OUT_BYTES: Counter = "culvert_stage_out_bytes_total" ["connector", "stage"]
+        "Bytes that came back from a stage; what it keeps does not come back.";
+    STAGE_CALLS: Counter = "culvert_stage_calls_total" ["connector", "stage"]
+        "Calls of a stage's plugin.";
+    STAGE_CPU: Gauge = "culvert_stage_cpu_seconds" ["connector", "stage"]
+        "Processor time of a stage's calls since the start.";
+    STAGE_MEMORY: Gauge = "culvert_stage_memory_peak_bytes" ["connector", "stage"]
+        "The most memory an instance of a stage's plugin had.";
+    STAGE_FAULTS: Counter = "culvert_stage_faults_total" ["connector", "stage", "fault"]
+        "Calls that did not come back: `trap` (also a wrong answer), `timeout` or `memory`.";
     LOG_LINES: Counter = "culvert_log_lines_total" ["level"]
         "Log lines of the levels error and warn that were written.";
     LOG_SUPPRESSED: Counter = "culvert_log_suppressed_total" ["level"]

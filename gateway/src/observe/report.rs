@@ -78,8 +78,40 @@ pub struct ConnectorStatus {
     pub from: String,
     /// Why it does not run.
     pub fault: Option<Fault>,
+    /// What its records pass through, in order.
+    #[serde(default)]
+    pub stages: Vec<StageStatus>,
     /// Its streams.
     pub streams: Vec<StreamStatus>,
+}
+
+/// A stage of a connector and what it has used since the start, its tasks together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StageStatus {
+    /// Its name in the connector's settings.
+    pub name: String,
+    /// Plugin and version.
+    pub plugin: String,
+    /// Calls of the plugin.
+    pub calls: u64,
+    /// Records shown to it, also again after a fault.
+    pub records: u64,
+    /// Their bytes.
+    pub bytes_in: u64,
+    /// Bytes that came back.
+    pub bytes_out: u64,
+    /// Processor time of its calls.
+    pub cpu_seconds: f64,
+    /// The most memory one instance had.
+    pub memory_bytes_peak: u64,
+    /// Calls that trapped or answered wrongly.
+    pub traps: u64,
+    /// Calls that were ended at their time limit.
+    pub timeouts: u64,
+    /// Calls that wanted too much memory.
+    pub memory_faults: u64,
+    /// Log lines above the limit.
+    pub log_lines_suppressed: u64,
 }
 
 /// Which end a connector is.

@@ -100,7 +100,9 @@ fn open_field() -> Field {
 
 impl transform_columns::Guest for Hostile {
     fn open(values: Vec<Value>) -> Result<(), Failure> {
-        std::panic::set_hook(Box::new(|panic| log::write(log::Level::Error, &panic.to_string(), None)));
+        std::panic::set_hook(Box::new(|panic| {
+            log::write(log::Level::Error, &panic.to_string(), None)
+        }));
         let way = values.into_iter().find(|value| value.name == "open");
         match way.and_then(|way| way.value).as_deref() {
             Some("panic") => panic!("told to panic when opened"),

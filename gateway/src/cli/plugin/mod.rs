@@ -1,0 +1,43 @@
+//! `culvert plugin`: from an empty folder to a component that a gateway can run.
+
+use super::{Exit, Session};
+
+mod bench;
+mod build;
+mod inspect;
+mod list;
+mod new;
+mod pack;
+mod project;
+mod run;
+mod target;
+mod template;
+mod test;
+
+/// The verbs under `culvert plugin`.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Verb {
+    New(new::Args),
+    Build(build::Args),
+    Test(test::Args),
+    Run(run::Args),
+    Bench(bench::Args),
+    Inspect(inspect::Args),
+    List(list::Args),
+    Pack(pack::Args),
+    Compile(pack::Compile),
+}
+
+pub(super) fn run(verb: &Verb, session: &Session) -> anyhow::Result<Exit> {
+    match verb {
+        Verb::New(args) => new::run(args, session),
+        Verb::Build(args) => build::run(args, session),
+        Verb::Test(args) => test::run(args, session),
+        Verb::Run(args) => run::run(args, session),
+        Verb::Bench(args) => bench::run(args, session),
+        Verb::Inspect(args) => inspect::run(args, session),
+        Verb::List(args) => list::run(args, session),
+        Verb::Pack(args) => pack::run(args, session),
+        Verb::Compile(args) => pack::compile(args),
+    }
+}

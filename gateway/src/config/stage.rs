@@ -1,0 +1,362 @@
+//! A connector's stages: Kafka Connect's `transforms`, each a plugin with settings of its own.
+//!
+//! ```json
+//! "transforms": "check",
+//! "transforms.check.type": "order-check",
+//! "transforms.check.transform": "storage",
+//! "transforms.check.culvert.memory.max": "32MiB"
+//! ```
+//!
+//! Keys beginning with `culvert.` are the gateway's, all others the plugin's: they are checked against what the plugin says
+//! about itself, without running it.
+
+use super::connector::Definition;
+use super::mistake::{CONNECTOR, CONTRADICTION, Found, MISSING, UNKNOWN_KEY, UNSUPPORTED, VALUE, nearest};
+use super::names;
+use super::units::{ByteSize, parse_duration};
+use crate::plugin::{self, Field, FieldType, Limits, Shelf, StagePlan, Validator};
+use regex::Regex;
+use std::time::Duration;
+
+/// The most stages of one connector. By eye.
+const STAGES_MAX: usize = 20;
+
+/// The most memory one instance may be given.
+const MEMORY_MAX: u64 = 1 << 30;
+
+/// The least memory: below it, nothing wakes up.
+const MEMORY_MIN: u64 = 1 << 20;
+
+/// The longest a call may take: a shard is held up as long.
+const TIME_MAX: Duration = Duration::from_secs(60);
+
+/// All stages, in order. What is wrong goes to `found`.
+pub(super) fn stages(definition: &Definition<'_>, shelf: &Shelf, found: &mut Found) -> Vec<StagePlan> {
+    let names: Vec<&str> = definition
+        .settings
+        .get("transforms")
+        .map(|list| {
+            list.split(',')
+                .map(str::trim)
+                .filter(|name| !name.is_empty())
+                .collect()
+        })
+        .unwrap_or_default();
+    strangers(definition, &names, found);
+    if names.len() > STAGES_MAX {
+        let problem = format!("names {} stages", names.len());
+        definition.mistake(
+            VALUE,
+            "transforms",
+            problem,
+            format!("valid: at most {STAGES_MAX}"),
+            found,
+        );
+        return Vec::new();
+    }
+    let mut plans = Vec::new();
+    for (at, name) in names.iter().enumerate() {
+        if names[..at].contains(name) {
+            let problem = format!("names {name:?} twice");
+            definition.mistake(
+                CONTRADICTION,
+                "transforms",
+                problem,
+                "name each stage once",
+                found,
+            );
+        } else if !names::is_plain(name, 100) {
+            let problem = format!("{name:?} is not a name");
+            let hint = "valid: letters, digits, '.', '_' and '-'";
+            definition.mistake(VALUE, "transforms", problem, hint, found);
+        } else {
+            let prefix = format!("transforms.{name}.");
+            plans.extend(Asked { definition, prefix }.plan(name, shelf, found));
+        }
+    }
+    plans
+}
+
+/// Settings of stages that `transforms` does not name.
+fn strangers(definition: &Definition<'_>, names: &[&str], found: &mut Found) {
+    for (key, _) in definition.settings.shown() {
+        let Some(inner) = key.strip_prefix("transforms.") else {
+            continue;
+        };
+        let is_named = |name: &&str| {
+            inner
+                .strip_prefix(*name)
+                .is_some_and(|rest| rest.starts_with('.'))
+        };
+        if !names.iter().any(is_named) {
+            let hint = "name the stage in transforms, or leave the key out";
+            definition.mistake(
+                UNKNOWN_KEY,
+                key,
+                "is of no stage that transforms names",
+                hint,
+                found,
+            );
+        }
+    }
+}
+
+/// What a connector's settings say of one stage.
+struct Asked<'a> {
+    definition: &'a Definition<'a>,
+    prefix: String,
+}
+
+impl Asked<'_> {
+    fn plan(&self, name: &str, shelf: &Shelf, found: &mut Found) -> Option<StagePlan> {
+        let before = found.len();
+        let plugin = self.plugin(shelf, found)?;
+        let limits = self.limits(found);
+        let settings = self.settings(plugin, found);
+        (found.len() == before).then(|| StagePlan {
+            name: name.into(),
+            plugin: plugin.description.name.clone(),
+            settings,
+            limits,
+        })
+    }
+
+    fn plugin<'s>(&self, shelf: &'s Shelf, found: &mut Found) -> Option<&'s plugin::Found> {
+        let transforms = || shelf.plugins().filter(|plugin| plugin.is_transform());
+        let valid = || {
+            let names: Vec<&str> = transforms()
+                .map(|plugin| plugin.description.name.as_str())
+                .collect();
+            match names.as_slice() {
+                [] => "there is none here: see plugins.directory".to_owned(),
+                names => format!("valid: {}", names.join(", ")),
+            }
+        };
+        let Some(wanted) = self.get("type") else {
+            self.mistake(MISSING, "type", "is missing", valid(), found);
+            return None;
+        };
+        let plugin = shelf.get(wanted).filter(|plugin| plugin.is_transform());
+        if plugin.is_none() {
+            let near = nearest(
+                wanted,
+                transforms().map(|plugin| plugin.description.name.as_str()),
+            );
+            let hint = near.map_or_else(valid, |near| format!("did you mean {near}?"));
+            let refused = shelf
+                .refused()
+                .iter()
+                .find(|(path, _)| path.file_stem().is_some_and(|stem| stem == wanted));
+            let problem = match refused {
+                Some((path, reason)) => format!("{}: {reason}", path.display()),
+                None => format!("no transform plugin is called {wanted:?}"),
+            };
+            self.mistake(VALUE, "type", problem, hint, found);
+        }
+        plugin
+    }
+
+    fn limits(&self, found: &mut Found) -> Limits {
+        let mut limits = Limits::default();
+        if let Some(text) = self.get("culvert.memory.max") {
+            match ByteSize::parse(text) {
+                Some(ByteSize(bytes)) if (MEMORY_MIN..=MEMORY_MAX).contains(&bytes) => {
+                    limits.memory_bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX);
+                }
+                _ => {
+                    let problem = format!("{text:?} is no amount of memory");
+                    self.mistake(VALUE, "culvert.memory.max", problem, "valid: 1MiB to 1GiB", found);
+                }
+            }
+        }
+        if let Some(text) = self.get("culvert.time.max") {
+            match parse_duration(text) {
+                Some(time) if !time.is_zero() && time <= TIME_MAX => limits.call_time_max = time,
+                _ => {
+                    let problem = format!("{text:?} is no time for a call");
+                    self.mistake(VALUE, "culvert.time.max", problem, "valid: 1ms to 60s", found);
+                }
+            }
+        }
+        limits
+    }
+
+    /// The plugin's own keys, with their defaults.
+    fn settings(&self, plugin: &plugin::Found, found: &mut Found) -> Vec<(String, Option<String>)> {
+        let fields = &plugin.description.fields;
+        self.unknown(fields, found);
+        fields
+            .iter()
+            .map(|field| {
+                let given = std::iter::once(&field.name)
+                    .chain(&field.aliases)
+                    .find_map(|name| self.get(name).map(|value| (name, value)));
+                match given {
+                    Some((name, value)) => {
+                        if let Err((problem, hint)) = check(field, value) {
+                            self.mistake(CONNECTOR, name, problem, hint, found);
+                        }
+                    }
+                    None if field.default_value.is_none() && is_required(field) => {
+                        let example = field.example.as_deref().unwrap_or("…");
+                        let hint = format!("for example {example:?}: {}", first_line(&field.documentation));
+                        self.mistake(MISSING, &field.name, "is missing", hint, found);
+                    }
+                    None => {}
+                }
+                let value = given.map(|(_, value)| value.to_owned());
+                (field.name.clone(), value.or_else(|| field.default_value.clone()))
+            })
+            .collect()
+    }
+
+    fn unknown(&self, fields: &[Field], found: &mut Found) {
+        const OURS: [&str; 3] = ["type", "culvert.memory.max", "culvert.time.max"];
+        let known = || {
+            fields
+                .iter()
+                .flat_map(|field| std::iter::once(&field.name).chain(&field.aliases))
+        };
+        for (key, _) in self.definition.settings.shown() {
+            let Some(inner) = key.strip_prefix(&self.prefix) else {
+                continue;
+            };
+            if OURS.contains(&inner) || known().any(|name| name == inner) {
+                continue;
+            }
+            if inner == "predicate" || inner == "negate" {
+                let hint = "leave it out: predicates are not offered by this version";
+                self.mistake(
+                    UNSUPPORTED,
+                    inner,
+                    "is not supported by this version",
+                    hint,
+                    found,
+                );
+                continue;
+            }
+            let near = nearest(inner, known().map(String::as_str).chain(OURS));
+            let hint = near.map_or_else(
+                || format!("valid: {}", known().cloned().collect::<Vec<_>>().join(", ")),
+                |near| format!("did you mean {near}?"),
+            );
+            self.mistake(UNKNOWN_KEY, inner, "is not a key of this plugin", hint, found);
+        }
+    }
+
+    fn get(&self, key: &str) -> Option<&str> {
+        self.definition.settings.get(&format!("{}{key}", self.prefix))
+    }
+
+    fn mistake(
+        &self,
+        code: &'static str,
+        key: &str,
+        problem: impl Into<String>,
+        hint: impl Into<String>,
+        found: &mut Found,
+    ) {
+        let key = format!("{}{key}", self.prefix);
+        self.definition.mistake(code, &key, problem, hint, found);
+    }
+}
+
+/// A key without a default is required unless it says otherwise: Connect's null default has no other spelling here.
+fn is_required(field: &Field) -> bool {
+    !field
+        .extra
+        .iter()
+        .any(|(name, value)| name == "optional" && value == "true")
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
+/// The checks of a field: problem and hint of the first that fails.
+fn check(field: &Field, value: &str) -> Result<(), (String, String)> {
+    let trimmed = value.trim();
+    let shown = || match field.kind {
+        FieldType::Password => "the value".to_owned(),
+        _ => format!("{value:?}"),
+    };
+    let number = |fits: bool, valid: &str| {
+        if fits {
+            Ok(())
+        } else {
+            Err((
+                format!("{} is not a number of its kind", shown()),
+                format!("valid: {valid}"),
+            ))
+        }
+    };
+    match field.kind {
+        FieldType::Boolean if !["true", "false"].contains(&trimmed.to_ascii_lowercase().as_str()) => {
+            return Err((
+                format!("{} is no truth value", shown()),
+                "valid: true or false".into(),
+            ));
+        }
+        FieldType::Short => number(trimmed.parse::<i16>().is_ok(), "-32768 to 32767")?,
+        FieldType::Int => number(trimmed.parse::<i32>().is_ok(), "-2147483648 to 2147483647")?,
+        FieldType::Long => number(trimmed.parse::<i64>().is_ok(), "a whole number")?,
+        FieldType::Double => number(trimmed.parse::<f64>().is_ok(), "a number")?,
+        _ => {}
+    }
+    field.validators.iter().try_for_each(|validator| {
+        hold(validator, trimmed)
+            .map_err(|valid| (format!("{} is not valid", shown()), format!("valid: {valid}")))
+    })
+}
+
+/// What would be valid, where the value is not.
+fn hold(validator: &Validator, value: &str) -> Result<(), String> {
+    let need = |holds: bool, valid: String| if holds { Ok(()) } else { Err(valid) };
+    let shown = |bound: &Option<f64>| bound.map_or("any".to_owned(), |bound| bound.to_string());
+    match validator {
+        Validator::Range(least, most) => {
+            let number: f64 = value.parse().unwrap_or(f64::NAN);
+            let holds = least.is_none_or(|least| number >= least) && most.is_none_or(|most| number <= most);
+            need(
+                holds && !number.is_nan(),
+                format!("{} to {}", shown(least), shown(most)),
+            )
+        }
+        Validator::OneOf(texts) => need(texts.iter().any(|text| text == value), texts.join(", ")),
+        Validator::Pattern(pattern) => {
+            let whole = Regex::new(&format!("^(?:{pattern})$"));
+            let holds = whole.map_or(true, |whole| whole.is_match(value));
+            need(holds, format!("what matches {pattern}"))
+        }
+        Validator::NonEmpty => need(!value.is_empty(), "any text".into()),
+        Validator::Length(least, most) => {
+            let length = u32::try_from(value.chars().count()).unwrap_or(u32::MAX);
+            let holds = least.is_none_or(|least| length >= least) && most.is_none_or(|most| length <= most);
+            need(
+                holds,
+                format!(
+                    "{} to {} characters",
+                    least.unwrap_or(0),
+                    most.unwrap_or(u32::MAX)
+                ),
+            )
+        }
+        Validator::Url(schemes) => {
+            let scheme = value
+                .split_once("://")
+                .map(|(scheme, rest)| (scheme, !rest.is_empty()));
+            let holds = scheme.is_some_and(|(scheme, has_rest)| {
+                has_rest && (schemes.is_empty() || schemes.iter().any(|valid| valid == scheme))
+            });
+            need(holds, format!("an address ({})", schemes.join(", ")))
+        }
+        Validator::Duration => need(
+            parse_duration(value).is_some(),
+            "a time such as 250ms, 5s, 2min or 1h".into(),
+        ),
+        Validator::Size => need(
+            ByteSize::parse(value).is_some(),
+            "a size such as 64KiB or 1GB".into(),
+        ),
+    }
+}

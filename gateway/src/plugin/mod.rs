@@ -1,0 +1,18 @@
+//! Plugins in the flow: which ones there are, and how one becomes a stage.
+//!
+//! What a plugin is and how it is kept in its place is `culvert-host`'s; here it gets a name, a connector's settings and a
+//! log. Constraints:
+//! - A plugin's file is looked at, never run, until a connector that names it starts.
+//! - Every task has instances of its own. Compiled code is shared.
+
+mod log;
+mod shelf;
+mod stage;
+pub mod testing;
+
+pub use culvert_host::{
+    Description, Digest, Examined, Field, FieldType, Importance, Level, Limits, Line, LoadError, LogSink,
+    Promises, Role, Usage, Validator, compile, examine, pack,
+};
+pub use shelf::{Found, Origin, Shelf};
+pub use stage::{Runner, StagePlan, StageUsage};

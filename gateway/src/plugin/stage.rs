@@ -1,0 +1,206 @@
+//! A plugin as a stage of the flow.
+
+use super::log::StageLog;
+use super::shelf::Found;
+use crate::flow::stage::{Chain, MakeChain, Stage, StageFault};
+use culvert_host::{Compiler, Engine, Limits, LoadError, Options, Plugin, Stream, Transform, Usage};
+use culvert_proto::StreamId;
+use culvert_proto::columns::{Columns, Outcomes};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// One stage as a connector's settings ask for it, checked.
+#[derive(Clone, Debug)]
+pub struct StagePlan {
+    /// Its name in `transforms`.
+    pub name: Arc<str>,
+    /// The plugin's name.
+    pub plugin: String,
+    /// The plugin's settings, defaults filled in. Secrets are resolved: never shown.
+    pub settings: Vec<(String, Option<String>)>,
+    /// What one instance may take.
+    pub limits: Limits,
+}
+
+/// Loads plugins once, and opens stages of them.
+pub struct Runner {
+    engine: Engine,
+    loaded: Mutex<BTreeMap<String, Plugin>>,
+    meters: Mutex<Vec<Metered>>,
+}
+
+/// A stage that was opened, and what it uses.
+struct Metered {
+    connector: Arc<str>,
+    stage: Arc<str>,
+    plugin: String,
+    meter: Arc<culvert_host::Meter>,
+}
+
+/// What `status` shows of a stage, over all of its instances.
+#[derive(Clone, Debug)]
+pub struct StageUsage {
+    /// The connector.
+    pub connector: Arc<str>,
+    /// The stage's name.
+    pub stage: Arc<str>,
+    /// Plugin and version.
+    pub plugin: String,
+    /// What it used.
+    pub usage: Usage,
+}
+
+impl Runner {
+    /// Compiled code is kept in `cache`; compiling is done by `compiler`, a program called with `plugin compile`.
+    ///
+    /// # Errors
+    /// When this host cannot run plugins.
+    pub fn new(cache: PathBuf, compiler: Option<PathBuf>) -> Result<Runner, LoadError> {
+        let compiler = match compiler {
+            Some(program) => Compiler::Child {
+                program,
+                arguments: vec!["plugin".into(), "compile".into()],
+            },
+            None => Compiler::Here,
+        };
+        Ok(Runner {
+            engine: Engine::new(Options {
+                cache: Some(cache),
+                compiler,
+            })?,
+            loaded: Mutex::default(),
+            meters: Mutex::default(),
+        })
+    }
+
+    /// Compiles the plugin, unless it is compiled already. Takes seconds for an interpreter.
+    ///
+    /// # Errors
+    /// When its file cannot be run.
+    pub fn load(&self, found: &Found) -> Result<(), LoadError> {
+        let name = &found.description.name;
+        if !self.loaded.lock().contains_key(name) {
+            let plugin = self.engine.load(found.bytes())?;
+            self.loaded.lock().insert(name.clone(), plugin);
+        }
+        Ok(())
+    }
+
+    /// What opens the stages of one task of `connector`.
+    #[must_use]
+    pub fn chain(self: &Arc<Runner>, connector: &str, stages: &[StagePlan]) -> Arc<MakeChain> {
+        let (runner, connector) = (self.clone(), Arc::<str>::from(connector));
+        let stages = stages.to_vec();
+        Arc::new(move || {
+            let open = |plan| Ok(Box::new(runner.open(&connector, plan)?) as Box<dyn Stage>);
+            let stages = stages.iter().map(open).collect::<Result<_, StageFault>>()?;
+            Ok(Chain::new(stages))
+        })
+    }
+
+    fn open(&self, connector: &Arc<str>, plan: &StagePlan) -> Result<PluginStage, StageFault> {
+        let plugin = self.loaded.lock().get(&plan.plugin).cloned();
+        let plugin = plugin.ok_or_else(|| StageFault::Stop {
+            code: "CULVERT-G003",
+            reason: format!("stage {}: plugin {} was not loaded", plan.name, plan.plugin),
+        })?;
+        let log = Arc::new(StageLog {
+            connector: connector.clone(),
+            stage: plan.name.clone(),
+        });
+        let transform = Transform::open(&plugin, &plan.settings, plan.limits.clone(), log)
+            .map_err(|error| fault(&plan.name, error.into()))?;
+        self.meters.lock().push(Metered {
+            connector: connector.clone(),
+            stage: plan.name.clone(),
+            plugin: format!("{} {}", plugin.description.name, plugin.description.version),
+            meter: transform.meter(),
+        });
+        Ok(PluginStage {
+            name: plan.name.clone(),
+            transform,
+            ids: BTreeMap::new(),
+        })
+    }
+
+    /// What every stage has used since the start, those of several tasks together.
+    #[must_use]
+    pub fn usage(&self) -> Vec<StageUsage> {
+        let mut stages: Vec<StageUsage> = Vec::new();
+        for metered in &*self.meters.lock() {
+            let usage = metered.meter.usage();
+            let same = |stage: &&mut StageUsage| {
+                stage.connector == metered.connector && stage.stage == metered.stage
+            };
+            match stages.iter_mut().find(same) {
+                Some(stage) => stage.usage = together(&stage.usage, &usage),
+                None => stages.push(StageUsage {
+                    connector: metered.connector.clone(),
+                    stage: metered.stage.clone(),
+                    plugin: metered.plugin.clone(),
+                    usage,
+                }),
+            }
+        }
+        stages
+    }
+}
+
+fn together(one: &Usage, other: &Usage) -> Usage {
+    Usage {
+        calls: one.calls + other.calls,
+        records: one.records + other.records,
+        bytes_in: one.bytes_in + other.bytes_in,
+        bytes_out: one.bytes_out + other.bytes_out,
+        cpu: one.cpu + other.cpu,
+        memory_bytes_peak: one.memory_bytes_peak.max(other.memory_bytes_peak),
+        traps: one.traps + other.traps,
+        timeouts: one.timeouts + other.timeouts,
+        memory_faults: one.memory_faults + other.memory_faults,
+        log_lines_suppressed: one.log_lines_suppressed + other.log_lines_suppressed,
+    }
+}
+
+/// One instance of a plugin, for one task.
+pub(super) struct PluginStage {
+    name: Arc<str>,
+    transform: Transform,
+    /// Streams as the plugin knows them.
+    ids: BTreeMap<StreamId, String>,
+}
+
+impl Stage for PluginStage {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn process(&mut self, stream: &StreamId, batch: &Columns) -> Result<Outcomes, StageFault> {
+        if !self.ids.contains_key(stream) {
+            self.ids
+                .insert(stream.clone(), format!("{stream}@{}", stream.lineage_hex()));
+        }
+        let told = Stream {
+            id: self.ids.get(stream).map_or("", String::as_str),
+            topic: &stream.topic,
+            partition: stream.partition,
+        };
+        self.transform
+            .process(&told, batch)
+            .map_err(|error| fault(&self.name, error))
+    }
+}
+
+fn fault(stage: &str, error: culvert_host::StageFault) -> StageFault {
+    match error {
+        culvert_host::StageFault::Retry { reason, after } => StageFault::Retry {
+            reason: format!("stage {stage}: {reason}"),
+            after,
+        },
+        culvert_host::StageFault::Stop { code, reason } => StageFault::Stop {
+            code,
+            reason: format!("stage {stage}: {reason}"),
+        },
+    }
+}

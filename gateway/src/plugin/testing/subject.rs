@@ -1,0 +1,168 @@
+//! A plugin under test: opened as often as wanted, at any time of the clock, and shown one batch or many.
+
+use super::message::{Fate, Placed, columns};
+use super::settings::Setting;
+use culvert_host::{
+    Engine, Limits, Line, LoadError, LogSink, Now, OpenError, Options, Plugin, StageFault, Stream, Transform,
+    Usage,
+};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Where the clock stands, in milliseconds since 1970: 2023-11-14.
+const STILL_MS: i64 = 1_700_000_000_000;
+
+/// A hundred years.
+const CENTURY_MS: u64 = 3_155_760_000_000;
+
+/// A plugin that is compiled, and what its instances may take.
+#[derive(Clone)]
+pub struct Subject {
+    plugin: Plugin,
+    limits: Limits,
+}
+
+/// What a plugin under test takes for the time.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Time {
+    /// Always the same.
+    Still,
+    /// Another one, in any direction, each time that it is asked for.
+    Wild(u64),
+    /// This machine's.
+    Real,
+}
+
+/// Why a plugin was not opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// By its own word.
+    Fatal(String),
+    /// It asks to be tried again.
+    Retry(String),
+    /// It did not come back, or cannot be linked.
+    Broken(String),
+}
+
+/// What came of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// One for each message.
+    Fates(Vec<Fate>),
+    /// The whole call is to be made again.
+    Retry(String),
+    /// The connector's task would stop.
+    Fatal(String),
+}
+
+/// Tells nobody.
+struct Silent;
+
+impl LogSink for Silent {
+    fn line(&self, _line: &Line<'_>) {}
+}
+
+impl Subject {
+    /// Compiles a plugin, as long as that takes; compiled code is kept in `cache`, where one is named.
+    ///
+    /// # Errors
+    /// When the file is no plugin that can be run.
+    pub fn load(component: &[u8], cache: Option<PathBuf>, limits: Limits) -> Result<Subject, LoadError> {
+        let engine = Engine::new(Options {
+            cache,
+            ..Options::default()
+        })?;
+        Ok(Subject {
+            plugin: engine.load(component)?,
+            limits,
+        })
+    }
+
+    /// The plugin.
+    #[must_use]
+    pub fn plugin(&self) -> &Plugin {
+        &self.plugin
+    }
+
+    pub(super) fn open(&self, settings: &[Setting], time: Time) -> Result<Opened, Refusal> {
+        self.open_with(settings, time, Arc::new(Silent))
+    }
+
+    pub(super) fn open_with(
+        &self,
+        settings: &[Setting],
+        time: Time,
+        log: Arc<dyn LogSink>,
+    ) -> Result<Opened, Refusal> {
+        let limits = self.limits.clone();
+        let opened = match time {
+            Time::Real => Transform::open(&self.plugin, settings, limits, log),
+            Time::Still => Transform::open_at(&self.plugin, settings, limits, log, Arc::new(|| STILL_MS)),
+            Time::Wild(seed) => Transform::open_at(&self.plugin, settings, limits, log, wild(seed)),
+        };
+        let transform = opened.map_err(|error| match error {
+            OpenError::Fatal(text) => Refusal::Fatal(text),
+            OpenError::Retry { reason, .. } => Refusal::Retry(reason),
+            other @ (OpenError::Poison(_) | OpenError::Load(_)) => Refusal::Broken(other.to_string()),
+        })?;
+        Ok(Opened { transform })
+    }
+}
+
+/// Any time from 1970 to 2070, another at each reading (splitmix64).
+fn wild(seed: u64) -> Now {
+    let state = AtomicU64::new(seed);
+    Arc::new(move || {
+        let mut bits = state.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        i64::try_from((bits ^ (bits >> 31)) % CENTURY_MS).unwrap_or(0)
+    })
+}
+
+/// An instance, and fresh ones in its place after a trap.
+pub(super) struct Opened {
+    transform: Transform,
+}
+
+impl Opened {
+    /// Shows one batch of a stream of `topic`.
+    pub(super) fn show(&mut self, topic: &str, batch: &[Placed]) -> Answer {
+        let columns = match columns(batch) {
+            Ok(columns) => columns,
+            Err(why) => return Answer::Fatal(format!("the batch cannot be shown: {why}")),
+        };
+        let stream = Stream {
+            id: "site/stream/0",
+            topic,
+            partition: 0,
+        };
+        match self.transform.process(&stream, &columns) {
+            Ok(outcomes) => Answer::Fates(
+                outcomes
+                    .iter()
+                    .zip(batch)
+                    .map(|(outcome, placed)| Fate::of(outcome, &placed.message))
+                    .collect(),
+            ),
+            Err(StageFault::Retry { reason, .. }) => Answer::Retry(reason),
+            Err(StageFault::Stop { reason, .. }) => Answer::Fatal(reason),
+        }
+    }
+
+    pub(super) fn transform(&mut self) -> &mut Transform {
+        &mut self.transform
+    }
+
+    /// What its instances have used.
+    pub(super) fn usage(&self) -> Usage {
+        self.transform.meter().usage()
+    }
+
+    /// How often it did not come back.
+    pub(super) fn faults(&self) -> u64 {
+        let usage = self.usage();
+        usage.traps + usage.timeouts + usage.memory_faults
+    }
+}
