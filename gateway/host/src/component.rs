@@ -4,7 +4,6 @@ use crate::cache::Digest;
 use crate::description::{self, Description};
 use crate::engine::{COMPONENT_BYTES_MAX, Engine};
 use crate::fault::LoadError;
-use crate::guest::Limits;
 use crate::{CONTRACT, pack};
 use semver::Version;
 use std::fmt;
@@ -271,7 +270,7 @@ impl Plugin {
     ) -> Result<Plugin, LoadError> {
         let description = match &examined.description {
             Some(description) => description.clone(),
-            None => crate::guest::describe(&engine, &component, &examined, &Limits::default())?,
+            None => crate::guest::describe(&engine, &component)?,
         };
         Ok(Plugin {
             engine,

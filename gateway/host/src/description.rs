@@ -123,6 +123,16 @@ pub struct Field {
     pub extra: Vec<(String, String)>,
 }
 
+impl Field {
+    /// Whether a connector must give it: it has no default, and does not say that it is optional, for which Connect's null
+    /// default has no other spelling.
+    #[must_use]
+    pub fn is_required(&self) -> bool {
+        let is_optional = |(name, value): &(String, String)| name == "optional" && value == "true";
+        self.default_value.is_none() && !self.extra.iter().any(is_optional)
+    }
+}
+
 /// Connect's types of keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -1,7 +1,7 @@
 //! The engine: how components are compiled and how time runs for them.
 
 use crate::cache::{Cache, Digest};
-use crate::component::{self, Examined, Plugin};
+use crate::component::{self, Plugin};
 use crate::fault::LoadError;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -98,10 +98,6 @@ impl Engine {
         let examined = component::examine(bytes)?;
         let digest = Digest::of(bytes);
         let component = self.component(bytes, &digest)?;
-        self.plugin(examined, digest, component)
-    }
-
-    fn plugin(&self, examined: Examined, digest: Digest, component: Component) -> Result<Plugin, LoadError> {
         Plugin::new(self.clone(), examined, digest, component)
     }
 

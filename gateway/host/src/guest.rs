@@ -4,7 +4,6 @@ use crate::bindings::meta;
 use crate::capability::clock::{self, Clock, Now};
 use crate::capability::log::{LogSink, Logbook, NoLog};
 use crate::capability::{self, metrics::Figures};
-use crate::component::Examined;
 use crate::description::Description;
 use crate::engine::Engine;
 use crate::fault::{LoadError, Poison};
@@ -311,17 +310,13 @@ pub(crate) fn link(engine: &Engine, component: &Component) -> Result<InstancePre
 }
 
 /// Asks a component what it is.
-pub(crate) fn describe(
-    engine: &Engine,
-    component: &Component,
-    examined: &Examined,
-    limits: &Limits,
-) -> Result<Description, LoadError> {
-    debug_assert!(examined.description.is_none(), "asked although it is known");
+pub(crate) fn describe(engine: &Engine, component: &Component) -> Result<Description, LoadError> {
     let pre = meta::MetaPre::new(link(engine, component)?).map_err(|error| LoadError::MissingExport {
         missing: format!("what culvert:plugin/meta holds ({error:#})"),
     })?;
-    let nursery = Nursery::new(engine.clone(), limits.clone(), Arc::new(NoLog), clock::system());
+    let limits = Limits::default();
+    let time = limits.open_time_max;
+    let nursery = Nursery::new(engine.clone(), limits, Arc::new(NoLog), clock::system());
     let failed = |poison: Poison| LoadError::Description {
         reason: format!("describe: {poison}"),
     };
@@ -329,7 +324,7 @@ pub(crate) fn describe(
         .instantiate(|store| pre.instantiate(store))
         .map_err(failed)?;
     nursery
-        .call(&mut instance, limits.open_time_max, |exports, store| {
+        .call(&mut instance, time, |exports, store| {
             exports.culvert_plugin_meta().call_describe(store)
         })
         .map_err(failed)?

@@ -291,34 +291,22 @@ impl Transform {
 
     fn read_results(&self, batch: &Columns, results: Results) -> Result<Outcomes, Poison> {
         self.nursery.meter.answered(results.values.len());
+        if results.verdicts.len() != batch.len() {
+            return Err(wrong_count(results.verdicts.len(), batch.len()));
+        }
         let rejections = results.rejections.into_iter().map(rejection).collect();
+        // What stands in the place of a record keeps the parts of it that the plugin does not look at.
+        let originals = results.verdicts.iter().zip(batch.iter());
+        let mut originals = originals.filter(|(verdict, _)| **verdict == 4);
         let rewritten = results
             .rewritten
             .into_iter()
             .map(|parts| {
                 check_parts(parts.len())?;
-                Ok(parts)
+                let original = originals.next().map(|(_, (_, record))| record);
+                Ok(parts.into_iter().map(|part| self.made(part, original)).collect())
             })
-            .collect::<Result<Vec<_>, Poison>>()?;
-        let mut originals = results
-            .verdicts
-            .iter()
-            .enumerate()
-            .filter(|(_, verdict)| **verdict == 4)
-            .map(|(index, _)| index);
-        let rewritten = rewritten
-            .into_iter()
-            .map(|parts| {
-                let original = originals.next().and_then(|index| batch.get(index));
-                parts
-                    .into_iter()
-                    .map(|part| self.made(part, original.map(|(_, record)| record)))
-                    .collect()
-            })
-            .collect();
-        if results.verdicts.len() != batch.len() {
-            return Err(wrong_count(results.verdicts.len(), batch.len()));
-        }
+            .collect::<Result<_, Poison>>()?;
         Outcomes::of_columns(
             &results.verdicts,
             results.value_ends,

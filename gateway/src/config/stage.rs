@@ -197,7 +197,7 @@ impl Asked<'_> {
                             self.mistake(CONNECTOR, name, problem, hint, found);
                         }
                     }
-                    None if field.default_value.is_none() && is_required(field) => {
+                    None if field.is_required() => {
                         let example = field.example.as_deref().unwrap_or("…");
                         let hint = format!("for example {example:?}: {}", first_line(&field.documentation));
                         self.mistake(MISSING, &field.name, "is missing", hint, found);
@@ -259,14 +259,6 @@ impl Asked<'_> {
         let key = format!("{}{key}", self.prefix);
         self.definition.mistake(code, &key, problem, hint, found);
     }
-}
-
-/// A key without a default is required unless it says otherwise: Connect's null default has no other spelling here.
-fn is_required(field: &Field) -> bool {
-    !field
-        .extra
-        .iter()
-        .any(|(name, value)| name == "optional" && value == "true")
 }
 
 fn first_line(text: &str) -> &str {

@@ -231,16 +231,12 @@ fn table(fields: &[&Field]) -> Table {
         &[],
     );
     for field in fields {
-        let is_optional = field
-            .extra
-            .iter()
-            .any(|(name, value)| name == "optional" && value == "true");
         let default = match &field.default_value {
             Some(_) if field.kind == FieldType::Password => "***".into(),
             Some(text) if text.is_empty() => "\"\"".into(),
             Some(text) => cell(text),
-            None if is_optional => "-".into(),
-            None => "required".into(),
+            None if field.is_required() => "required".into(),
+            None => "-".into(),
         };
         let valid: Vec<String> = field.validators.iter().map(valid).collect();
         let mut about = field.documentation.lines().next().unwrap_or_default().to_owned();

@@ -75,7 +75,7 @@ pub(super) fn filled(given: &[Setting], fields: &[Field]) -> Result<Settings, St
 
 /// Keys that a connector must give and `settings` lack.
 pub(super) fn missing<'a>(settings: &[Setting], fields: &'a [Field]) -> Vec<&'a Field> {
-    let is_missing = |field: &&Field| is_required(field) && get(settings, &field.name).is_none();
+    let is_missing = |field: &&Field| field.is_required() && get(settings, &field.name).is_none();
     fields.iter().filter(is_missing).collect()
 }
 
@@ -87,12 +87,6 @@ pub(super) fn with_examples(settings: &[Setting], fields: &[Field]) -> Settings 
         set(&mut settings, &field.name, field.example);
     }
     settings
-}
-
-/// A key without a default is required unless it says otherwise: Connect's null default has no other spelling.
-fn is_required(field: &Field) -> bool {
-    let is_optional = |(name, value): &(String, String)| name == "optional" && value == "true";
-    field.default_value.is_none() && !field.extra.iter().any(is_optional)
 }
 
 fn get<'a>(settings: &'a [Setting], name: &str) -> Option<&'a str> {
