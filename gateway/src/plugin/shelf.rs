@@ -1,7 +1,7 @@
 //! The plugins there are: those built into the program, and files of the plugin directory, which win.
 
+use bytes::Bytes;
 use culvert_host::{Description, Examined, LoadError};
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -38,7 +38,8 @@ pub struct Found {
     pub examined: Examined,
     /// What it says about itself.
     pub description: Description,
-    bytes: Cow<'static, [u8]>,
+    /// Shared: the configuration is cloned, a component of an interpreter is not.
+    bytes: Bytes,
 }
 
 impl Found {
@@ -71,7 +72,7 @@ impl Shelf {
     pub fn open(directory: &Path) -> Shelf {
         let mut shelf = Shelf::default();
         for (name, bytes) in BUNDLED {
-            match found(Origin::Bundled, Cow::Borrowed(bytes)) {
+            match found(Origin::Bundled, Bytes::from_static(bytes)) {
                 Ok(found) => drop(shelf.plugins.insert(found.description.name.clone(), found)),
                 Err(error) => shelf.refused.push((PathBuf::from(name), error.to_string())),
             }
@@ -86,8 +87,7 @@ impl Shelf {
 
     fn add(&mut self, path: &Path) -> Result<(), String> {
         let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
-        let found =
-            found(Origin::File(path.to_owned()), Cow::Owned(bytes)).map_err(|error| error.to_string())?;
+        let found = found(Origin::File(path.to_owned()), bytes.into()).map_err(|error| error.to_string())?;
         let name = found.description.name.clone();
         if let Some(other) = self.plugins.get(&name)
             && let Origin::File(other) = &other.origin
@@ -116,7 +116,7 @@ impl Shelf {
     }
 }
 
-fn found(origin: Origin, bytes: Cow<'static, [u8]>) -> Result<Found, LoadError> {
+fn found(origin: Origin, bytes: Bytes) -> Result<Found, LoadError> {
     let examined = culvert_host::examine(&bytes)?;
     let description = examined
         .description

@@ -94,9 +94,13 @@ impl Runner {
         let (runner, connector) = (self.clone(), Arc::<str>::from(connector));
         let stages = stages.to_vec();
         Arc::new(move || {
-            let open = |plan| Ok(Box::new(runner.open(&connector, plan)?) as Box<dyn Stage>);
-            let stages = stages.iter().map(open).collect::<Result<_, StageFault>>()?;
-            Ok(Chain::new(stages))
+            let open = |plan| runner.open(&connector, plan);
+            let opened = stages.iter().map(open).collect::<Result<Vec<_>, StageFault>>()?;
+            // Only now: a chain that is tried again would leave a meter each time.
+            let metered = opened.iter().map(|stage| stage.metered(&connector));
+            runner.meters.lock().extend(metered);
+            let boxed = |stage| Box::new(stage) as Box<dyn Stage>;
+            Ok(Chain::new(opened.into_iter().map(boxed).collect()))
         })
     }
 
@@ -112,12 +116,6 @@ impl Runner {
         });
         let transform = Transform::open(&plugin, &plan.settings, plan.limits.clone(), log)
             .map_err(|error| fault(&plan.name, error.into()))?;
-        self.meters.lock().push(Metered {
-            connector: connector.clone(),
-            stage: plan.name.clone(),
-            plugin: format!("{} {}", plugin.description.name, plugin.description.version),
-            meter: transform.meter(),
-        });
         Ok(PluginStage {
             name: plan.name.clone(),
             transform,
@@ -169,6 +167,18 @@ pub(super) struct PluginStage {
     transform: Transform,
     /// Streams as the plugin knows them.
     ids: BTreeMap<StreamId, String>,
+}
+
+impl PluginStage {
+    fn metered(&self, connector: &Arc<str>) -> Metered {
+        let description = &self.transform.plugin().description;
+        Metered {
+            connector: connector.clone(),
+            stage: self.name.clone(),
+            plugin: format!("{} {}", description.name, description.version),
+            meter: self.transform.meter(),
+        }
+    }
 }
 
 impl Stage for PluginStage {
