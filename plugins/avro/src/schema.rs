@@ -48,6 +48,28 @@ pub(crate) enum Kind {
     Fixed(Fixed),
 }
 
+impl Kind {
+    /// Avro's word for it.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Kind::Null => "null",
+            Kind::Boolean => "boolean",
+            Kind::Int => "int",
+            Kind::Long => "long",
+            Kind::Float => "float",
+            Kind::Double => "double",
+            Kind::Bytes => "bytes",
+            Kind::String => "string",
+            Kind::Array(_) => "array",
+            Kind::Map(_) => "map",
+            Kind::Union(_) => "union",
+            Kind::Record(_) => "record",
+            Kind::Enum(_) => "enum",
+            Kind::Fixed(_) => "fixed",
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Logical {
     /// Of bytes or fixed.
@@ -206,16 +228,6 @@ impl Schema {
         let of = self.of(id);
         let logical = of.logical.map(Logical::title);
         let kind = match &of.kind {
-            Kind::Null => "null",
-            Kind::Boolean => "boolean",
-            Kind::Int => "int",
-            Kind::Long => "long",
-            Kind::Float => "float",
-            Kind::Double => "double",
-            Kind::Bytes => "bytes",
-            Kind::String => "string",
-            Kind::Array(_) => "array",
-            Kind::Map(_) => "map",
             Kind::Union(branches) => {
                 let titles: Vec<String> = branches.iter().map(|branch| self.title(*branch)).collect();
                 return format!("the union of {}", titles.join(", "));
@@ -226,6 +238,7 @@ impl Schema {
                 let title = format!("fixed {} of {} bytes", fixed.name.full, fixed.size);
                 return logical.map_or(title.clone(), |logical| format!("{logical} in {title}"));
             }
+            other => other.word(),
         };
         logical.map_or(kind.to_owned(), |logical| format!("{logical} in {kind}"))
     }

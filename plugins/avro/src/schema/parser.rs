@@ -169,20 +169,11 @@ impl Parser<'_> {
     /// What only one branch of a union may be.
     fn branch_name(&self, id: TypeId) -> Parsed<String> {
         let name = match &self.types[id as usize].kind {
-            Kind::Null => "null",
-            Kind::Boolean => "boolean",
-            Kind::Int => "int",
-            Kind::Long => "long",
-            Kind::Float => "float",
-            Kind::Double => "double",
-            Kind::Bytes => "bytes",
-            Kind::String => "string",
-            Kind::Array(_) => "array",
-            Kind::Map(_) => "map",
             Kind::Union(_) => return Err("is a union in a union".to_owned()),
             Kind::Record(record) => &record.name.full,
             Kind::Enum(of) => &of.name.full,
             Kind::Fixed(fixed) => &fixed.name.full,
+            other => other.word(),
         };
         Ok(name.to_owned())
     }

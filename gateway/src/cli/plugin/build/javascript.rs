@@ -18,7 +18,7 @@ pub(super) fn lacks(tools: &Tools<'_>) -> Vec<Lack> {
         .version("node", &["--version"])
         .is_some_and(|(major, _)| major >= NODE_MIN);
     let has_npm = tools.ask("npm", &["--version"]).is_some();
-    let needs = [
+    Lack::of_all([
         (
             has_node,
             format!("node {NODE_MIN} or newer"),
@@ -29,12 +29,7 @@ pub(super) fn lacks(tools: &Tools<'_>) -> Vec<Lack> {
             "npm".to_owned(),
             "npm comes with Node.js; Debian: apt-get install npm",
         ),
-    ];
-    needs
-        .into_iter()
-        .filter(|(there, ..)| !there)
-        .map(|(_, what, install)| Lack::of(what, install))
-        .collect()
+    ])
 }
 
 pub(super) fn compile(project: &Project, tools: &Tools<'_>) -> anyhow::Result<Vec<u8>> {

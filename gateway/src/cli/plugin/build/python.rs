@@ -16,7 +16,7 @@ pub(super) fn lacks(tools: &Tools<'_>) -> Vec<Lack> {
         .version(PYTHON, &["--version"])
         .is_some_and(|version| version >= PYTHON_MIN);
     let has_venv = tools.ask(PYTHON, &["-c", "import ensurepip, venv"]).is_some();
-    let needs = [
+    Lack::of_all([
         (
             has_python,
             format!("python {}.{} or newer", PYTHON_MIN.0, PYTHON_MIN.1),
@@ -27,12 +27,7 @@ pub(super) fn lacks(tools: &Tools<'_>) -> Vec<Lack> {
             "python's venv".to_owned(),
             "Debian: apt-get install python3-venv",
         ),
-    ];
-    needs
-        .into_iter()
-        .filter(|(there, ..)| !there)
-        .map(|(_, what, install)| Lack::of(what, install))
-        .collect()
+    ])
 }
 
 pub(super) fn compile(project: &Project, tools: &Tools<'_>) -> anyhow::Result<Vec<u8>> {

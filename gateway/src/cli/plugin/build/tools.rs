@@ -22,6 +22,14 @@ impl Lack {
             install,
         }
     }
+
+    /// Of what is needed, whatever is not there: whether it is, its name, and how to get it.
+    pub(super) fn of_all(needs: impl IntoIterator<Item = (bool, String, &'static str)>) -> Vec<Lack> {
+        let lacking = needs.into_iter().filter(|(there, ..)| !there);
+        lacking
+            .map(|(_, what, install)| Lack::of(what, install))
+            .collect()
+    }
 }
 
 /// Programs, as they are run for one plugin.
