@@ -3,7 +3,7 @@
 use super::change::LaneId;
 use super::error::Error;
 use super::state::Planned;
-use super::{Handle, LANE_BYTES_MAX};
+use super::{Handle, LANE_BYTES_MAX, check_size};
 use bytes::Bytes;
 use culvert_proto::{Interval, Sequence, limits};
 use std::fmt;
@@ -54,14 +54,7 @@ impl Lane {
     /// [`Error::Empty`], [`Error::Full`], [`Error::TooLarge`], [`Error::Removed`], [`Error::Stopped`],
     /// [`Error::Closed`].
     pub fn append(&self, interval: Interval, frame: Bytes) -> Result<(), Error> {
-        let (size, max) = (frame.len(), limits::FRAME_BYTES_MAX);
-        if size > max {
-            return Err(Error::TooLarge {
-                what: "frame",
-                size,
-                max,
-            });
-        }
+        check_size("frame", &frame, limits::FRAME_BYTES_MAX)?;
         self.handle
             .shared
             .ask(|state| state.append(self.id, interval, frame))
@@ -167,14 +160,5 @@ impl fmt::Debug for Lane {
 
 /// Whether `name` can name a lane.
 pub(super) fn check_name(name: &[u8]) -> Result<(), Error> {
-    let (size, max) = (name.len(), LANE_BYTES_MAX);
-    if size > max {
-        Err(Error::TooLarge {
-            what: "name of a lane",
-            size,
-            max,
-        })
-    } else {
-        Ok(())
-    }
+    check_size("name of a lane", name, LANE_BYTES_MAX)
 }

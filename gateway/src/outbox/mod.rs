@@ -4,7 +4,8 @@
 //! - Durable means fsync returned. A failed fsync ends the process without acknowledging; it is never tried again.
 //! - Frames of a lane have no gaps: each begins where the one before it ends. What was acknowledged is there, in
 //!   order and unchanged, or the open or read says that it is not.
-//! - Everything asked for becomes durable in the order it was asked for, so a cursor is never ahead of its data.
+//! - Everything asked for becomes durable in the order it was asked for, so a cursor is never ahead of its data. What was
+//!   asked for as one ([`Group`]) is durable as one.
 //! - Freeing space needs no space (L2): on a full disk trims go ahead of everything, and a reserve is given up for
 //!   them.
 //! - To the outbox a frame is opaque bytes.
@@ -23,6 +24,7 @@ mod engine;
 mod entry;
 mod error;
 mod flush;
+mod group;
 mod home;
 mod lane;
 mod log;
@@ -36,6 +38,7 @@ mod tests;
 mod verify;
 
 pub use error::{Error, Full};
+pub use group::{GROUP_BYTES_MAX, GROUP_STEPS_MAX, Group};
 pub use lane::{Extent, Lane};
 pub use options::{EngineKind, Fatal, Options};
 pub use stats::{FLUSH_SECONDS_BOUNDS, Flushes, Stats};
@@ -209,6 +212,15 @@ impl Outbox {
             state.delete(key);
             Ok(())
         })
+    }
+
+    /// Asks for all steps of a group. They are durable in one commit or not at all, in this order with everything else
+    /// that was asked of the outbox.
+    ///
+    /// # Errors
+    /// As [`Lane::append`] and [`Outbox::put`]. Nothing is changed by any of them.
+    pub fn together(&self, group: Group) -> Result<(), Error> {
+        self.shared().ask(|state| state.together(group))
     }
 
     /// Waits until everything asked for so far is durable. Blocks; a full disk makes it wait until there is space.

@@ -9,6 +9,7 @@ use super::change::{Catalog, Change, Held, LaneId, Life};
 use super::engine::{FrameRef, Index, Place, Shelf};
 use super::entry::HEADER_BYTES;
 use super::error::{Error, Full};
+use super::group::{Group, Step};
 use super::options::Options;
 use super::recover::Lanes;
 use super::stats::{Flushes, Stats};
@@ -66,7 +67,7 @@ pub(super) struct State {
     next_lane: u32,
     settings: BTreeMap<Bytes, Bytes>,
     settings_bytes: usize,
-    /// Each with the stamp that is durable when it is.
+    /// Each with the stamp that is durable when it is. Those of a group have one stamp and go into one commit.
     pending: VecDeque<(u64, Change)>,
     pending_bytes: u64,
     /// Lanes that have something to trim.
@@ -358,16 +359,8 @@ impl State {
         if state.removed {
             return Err(Error::Removed);
         }
-        if interval.is_empty() {
-            return Err(Error::Empty { at: interval.from });
-        }
         let (tail, fresh) = (state.tail, state.fresh);
-        if interval.from != tail && !fresh {
-            return Err(Error::Gap {
-                tail,
-                from: interval.from,
-            });
-        }
+        check_place(tail, fresh, interval)?;
         self.check_room(frame.len() as u64 + HEADER_BYTES as u64)?;
         if interval.from != tail {
             // Nothing was appended yet: the lane begins where its first frame does.
@@ -385,6 +378,67 @@ impl State {
             frame,
         });
         Ok(())
+    }
+
+    /// All steps of the group or none.
+    pub(super) fn together(&mut self, group: Group) -> Result<(), Error> {
+        self.check_group(&group)?;
+        let asked_before = self.asked;
+        for step in group.steps {
+            match step {
+                Step::Append {
+                    lane,
+                    interval,
+                    frame,
+                } => self.append(lane, interval, frame)?,
+                Step::Put { key, value } => self.put(&key, &value)?,
+                Step::Delete { key } => self.delete(&key),
+            }
+        }
+        let stamp = self.asked;
+        let ours = self.pending.iter_mut().rev();
+        for (of, _) in ours.take_while(|(of, _)| *of > asked_before) {
+            *of = stamp;
+        }
+        Ok(())
+    }
+
+    /// Everything that a step could fail at, so that none does half-way.
+    fn check_group(&mut self, group: &Group) -> Result<(), Error> {
+        let mut tails: BTreeMap<LaneId, (Sequence, bool)> = BTreeMap::new();
+        let (mut frame_bytes, mut settings_bytes) = (0, self.settings_bytes);
+        for step in &group.steps {
+            match step {
+                Step::Append {
+                    lane,
+                    interval,
+                    frame,
+                } => {
+                    let state = self.lane(*lane)?;
+                    let (tail, fresh) = *tails.entry(*lane).or_insert((state.tail, state.fresh));
+                    if state.removed {
+                        return Err(Error::Removed);
+                    }
+                    check_place(tail, fresh, *interval)?;
+                    tails.insert(*lane, (interval.to, false));
+                    frame_bytes += frame.len() as u64 + HEADER_BYTES as u64;
+                }
+                Step::Put { key, value } => settings_bytes += key.len() + value.len(),
+                Step::Delete { .. } => {}
+            }
+        }
+        if settings_bytes > SETTINGS_BYTES_MAX {
+            return Err(Error::TooLarge {
+                what: "all settings together",
+                size: settings_bytes,
+                max: SETTINGS_BYTES_MAX,
+            });
+        }
+        if frame_bytes > 0 {
+            self.check_room(frame_bytes)
+        } else {
+            Ok(())
+        }
     }
 
     fn check_room(&mut self, bytes: u64) -> Result<(), Error> {
@@ -563,7 +617,8 @@ impl State {
         while let Some((stamp, change)) = self.pending.pop_front() {
             let full = batch.bytes + change.bytes() > COMMIT_BYTES_MAX
                 || batch.changes.len() - trims >= COMMIT_CHANGES_MAX;
-            if full && batch.changes.len() > trims {
+            let begun = batch.stamps[trims..].last() == Some(&stamp);
+            if full && !begun && batch.changes.len() > trims {
                 self.pending.push_front((stamp, change));
                 break;
             }
@@ -820,6 +875,18 @@ impl LaneState {
             0 => self.base,
             after => self.held[after - 1].from.max(self.base),
         }
+    }
+}
+
+/// Whether a frame of this interval can follow.
+fn check_place(tail: Sequence, fresh: bool, interval: Interval) -> Result<(), Error> {
+    let from = interval.from;
+    if interval.is_empty() {
+        Err(Error::Empty { at: from })
+    } else if from != tail && !fresh {
+        Err(Error::Gap { tail, from })
+    } else {
+        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Tests of the room.
 
 mod conformance;
+mod groups;
 mod model;
 mod power;
 mod simdisk;

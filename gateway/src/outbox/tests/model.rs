@@ -1,7 +1,7 @@
 //! Random acts against a plain model, with crashes. A failure names its seed; the ranges below replay it.
 
 use super::{append, at, frame, options};
-use crate::outbox::{EngineKind, Error, Extent, Lane, Options, Outbox};
+use crate::outbox::{EngineKind, Error, Extent, Group, Lane, Options, Outbox};
 use bytes::Bytes;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -82,7 +82,8 @@ fn run(engine: EngineKind, seed: u64) {
 impl Run {
     fn step(&mut self) {
         match self.random.random_range(0..100) {
-            0..45 => self.append(),
+            0..35 => self.append(),
+            35..45 => self.together(),
             45..60 => self.trim(),
             60..64 => self.restart(),
             64..66 => self.remove(),
@@ -150,6 +151,48 @@ impl Run {
                 model.fresh = false;
             }
             Err(Error::Gap { .. }) => assert!(wrong && !model.fresh, "seed {}, act {}", self.seed, self.act),
+            Err(Error::Full(_)) => {}
+            Err(error) => panic!("seed {}, act {}: {error}", self.seed, self.act),
+        }
+    }
+
+    /// Frames on two lanes and a setting, which a crash must not tear apart.
+    fn together(&mut self) {
+        let mut group = Group::default();
+        let (first, second) = (self.lane(), self.lane());
+        let mut after = self.now.clone();
+        for (name, lane) in [first, second] {
+            for _ in 0..self.random.random_range(1..3) {
+                let model = after.lanes.get_mut(name).unwrap();
+                let (from, to) = (model.tail, model.tail + self.random.random_range(1..10));
+                group
+                    .append(&lane, super::places(from, to), frame(0, from, to, 100))
+                    .unwrap();
+                model.frames.push((from, to));
+                (model.tail, model.fresh) = (to, false);
+            }
+        }
+        let (key, value) = (b"k-together".to_vec(), self.act.to_be_bytes().to_vec());
+        group.put(&key, &value).unwrap();
+        after.settings.insert(key, value);
+        let wrong = self.random.random_bool(0.1);
+        if wrong {
+            let (name, lane) = self.lane();
+            let far = after.lanes.get(name).map_or(0, |model| model.tail) + 1_000_000;
+            group
+                .append(&lane, super::places(far, far + 1), frame(0, far, far + 1, 100))
+                .unwrap();
+            // A lane without any frame may begin there: not wrong then.
+            if after.lanes.get(name).is_none_or(|model| model.fresh) {
+                return;
+            }
+        }
+        match self.outbox().together(group) {
+            Ok(()) => {
+                assert!(!wrong, "seed {}, act {}: gap accepted", self.seed, self.act);
+                self.now = after;
+            }
+            Err(Error::Gap { .. }) => assert!(wrong, "seed {}, act {}", self.seed, self.act),
             Err(Error::Full(_)) => {}
             Err(error) => panic!("seed {}, act {}: {error}", self.seed, self.act),
         }
