@@ -23,6 +23,7 @@ pub(crate) mod tests;
 mod view;
 
 pub use builder::BatchBuilder;
+pub(crate) use builder::check_size;
 pub use view::{BatchView, Records, parse_all};
 
 /// Bytes of a batch before its records.

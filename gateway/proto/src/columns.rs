@@ -35,6 +35,10 @@ pub struct Columns {
     values: Vec<u8>,
     header_ends: Vec<u32>,
     headers: Vec<u8>,
+    /// Topics that records were sent to in place of their stream's.
+    topics: Vec<String>,
+    /// For each record the number of its topic among them, from 1; empty where all are in their stream's.
+    routes: Vec<u16>,
 }
 
 impl Columns {
@@ -60,6 +64,8 @@ impl Columns {
         self.values.clear();
         self.header_ends.clear();
         self.headers.clear();
+        self.topics.clear();
+        self.routes.clear();
     }
 
     /// Adds a record behind the others.
@@ -100,7 +106,47 @@ impl Columns {
         wire::put_varint(&mut self.headers, record.headers.len() as i64);
         self.headers.extend_from_slice(record.headers.as_bytes());
         self.header_ends.push(end(&self.headers));
+        if !self.routes.is_empty() {
+            self.routes.push(OWN_TOPIC);
+        }
         Ok(())
+    }
+
+    /// Adds a record that goes to another topic than its stream's, where one is given.
+    ///
+    /// # Errors
+    /// As [`Columns::push`], and when the topic's name is empty or above [`limits::NAME_BYTES_MAX`], or is one more than
+    /// [`limits::TOPICS_PER_FRAME_MAX`].
+    pub fn push_to(
+        &mut self,
+        topic: Option<&str>,
+        sequence: Sequence,
+        record: &RecordRef<'_>,
+    ) -> Result<(), Malformed> {
+        let route = self.route(topic)?;
+        self.push(sequence, record)?;
+        if route != OWN_TOPIC {
+            self.routes.resize(self.sequences.len(), OWN_TOPIC);
+            self.routes[self.sequences.len() - 1] = route;
+        }
+        Ok(())
+    }
+
+    /// The number of a topic, which is noted where it is new.
+    fn route(&mut self, topic: Option<&str>) -> Result<u16, Malformed> {
+        let Some(topic) = topic else { return Ok(OWN_TOPIC) };
+        let at = match self.topics.iter().position(|known| known == topic) {
+            Some(at) => at,
+            None => {
+                check_topic(topic, self.topics.len())?;
+                self.topics.push(topic.into());
+                self.topics.len() - 1
+            }
+        };
+        u16::try_from(at + 1).map_err(|_| Malformed::Invalid {
+            what: "topic",
+            why: "has no number",
+        })
     }
 
     /// Accounts for all places below `to`. Going back is ignored.
@@ -151,6 +197,59 @@ impl Columns {
         (0..self.len()).map_while(|index| self.get(index))
     }
 
+    /// The topic that the record at `index` was sent to; `None` where it is its stream's.
+    #[must_use]
+    pub fn topic(&self, index: usize) -> Option<&str> {
+        let route = usize::from(*self.routes.get(index)?);
+        Some(&self.topics[route.checked_sub(1)?])
+    }
+
+    /// Whether a record was sent to another topic than its stream's.
+    #[must_use]
+    pub fn is_routed(&self) -> bool {
+        !self.topics.is_empty()
+    }
+
+    /// The records in runs of one topic, in order.
+    pub fn runs(&self) -> impl Iterator<Item = (Option<&str>, Range<usize>)> {
+        let mut next = 0;
+        core::iter::from_fn(move || {
+            let start = next;
+            if start == self.len() {
+                return None;
+            }
+            let topic = self.topic(start);
+            next = match self.routes.get(start) {
+                None => self.len(),
+                Some(route) => {
+                    start
+                        + self.routes[start..]
+                            .iter()
+                            .take_while(|other| *other == route)
+                            .count()
+                }
+            };
+            Some((topic, start..next))
+        })
+    }
+
+    /// The records of a part, in order.
+    pub fn range(&self, part: Range<usize>) -> impl Iterator<Item = (Sequence, RecordRef<'_>)> {
+        part.map_while(|index| self.get(index))
+    }
+
+    /// A copy of the records that are to stay, told by index; it accounts for the same places.
+    #[must_use]
+    pub fn retained(&self, mut stays: impl FnMut(usize) -> bool) -> Columns {
+        let mut copy = Columns::begin(self.interval.from);
+        for (index, (sequence, record)) in self.iter().enumerate().filter(|(index, _)| stays(*index)) {
+            copy.push_to(self.topic(index), sequence, &record)
+                .expect("records of a batch are in order and within its limits");
+        }
+        copy.cover(self.interval.to);
+        copy
+    }
+
     /// A copy of some of the records.
     ///
     /// # Panics
@@ -161,8 +260,11 @@ impl Columns {
             return Columns::begin(self.interval.to);
         };
         let mut copy = Columns::begin(Sequence(*first));
-        for (sequence, record) in part.map_while(|index| self.get(index)) {
-            copy.push(sequence, &record)
+        for index in part {
+            let Some((sequence, record)) = self.get(index) else {
+                break;
+            };
+            copy.push_to(self.topic(index), sequence, &record)
                 .expect("records of a batch are in order and within its limits");
         }
         copy
@@ -202,6 +304,26 @@ impl Columns {
     #[must_use]
     pub fn headers(&self) -> (&[u32], &[u8]) {
         (&self.header_ends, &self.headers)
+    }
+}
+
+/// In [`Columns::routes`]: the stream's own topic.
+const OWN_TOPIC: u16 = 0;
+
+/// Whether one more topic of this name can stand beside `others`.
+pub(crate) fn check_topic(topic: &str, others: usize) -> Result<(), Malformed> {
+    let too_large = |what, size, max| Err(Malformed::TooLarge { what, size, max });
+    if topic.is_empty() {
+        Err(Malformed::Invalid {
+            what: "topic",
+            why: "is empty",
+        })
+    } else if topic.len() > limits::NAME_BYTES_MAX {
+        too_large("topic", topic.len(), limits::NAME_BYTES_MAX)
+    } else if others >= limits::TOPICS_PER_FRAME_MAX {
+        too_large("number of topics", others + 1, limits::TOPICS_PER_FRAME_MAX)
+    } else {
+        Ok(())
     }
 }
 
@@ -490,6 +612,62 @@ mod tests {
         assert_eq!(columns.interval().to, Sequence(9));
         columns.restart(Sequence(20));
         assert_eq!(columns, Columns::begin(Sequence(20)));
+    }
+
+    #[test]
+    fn records_of_other_topics_are_found_in_runs() {
+        let none = HeadersBuf::new();
+        let mut columns = Columns::begin(Sequence(0));
+        for (at, topic) in (0..).zip([None, None, Some("b"), Some("b"), Some("c"), None, Some("b")]) {
+            columns
+                .push_to(topic, Sequence(at), &record(None, None, &none))
+                .unwrap();
+        }
+        columns.push(Sequence(7), &record(None, None, &none)).unwrap();
+        let runs = |columns: &Columns| {
+            let runs = columns.runs();
+            runs.map(|(topic, run)| (topic.map(String::from), run))
+                .collect::<Vec<_>>()
+        };
+        let named = |topic: &str| Some(String::from(topic));
+        assert_eq!(
+            runs(&columns),
+            [
+                (None, 0..2),
+                (named("b"), 2..4),
+                (named("c"), 4..5),
+                (None, 5..6),
+                (named("b"), 6..7),
+                (None, 7..8)
+            ]
+        );
+        assert_eq!(
+            runs(&columns.part(3..5)),
+            [(named("b"), 0..1), (named("c"), 1..2)]
+        );
+        let kept = columns.retained(|index| index % 2 == 0);
+        assert_eq!(
+            runs(&kept),
+            [
+                (None, 0..1),
+                (named("b"), 1..2),
+                (named("c"), 2..3),
+                (named("b"), 3..4)
+            ]
+        );
+        assert_eq!(kept.interval(), columns.interval());
+        assert!(columns.is_routed());
+        let before = columns.clone();
+        for bad in [String::new(), "t".repeat(limits::NAME_BYTES_MAX + 1)] {
+            let refused = columns.push_to(Some(&bad), Sequence(8), &record(None, None, &none));
+            assert!(refused.is_err());
+            assert_eq!(columns, before);
+        }
+        let mut own = Columns::begin(Sequence(0));
+        own.push_to(None, Sequence(0), &record(None, None, &none))
+            .unwrap();
+        assert_eq!(runs(&own), [(None, 0..1)]);
+        assert!(!own.is_routed());
     }
 
     #[test]

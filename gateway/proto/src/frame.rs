@@ -8,12 +8,15 @@
 //! u16 length | stream id | u16 count | schema fingerprints, 32 bytes each
 //! record batch: base offset = from, last offset delta = to - from - 1; absent where there are no records
 //! count × u32: the guard of each record
+//! where stages sent records to other topics: `routes.rs`
 //! u32 CRC32C of all before it
 //! ```
 //!
 //! - Encoded once at intake, decoded once at delivery; an outbox, a link and a relay keep the bytes as they are.
 //! - The guards stand apart from the records because they identify the *source's* record, which a stage may have
 //!   changed since; all records of a frame have one leader epoch, so 4 bytes say which one it was.
+//! - A stage may have expanded one record to several: they lie behind each other in one place, with one guard, in one
+//!   frame, and [`Frame::is_expanded`].
 //! - A frame may be cut anywhere. What lies before the cut is in the batch: [`Frame::records`] walks there and
 //!   [`FrameRecords::seam`] tells. Without holes, [`Frame::guard_before`] knows without walking.
 //! - The flags of the high byte are critical: a reader that does not know one refuses the frame.
@@ -31,10 +34,12 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 mod builder;
+mod routes;
 #[cfg(test)]
 mod tests;
 
-pub use builder::{FrameBuilder, Push};
+pub use builder::{FrameBuilder, Part, Push};
+use routes::Routes;
 
 /// The first byte behind the length, so that a frame is told from a message and from noise.
 const MAGIC: u8 = 0xC5;
@@ -44,6 +49,15 @@ const VERSION: u8 = 1;
 
 /// Holes of more than [`limits::HOLE_MAX`] places are meant: the source confirmed that it holds nothing there.
 const COMPACTED: u16 = 0x0100;
+
+/// A place may hold several records: what a stage expanded one to. (Kafka's batches know no such thing.)
+const EXPANDED: u16 = 0x0200;
+
+/// Some records go to another topic than their stream's.
+const ROUTED: u16 = 0x0400;
+
+/// The critical flags that are known here.
+const KNOWN: u16 = COMPACTED | EXPANDED | ROUTED;
 
 /// It has records, and its last place holds none: its end is not known by a record.
 const ENDS_IN_HOLE: u16 = 0x0001;
@@ -144,6 +158,18 @@ impl<B: AsRef<[u8]>> Frame<B> {
         self.header.interval
     }
 
+    /// Whether a place of it may hold several records.
+    #[must_use]
+    pub fn is_expanded(&self) -> bool {
+        self.header.flags & EXPANDED != 0
+    }
+
+    /// Whether records of it go to another topic than their stream's; [`FrameRecords::topic`] says which.
+    #[must_use]
+    pub fn is_routed(&self) -> bool {
+        self.header.flags & ROUTED != 0
+    }
+
     /// How many records it holds; the other places of its interval hold none.
     #[must_use]
     pub fn count(&self) -> usize {
@@ -202,7 +228,7 @@ impl<B: AsRef<[u8]>> Frame<B> {
         if at == from {
             return Some(self.header.guard_from);
         }
-        let has_no_hole = self.header.count as u64 == to.since(from);
+        let has_no_hole = self.header.count as u64 == to.since(from) && !self.is_expanded();
         let below = usize::try_from(at.since(from)).ok()?;
         (has_no_hole && at > from).then(|| self.guard_behind(below))
     }
@@ -224,6 +250,8 @@ impl<B: AsRef<[u8]>> Frame<B> {
             epoch: self.header.epoch,
             guard: self.header.guard_from,
             seam: self.header.guard_from.into(),
+            routes: self.routes()?,
+            passed: 0,
         };
         if at > self.header.interval.from {
             let passed = records.skip_to(at)?;
@@ -240,7 +268,7 @@ impl<B: AsRef<[u8]>> Frame<B> {
         if self.header.count == 0 {
             return Ok(Records::NONE);
         }
-        let (batch, _) = BatchView::parse_unsummed(self.batch_bytes())?;
+        let (batch, _) = BatchView::parse_unsummed(self.batch_bytes(), self.is_expanded())?;
         batch.records(scratch, compression, limits::FRAME_BYTES_MAX)
     }
 
@@ -275,6 +303,14 @@ impl<B: AsRef<[u8]>> Frame<B> {
         &guards[..self.header.count] // what is behind is the checksum
     }
 
+    fn routes(&self) -> Result<Routes<'_>, Malformed> {
+        if !self.is_routed() {
+            return Ok(Routes::default());
+        }
+        let bytes = self.as_slice();
+        Routes::parse(&bytes[..bytes.len() - 4], self.header.count).map(|(routes, _)| routes)
+    }
+
     fn as_slice(&self) -> &[u8] {
         self.bytes.as_ref()
     }
@@ -289,9 +325,18 @@ pub struct FrameRecords<'a> {
     epoch: i32,
     guard: Guard,
     seam: Seam,
+    routes: Routes<'a>,
+    /// How many were passed.
+    passed: usize,
 }
 
 impl FrameRecords<'_> {
+    /// The topic that the record handed out last was sent to; `None` where it is its stream's.
+    #[must_use]
+    pub fn topic(&self) -> Option<&str> {
+        self.routes.topic(self.passed.checked_sub(1)?)
+    }
+
     /// What lies before the place where the walk began: what a sink must hold to begin here (S6).
     #[must_use]
     pub fn seam(&self) -> Seam {
@@ -326,6 +371,7 @@ impl<'a> Iterator for FrameRecords<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let item = self.records.next()?;
+        self.passed += 1;
         if item.is_ok()
             && let Some((crc, behind)) = self.guards.split_first()
         {
@@ -367,6 +413,10 @@ impl Header {
         }
         wire::take(&mut rest, schemas * FINGERPRINT_BYTES, "frame schemas")?;
         let batch_at = body.len() - rest.len();
+        if flags & ROUTED != 0 {
+            let (_, length) = Routes::parse(rest, count)?;
+            rest = &rest[..rest.len() - length];
+        }
         let batch_length = count
             .checked_mul(4)
             .and_then(|guards| rest.len().checked_sub(guards));
@@ -388,7 +438,7 @@ impl Header {
     }
 
     fn check_meaning(&self) -> Result<(), Malformed> {
-        if self.flags & CRITICAL & !COMPACTED != 0 {
+        if self.flags & CRITICAL & !KNOWN != 0 {
             return Err(invalid("frame flags", "hold a critical one that is unknown"));
         }
         if self.interval.is_empty() {
@@ -397,7 +447,11 @@ impl Header {
         if self.interval.to.0 > i64::MAX.cast_unsigned() {
             return Err(invalid("frame interval", "is beyond Kafka's 63 bits"));
         }
-        let holes = self.interval.len().checked_sub(self.count as u64);
+        let mut holes = self.interval.len().checked_sub(self.count as u64);
+        if self.flags & EXPANDED != 0 {
+            // At least so many: a part more in one place hides one hole, and a frame has no room for many of them.
+            holes = Some(holes.unwrap_or(0));
+        }
         let holes = holes.ok_or(invalid("frame count", "is above the places of its interval"))?;
         check_holes(holes, self.flags & COMPACTED != 0)
     }
@@ -410,7 +464,7 @@ impl Header {
                 Err(invalid("frame", "has a batch without records"))
             };
         }
-        let (batch, rest) = BatchView::parse_unsummed(bytes)?;
+        let (batch, rest) = BatchView::parse_unsummed(bytes, self.flags & EXPANDED != 0)?;
         if !rest.is_empty() {
             return Err(invalid("frame", "has bytes between its batch and its guards"));
         }

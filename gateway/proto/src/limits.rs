@@ -45,3 +45,6 @@ pub const LANE_HEADER_BYTES_MAX: usize = 4 * 1024;
 
 /// The most schemas one frame may name. By eye: a topic has one or two live ones.
 pub const SCHEMAS_PER_FRAME_MAX: usize = 64;
+
+/// The most topics that the records of one frame may be sent to by stages. By eye: a router by day or by kind names few.
+pub const TOPICS_PER_FRAME_MAX: usize = 500;

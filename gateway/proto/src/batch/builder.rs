@@ -71,6 +71,15 @@ impl BatchBuilder {
     /// When `sequence` is not behind the last one or more than `i32::MAX` places from the base, or when the record
     /// is larger than [`limits`] allow. The batch is then as before.
     pub fn push(&mut self, sequence: Sequence, record: &RecordRef<'_>) -> Result<(), Malformed> {
+        if self.last == Some(sequence) {
+            return Err(OUT_OF_ORDER);
+        }
+        self.push_part(sequence, record)
+    }
+
+    /// As [`BatchBuilder::push`], where the record may lie in the place of the one before it: a batch that no reader of
+    /// Kafka's format takes.
+    pub(crate) fn push_part(&mut self, sequence: Sequence, record: &RecordRef<'_>) -> Result<(), Malformed> {
         let offset_delta = self.offset_delta(sequence)?;
         check_size(record)?;
         if self.count == 0 {
@@ -86,11 +95,8 @@ impl BatchBuilder {
     }
 
     fn offset_delta(&self, sequence: Sequence) -> Result<i64, Malformed> {
-        if sequence < self.base || self.last.is_some_and(|last| sequence <= last) {
-            return Err(Malformed::Invalid {
-                what: "record",
-                why: "does not come behind the one before it",
-            });
+        if sequence < self.base || self.last.is_some_and(|last| sequence < last) {
+            return Err(OUT_OF_ORDER);
         }
         let delta = sequence.since(self.base);
         i32::try_from(delta)
@@ -193,7 +199,13 @@ impl BatchBuilder {
     }
 }
 
-fn check_size(record: &RecordRef<'_>) -> Result<(), Malformed> {
+const OUT_OF_ORDER: Malformed = Malformed::Invalid {
+    what: "record",
+    why: "does not come behind the one before it",
+};
+
+/// Whether the record is within the limits of every record.
+pub(crate) fn check_size(record: &RecordRef<'_>) -> Result<(), Malformed> {
     let within = |what, size, max| {
         if size > max {
             Err(Malformed::TooLarge { what, size, max })

@@ -21,6 +21,8 @@ pub struct BatchView<'a> {
     producer_epoch: i16,
     base_sequence: i32,
     count: u32,
+    /// A place may hold several records.
+    expanded: bool,
     records: &'a [u8],
 }
 
@@ -44,7 +46,7 @@ impl<'a> BatchView<'a> {
     /// # Errors
     /// When the bytes end too early, are damaged, or are of another magic (Kafka before 0.11).
     pub fn parse(bytes: &'a [u8]) -> Result<(BatchView<'a>, &'a [u8]), Malformed> {
-        let (batch, rest) = BatchView::parse_unsummed(bytes)?;
+        let (batch, rest) = BatchView::parse_unsummed(bytes, false)?;
         let own = &bytes[..bytes.len() - rest.len()];
         let mut stored = &own[17..21];
         let stored = wire::take_int(&mut stored, "batch checksum")?;
@@ -59,8 +61,12 @@ impl<'a> BatchView<'a> {
         Ok((batch, rest))
     }
 
-    /// As [`BatchView::parse`], for bytes that a checksum around them covers already.
-    pub(crate) fn parse_unsummed(bytes: &'a [u8]) -> Result<(BatchView<'a>, &'a [u8]), Malformed> {
+    /// As [`BatchView::parse`], for bytes that a checksum around them covers already, and where `expanded` for batches
+    /// whose places may hold several records.
+    pub(crate) fn parse_unsummed(
+        bytes: &'a [u8],
+        expanded: bool,
+    ) -> Result<(BatchView<'a>, &'a [u8]), Malformed> {
         let mut rest = bytes;
         let base: i64 = wire::take_int(&mut rest, "batch offset")?;
         let length: i32 = wire::take_int(&mut rest, "batch length")?;
@@ -95,9 +101,10 @@ impl<'a> BatchView<'a> {
             producer_epoch: wire::take_int(&mut own, "batch producer")?,
             base_sequence: wire::take_int(&mut own, "batch producer")?,
             count: wire::take_int(&mut own, "batch count")?,
+            expanded,
             records: own,
         };
-        if u64::from(batch.count) > u64::from(batch.last_delta) + 1 {
+        if !expanded && u64::from(batch.count) > u64::from(batch.last_delta) + 1 {
             return Err(invalid("batch count", "is above the places it covers"));
         }
         Ok((batch, rest))
@@ -188,6 +195,7 @@ impl<'a> BatchView<'a> {
             left: self.count,
             base: self.base,
             next_delta: 0,
+            step: i64::from(!self.expanded),
             last_delta: i64::from(self.last_delta),
             base_timestamp: self.base_timestamp,
             append_time: self.is_append_time().then_some(self.max_timestamp),
@@ -202,6 +210,8 @@ pub struct Records<'a> {
     left: u32,
     base: Sequence,
     next_delta: i64,
+    /// From a record's place to the least of the next: 0 where several may lie in one.
+    step: i64,
     last_delta: i64,
     base_timestamp: i64,
     append_time: Option<i64>,
@@ -214,6 +224,7 @@ impl<'a> Records<'a> {
         left: 0,
         base: Sequence::ZERO,
         next_delta: 0,
+        step: 1,
         last_delta: 0,
         base_timestamp: 0,
         append_time: None,
@@ -232,7 +243,7 @@ impl<'a> Records<'a> {
                 "is out of order or outside of its batch",
             ));
         }
-        self.next_delta = offset_delta + 1;
+        self.next_delta = offset_delta + self.step;
         let key = wire::take_varint_bytes(&mut body, "record key")?;
         let value = wire::take_varint_bytes(&mut body, "record value")?;
         let header_count = wire::take_varint(&mut body, "header count")?;

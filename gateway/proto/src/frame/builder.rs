@@ -1,7 +1,10 @@
 //! Writes frames.
 
-use super::{COMPACTED, ENDS_IN_HOLE, Frame, Header, MAGIC, STREAM_AT, VERSION, check_holes, invalid};
-use crate::batch::{BatchBuilder, Codec, Compression};
+use super::routes::RoutesBuilder;
+use super::{
+    COMPACTED, ENDS_IN_HOLE, EXPANDED, Frame, Header, MAGIC, ROUTED, STREAM_AT, VERSION, check_holes, invalid,
+};
+use crate::batch::{BatchBuilder, Codec, Compression, check_size};
 use crate::checksum::crc32c;
 use crate::field::Field;
 use crate::limits;
@@ -35,7 +38,13 @@ pub struct FrameBuilder {
     holes_unconfirmed: u64,
     batch: BatchBuilder,
     guards: Vec<u8>,
+    routes: RoutesBuilder,
+    /// A place holds several records.
+    expanded: bool,
 }
+
+/// One of the records that stages made of one, with the topic it goes to where that is not its stream's.
+pub type Part<'a> = (Option<&'a str>, RecordRef<'a>);
 
 /// What became of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +78,8 @@ impl FrameBuilder {
             holes_unconfirmed: 0,
             batch: BatchBuilder::new(0, from),
             guards: Vec::new(),
+            routes: RoutesBuilder::default(),
+            expanded: false,
         };
         builder.restart(from, guard);
         Ok(builder)
@@ -89,6 +100,8 @@ impl FrameBuilder {
         self.holes = 0;
         self.holes_unconfirmed = 0;
         self.guards.clear();
+        self.routes.clear();
+        self.expanded = false;
         self.batch.begin(self.head_bytes(), from);
     }
 
@@ -120,10 +133,10 @@ impl FrameBuilder {
         epoch: i32,
         record: &RecordRef<'_>,
     ) -> Result<Push, Malformed> {
-        if !self.makes_room(sequence, epoch, record)? {
+        if !self.makes_room(sequence, epoch, 1, record.size())? {
             return Ok(Push::NotTaken);
         }
-        self.add(sequence, epoch, record.crc32c(), record)
+        self.add(None, sequence, epoch, record.crc32c(), record)
     }
 
     /// Adds a record that a stage may have changed: `crc` identifies the one the source gave, or is the chain hash
@@ -140,10 +153,40 @@ impl FrameBuilder {
         crc: u32,
         record: &RecordRef<'_>,
     ) -> Result<Push, Malformed> {
-        if !self.makes_room(sequence, epoch, record)? {
+        if !self.makes_room(sequence, epoch, 1, record.size())? {
             return Ok(Push::NotTaken);
         }
-        self.add(sequence, epoch, crc, record)
+        self.add(None, sequence, epoch, crc, record)
+    }
+
+    /// Adds what stages made of one record: one or more, which go into one frame whatever their number. `crc` identifies the
+    /// record as in [`FrameBuilder::push_as`].
+    ///
+    /// # Errors
+    /// As [`FrameBuilder::push_as`], and when a topic's name is none or there are more than
+    /// [`limits::TOPICS_PER_FRAME_MAX`].
+    pub fn push_parts(
+        &mut self,
+        sequence: Sequence,
+        epoch: i32,
+        crc: u32,
+        parts: &[Part<'_>],
+    ) -> Result<Push, Malformed> {
+        let mut size = 0;
+        for (_, record) in parts {
+            check_size(record)?;
+            size += record.size();
+        }
+        let has_room_for_topics = self.routes.check(parts.iter().filter_map(|(topic, _)| *topic))?;
+        if !self.makes_room(sequence, epoch, parts.len(), size)? || !has_room_for_topics {
+            return Ok(Push::NotTaken);
+        }
+        let mut pushed = Push::Taken;
+        for (topic, record) in parts {
+            pushed = self.add(*topic, sequence, epoch, crc, record)?;
+        }
+        self.expanded |= parts.len() > 1;
+        Ok(pushed)
     }
 
     /// Accounts for all places below `to`: those not pushed hold no record. Going back is ignored. The last of them is
@@ -197,12 +240,15 @@ impl FrameBuilder {
         let mut bytes = if self.count() == 0 {
             alloc::vec![0; head]
         } else {
-            let spare = self.guards.len() + 4;
+            let spare = self.guards.len() + 4; // routes are rare
             self.batch
                 .finish(self.to, self.epoch, spare, codec, compression)?
         };
         let guards_at = bytes.len();
         bytes.extend_from_slice(&self.guards);
+        if !self.routes.is_empty() {
+            self.routes.write(&mut bytes)?;
+        }
         let header = self.header(guards_at);
         self.write_head(&mut bytes, &header)?;
         let crc = crc32c(&bytes);
@@ -214,12 +260,13 @@ impl FrameBuilder {
         }))
     }
 
-    /// Whether the record goes into the open frame; if not, that one must be finished first, and is not empty.
+    /// Whether so many records and bytes go into the open frame; if not, that one must be finished first, and is not empty.
     fn makes_room(
         &mut self,
         sequence: Sequence,
         epoch: i32,
-        record: &RecordRef<'_>,
+        count: usize,
+        size: usize,
     ) -> Result<bool, Malformed> {
         if sequence < self.to {
             return Err(invalid("record", "does not come behind what its frame covers"));
@@ -229,8 +276,8 @@ impl FrameBuilder {
         if self.count() > 0 {
             let must_close = is_far
                 || epoch != self.epoch
-                || self.count() >= limits::FRAME_RECORDS_MAX
-                || self.records_bytes() + record.size() > limits::FRAME_BYTES_TARGET;
+                || self.count() + count > limits::FRAME_RECORDS_MAX
+                || self.records_bytes() + size > limits::FRAME_BYTES_TARGET;
             return Ok(has_room_for_hole && !must_close);
         }
         if has_room_for_hole && is_far {
@@ -260,12 +307,14 @@ impl FrameBuilder {
 
     fn add(
         &mut self,
+        topic: Option<&str>,
         sequence: Sequence,
         epoch: i32,
         crc: u32,
         record: &RecordRef<'_>,
     ) -> Result<Push, Malformed> {
-        self.batch.push(sequence, record)?;
+        self.batch.push_part(sequence, record)?;
+        self.routes.push(topic, self.count());
         self.cover(sequence);
         self.to = sequence.next();
         self.guards.extend_from_slice(&crc.to_be_bytes());
@@ -293,7 +342,9 @@ impl FrameBuilder {
         } else {
             0
         };
-        compacted | ends_in_hole
+        let expanded = if self.expanded { EXPANDED } else { 0 };
+        let routed = if self.routes.is_empty() { 0 } else { ROUTED };
+        compacted | ends_in_hole | expanded | routed
     }
 
     fn header(&self, guards_at: usize) -> Header {

@@ -4,6 +4,7 @@ use crate::batch::{Codec, NoCompression};
 use crate::position::Seam;
 use crate::record::Headers;
 use crate::stream::Lineage;
+use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 use proptest::prelude::*;
@@ -133,6 +134,150 @@ fn a_frame_answers_what_was_put_in() {
         "a batch any reader of Kafka's format can check by itself"
     );
     assert_eq!((batch.base(), batch.last()), (Sequence(10), Sequence(19)));
+}
+
+/// What stages made of records: parts and other topics.
+#[test]
+fn parts_lie_in_one_place_and_keep_their_topics() {
+    let mut builder = builder(10);
+    let taken = |pushed: Result<Push, Malformed>| assert_eq!(pushed.unwrap(), Push::Taken);
+    taken(builder.push_as(Sequence(10), 7, 1, &record(b"a")));
+    taken(builder.push_parts(
+        Sequence(12),
+        7,
+        2,
+        &[(None, record(b"b")), (Some("other"), record(b"c"))],
+    ));
+    taken(builder.push_as(Sequence(13), 7, 3, &record(b"d")));
+    taken(builder.push_parts(Sequence(14), 7, 4, &[(Some("far"), record(b"e"))]));
+    taken(builder.push_parts(
+        Sequence(15),
+        7,
+        5,
+        &[(Some("other"), record(b"f")), (Some("other"), record(b"g"))],
+    ));
+    taken(builder.advance(Sequence(20)));
+    let frame = Frame::decode(finish(&mut builder).bytes().clone()).unwrap();
+    assert!(frame.is_expanded() && frame.is_routed());
+    assert_eq!(
+        (frame.count(), frame.interval()),
+        (7, Interval::new(Sequence(10), Sequence(20)))
+    );
+    let other = Some(String::from("other"));
+    let all = [
+        (10, "a", None),
+        (12, "b", None),
+        (12, "c", other.clone()),
+        (13, "d", None),
+        (14, "e", Some("far".into())),
+        (15, "f", other.clone()),
+        (15, "g", other),
+    ];
+    let mut scratch = Vec::new();
+    for at in 10..=20 {
+        let mut records = frame.records(Sequence(at), &mut scratch, &NoCompression).unwrap();
+        let mut found = Vec::new();
+        while let Some(item) = records.next() {
+            let (sequence, record) = item.unwrap();
+            let value = String::from_utf8(record.value.unwrap().to_vec()).unwrap();
+            found.push((sequence.0, value, records.topic().map(String::from)));
+        }
+        let behind = all.iter().filter(|(place, ..)| *place >= at);
+        let expected: Vec<_> = behind
+            .map(|(place, value, topic)| (*place, String::from(*value), topic.clone()))
+            .collect();
+        assert_eq!(found, expected, "from {at}");
+    }
+    // One guard for all parts of a record, whoever stops behind it.
+    let guard = |at| {
+        let mut scratch = Vec::new();
+        frame
+            .records(Sequence(at), &mut scratch, &NoCompression)
+            .unwrap()
+            .seam()
+    };
+    assert_eq!(guard(13), Seam::from(Guard { epoch: 7, crc: 2 }));
+    assert_eq!(guard(16), Seam::from(Guard { epoch: 7, crc: 5 }));
+    assert_eq!(frame.guard_before(Sequence(13)), None);
+    // The next frame knows nothing of it.
+    taken(builder.push_as(Sequence(20), 7, 6, &record(b"h")));
+    let next = finish(&mut builder);
+    assert!(!next.is_expanded() && !next.is_routed());
+    let plain = Frame::decode(next.bytes().clone()).unwrap();
+    assert_eq!(plain.guard_from(), Guard { epoch: 7, crc: 0 });
+}
+
+/// One record is one unit: its parts are never divided over frames.
+#[test]
+fn parts_of_a_record_stay_together() {
+    let mut builder = builder(0);
+    let parts = |count: usize| vec![(None, record(b"part")); count];
+    assert_eq!(
+        builder.push_parts(Sequence(0), 7, 1, &parts(300)).unwrap(),
+        Push::Taken
+    );
+    assert_eq!(
+        builder.push_parts(Sequence(1), 7, 1, &parts(300)).unwrap(),
+        Push::NotTaken
+    );
+    assert_eq!(finish(&mut builder).count(), 300);
+    assert_eq!(
+        builder.push_parts(Sequence(1), 7, 1, &parts(1_000)).unwrap(),
+        Push::Full
+    );
+    let frame = Frame::decode(finish(&mut builder).bytes().clone()).unwrap();
+    assert_eq!((frame.count(), frame.interval().len()), (1_000, 1));
+    let topics: Vec<String> = (0..=limits::TOPICS_PER_FRAME_MAX)
+        .map(|at| at.to_string())
+        .collect();
+    let routed = |topics: &'static [u8], names: &[String]| {
+        names
+            .iter()
+            .map(|name| (Some(name.clone()), topics))
+            .collect::<Vec<_>>()
+    };
+    let many = routed(b"v", &topics);
+    let many: Vec<Part<'_>> = many
+        .iter()
+        .map(|(name, value)| (name.as_deref(), record(value)))
+        .collect();
+    assert!(builder.push_parts(Sequence(2), 7, 1, &many).is_err());
+    assert_eq!(
+        builder.push_parts(Sequence(2), 7, 1, &many[1..]).unwrap(),
+        Push::Full
+    );
+    assert_eq!(
+        builder.push_parts(Sequence(3), 7, 1, &many[..1]).unwrap(),
+        Push::NotTaken
+    );
+}
+
+#[test]
+fn routes_that_do_not_fit_are_refused() {
+    let mut builder = builder(10);
+    let parts = [(Some("other"), record(b"a")), (None, record(b"b"))];
+    assert_eq!(
+        builder.push_parts(Sequence(10), 7, 2, &parts).unwrap(),
+        Push::Taken
+    );
+    let frame = finish(&mut builder).bytes().to_vec();
+    let section = b"\0\x01\0\x05other\0\x01\0\0\0\0\0\x0d";
+    assert!(frame[..frame.len() - 4].ends_with(section));
+    let check = |bad: &[u8]| {
+        let mut bytes = frame[..frame.len() - 4 - section.len()].to_vec();
+        bytes.extend_from_slice(bad);
+        let length = u32::try_from(bytes.len()).unwrap();
+        bytes[..4].copy_from_slice(&length.to_be_bytes());
+        bytes.extend_from_slice(&crc32c(&bytes).to_be_bytes());
+        assert!(Frame::decode(bytes.into()).is_err(), "{bad:?}");
+    };
+    check(b"\0\x01\0\x05other\0\x02\0\0\0\0\0\x0d"); // a topic that is not there
+    check(b"\0\x01\0\x05other\0\x01\0\0\0\x0b"); // too few
+    check(b"\0\x01\0\x05oth\xffr\0\x01\0\0\0\0\0\x0d");
+    check(b"\0\x01\0\x00\0\x01\0\0\0\0\0\x08");
+    check(b"\0\x01\0\x05other\0\x01\0\0\0\0\0\x0c");
+    check(b"\0\x01\0\x05other\0\x01\0\0\xff\xff\xff\xff");
+    check(b"");
 }
 
 #[test]
