@@ -321,9 +321,11 @@ impl Gateway {
             Checked::KafkaSink(config) => {
                 let (filter, shards) = (filter_of(&config.topics), usize::from(connector.tasks_max));
                 let (config, incarnation) = (config.clone(), connector.incarnation);
+                let staged = !connector.stages.is_empty();
                 let make = move |shard: usize| {
                     let shard = u32::try_from(shard).unwrap_or(u32::MAX);
-                    Ok(Box::new(kafka::KafkaSink::new(config.clone(), shard, incarnation)) as Box<_>)
+                    let sink = kafka::KafkaSink::new(config.clone(), shard, incarnation);
+                    Ok(Box::new(sink.staged(staged)) as Box<_>)
                 };
                 Ok((filter, shards, Arc::new(make)))
             }

@@ -19,11 +19,11 @@ use crate::codec::compression::Codecs;
 use crate::observe::metrics;
 use culvert_proto::columns::Columns;
 use culvert_proto::digest::{self, Digest};
-use culvert_proto::frame::Frame;
+use culvert_proto::frame::{Frame, FrameRecords};
 use culvert_proto::message::{Fault, Message};
 use culvert_proto::receiver::{Admission, Answer, Question, Receiver, Verdict};
-use culvert_proto::record::RecordRef;
 use culvert_proto::stream::RouteId;
+use culvert_proto::wire::Malformed;
 use culvert_proto::{Guard, Interval, Position, Sequence, StreamId};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -299,20 +299,20 @@ enum Next {
     Stop,
 }
 
-/// The records of a frame from `at` on, as stages see them.
-fn side_by_side<'a>(
+/// The records of a frame from `at` on, as stages see them, and what they count for. Ends at damage, which is told.
+fn side_by_side(
     at: Sequence,
     to: Sequence,
-    records: impl Iterator<Item = (Sequence, RecordRef<'a>)>,
-) -> Columns {
-    let mut batch = Columns::begin(at);
-    for (sequence, record) in records {
-        batch
-            .push(sequence, &record)
-            .expect("records of a frame are in order and within its limits");
+    mut records: FrameRecords<'_>,
+) -> Result<(Columns, Digest), Malformed> {
+    let (mut batch, mut digest) = (Columns::begin(at), Digest::EMPTY);
+    while let Some(item) = records.next() {
+        let (sequence, record) = item?;
+        digest.add(digest::content(&record));
+        batch.push_to(records.topic(), sequence, &record)?;
     }
     batch.cover(to);
-    batch
+    Ok((batch, digest))
 }
 
 /// Passes a batch through the stages, and writes what goes on and, as dead letters, what does not. Answers how many those
@@ -328,6 +328,9 @@ fn write_staged(
     if !sink.takes_parts() {
         passed.refuse_parts();
     }
+    if !sink.takes_topics() {
+        passed.refuse_routed();
+    }
     let Passed { records, refused } = passed;
     if let Some((sequence, refused)) = refused.first_key_value().filter(|_| !dead_letters) {
         let rejection = &refused.rejection;
@@ -339,7 +342,13 @@ fn write_staged(
             ),
         });
     }
-    sink.write(stream, &mut records.iter())?;
+    for (topic, run) in records.runs() {
+        let mut run = records.range(run);
+        match topic {
+            None => sink.write(stream, &mut run)?,
+            Some(topic) => sink.write_to(topic, stream, &mut run)?,
+        }
+    }
     if refused.is_empty() {
         return Ok(0);
     }
@@ -547,13 +556,14 @@ impl Shard {
         let Some(sink) = &mut self.sink else { return Ok(()) };
         let (mut digest, mut damage) = (Digest::EMPTY, None);
         let (chain, dead_letters) = (&mut self.chain, self.dead_letters);
+        let is_plain = chain.is_empty() && !frame.is_expanded() && !frame.is_routed();
         let outcome = match frame.records(at, &mut self.scratch, &Codecs::default()) {
             Err(error) => {
                 damage = Some(error);
                 Ok(())
             }
             Ok(mut records) => match self.receiver.admit(stream, records.seam()) {
-                Admission::Admitted => {
+                Admission::Admitted if is_plain => {
                     let mut sound = records.by_ref().map_while(|item| match item {
                         Ok((sequence, record)) => {
                             digest.add(digest::content(&record));
@@ -564,16 +574,21 @@ impl Shard {
                             None
                         }
                     });
-                    if chain.is_empty() {
-                        sink.write(stream, &mut sound)
-                    } else {
-                        let batch = side_by_side(at, frame.interval().to, sound);
+                    sink.write(stream, &mut sound)
+                }
+                Admission::Admitted => match side_by_side(at, frame.interval().to, records) {
+                    Ok((batch, counted)) => {
+                        digest = counted;
                         let refused = write_staged(&mut **sink, chain, dead_letters, stream, &batch);
                         refused.map(|refused| {
                             metrics::DEAD_LETTERS.with(&[&self.route.0]).increment(refused);
                         })
                     }
-                }
+                    Err(error) => {
+                        damage = Some(error);
+                        Ok(())
+                    }
+                },
                 Admission::Forked { at, held, found } => {
                     let reason = format!(
                         "the record before {at} is not the one that was delivered (delivered: epoch {}, CRC {:08x}; now: \

@@ -25,7 +25,7 @@ use crate::observe::metrics;
 use crate::outbox::{self, Extent, Lane};
 use culvert_proto::batch::Codec;
 use culvert_proto::columns::Columns;
-use culvert_proto::frame::{Frame, FrameBuilder, Push};
+use culvert_proto::frame::{Frame, FrameBuilder, Part, Push};
 use culvert_proto::message::{Fault, Message};
 use culvert_proto::origin::{self, Action, Halted, Held, Origin};
 use culvert_proto::record::RecordRef;
@@ -1107,17 +1107,17 @@ impl Reading {
         let refused = passed.refused.first_key_value();
         let goes_on = |sequence: Sequence| refused.is_none_or(|(refused, _)| sequence < *refused);
         let mut given = batch.iter().map(|(sequence, _)| sequence).zip(guards);
-        for (sequence, record) in passed
-            .records
-            .iter()
-            .take_while(|(sequence, _)| goes_on(*sequence))
-        {
-            let Some((_, guard)) = given.find(|(given, _)| *given == sequence) else {
-                let problem = "a stage expanded it, which this version does on the sink's side only";
-                return self.halt("CULVERT-F014", format!("record {sequence}: {problem}"));
-            };
+        let mut made = passed.records.iter().enumerate().peekable();
+        while let Some((index, (sequence, record))) = made.next_if(|(_, (sequence, _))| goes_on(*sequence)) {
+            let guard = given
+                .find(|(given, _)| *given == sequence)
+                .map_or(Guard::NONE, |(_, guard)| *guard);
+            let mut parts = vec![(passed.records.topic(index), record)];
+            while let Some((index, (_, part))) = made.next_if(|(_, (next, _))| *next == sequence) {
+                parts.push((passed.records.topic(index), part));
+            }
             self.frame.confirm_hole(sequence);
-            self.take(sequence, guard.epoch, guard.crc, &record, codec);
+            self.take_parts(sequence, guard, &parts, codec);
             if !self.placed {
                 return;
             }
@@ -1144,8 +1144,29 @@ impl Reading {
     }
 
     fn take(&mut self, sequence: Sequence, epoch: i32, crc: u32, record: &RecordRef<'_>, codec: Codec) {
+        self.push(sequence, codec, |frame| {
+            frame.push_as(sequence, epoch, crc, record)
+        });
+    }
+
+    /// What stages made of one record.
+    fn take_parts(&mut self, sequence: Sequence, guard: Guard, parts: &[Part<'_>], codec: Codec) {
+        let Guard { epoch, crc } = guard;
+        self.push(sequence, codec, |frame| match parts {
+            [(None, record)] => frame.push_as(sequence, epoch, crc, record),
+            parts => frame.push_parts(sequence, epoch, crc, parts),
+        });
+    }
+
+    /// Puts something of place `sequence` into the frame under way, or into the next.
+    fn push(
+        &mut self,
+        sequence: Sequence,
+        codec: Codec,
+        push: impl Fn(&mut FrameBuilder) -> Result<Push, Malformed>,
+    ) {
         loop {
-            match self.frame.push_as(sequence, epoch, crc, record) {
+            match push(&mut self.frame) {
                 Ok(Push::Taken) => break,
                 Ok(Push::Full) => return self.close(codec),
                 Ok(Push::NotTaken) => self.close(codec),

@@ -166,6 +166,27 @@ pub trait Sink: Send {
         records: &mut dyn Iterator<Item = (Sequence, RecordRef<'_>)>,
     ) -> Result<(), SinkFault>;
 
+    /// As [`Sink::write`], for records that a stage sent to another topic than their stream's.
+    ///
+    /// # Errors
+    /// Any [`SinkFault`]. Only called where [`Sink::takes_topics`].
+    fn write_to(
+        &mut self,
+        topic: &str,
+        stream: &StreamId,
+        records: &mut dyn Iterator<Item = (Sequence, RecordRef<'_>)>,
+    ) -> Result<(), SinkFault> {
+        let (_, _) = (topic, records);
+        Err(SinkFault::Retry(format!(
+            "{stream}: this sink has one topic for each stream"
+        )))
+    }
+
+    /// Whether records can be written to other topics than their stream's.
+    fn takes_topics(&self) -> bool {
+        false
+    }
+
     /// Whether several records of one place can be written: the parts that a stage expanded one record to.
     fn takes_parts(&self) -> bool {
         true

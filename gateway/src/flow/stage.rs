@@ -4,8 +4,9 @@
 //! in order. What a record becomes is decided as a whole: when one part of what it was expanded to is refused later, the
 //! record is refused, and none of its parts goes on.
 
-use culvert_proto::columns::{Columns, Made, Outcome, Outcomes, Rejection};
+use culvert_proto::columns::{Columns, Outcome, Outcomes, Rejection};
 use culvert_proto::record::RecordRef;
+use culvert_proto::wire::Malformed;
 use culvert_proto::{Sequence, StreamId};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,11 +18,12 @@ pub trait Stage: Send {
     /// The step's name in the connector's settings.
     fn name(&self) -> &str;
 
-    /// One outcome for each record of the batch, in order.
+    /// One outcome for each record of the batch, in order. `topic` is that of all its records: the stream's, or the one that
+    /// a stage before sent them to.
     ///
     /// # Errors
     /// When it cannot now, or not at all. Nothing of the batch counts then.
-    fn process(&mut self, stream: &StreamId, batch: &Columns) -> Result<Outcomes, StageFault>;
+    fn process(&mut self, stream: &StreamId, topic: &str, batch: &Columns) -> Result<Outcomes, StageFault>;
 }
 
 /// Why a batch was not treated.
@@ -98,7 +100,7 @@ impl Chain {
             if passed.records.is_empty() {
                 break;
             }
-            let outcomes = stage.process(stream, &passed.records)?;
+            let outcomes = process(&mut **stage, stream, &passed.records)?;
             if outcomes.len() != passed.records.len() {
                 return Err(StageFault::Stop {
                     code: "CULVERT-W023",
@@ -118,7 +120,39 @@ impl Chain {
     }
 }
 
+/// Shows a batch to a stage: as one, or in runs of one topic where a stage before has sent records elsewhere.
+fn process(stage: &mut dyn Stage, stream: &StreamId, batch: &Columns) -> Result<Outcomes, StageFault> {
+    if !batch.is_routed() {
+        return stage.process(stream, &stream.topic, batch);
+    }
+    let mut outcomes = Outcomes::default();
+    for (topic, run) in batch.runs() {
+        let topic = topic.unwrap_or(&stream.topic);
+        outcomes.append(&stage.process(stream, topic, &batch.part(run))?);
+    }
+    Ok(outcomes)
+}
+
 impl Passed<'_> {
+    /// Refuses every record that would go to another topic, for an end that has one for each stream.
+    pub(super) fn refuse_routed(&mut self) {
+        if !self.records.is_routed() {
+            return;
+        }
+        let routed: BTreeSet<Sequence> = self
+            .records
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| self.records.topic(*index).is_some())
+            .map(|(_, (sequence, _))| sequence)
+            .collect();
+        self.refuse(
+            &routed,
+            "sink-takes-no-topic",
+            "a stage sent the record to another topic, and this sink keeps the records of a stream together",
+        );
+    }
+
     /// Refuses every record of which several parts would go on, for an end that can take one for each place.
     pub(super) fn refuse_parts(&mut self) {
         let sequences: Vec<Sequence> = self.records.iter().map(|(sequence, _)| sequence).collect();
@@ -127,30 +161,32 @@ impl Passed<'_> {
             .filter(|pair| pair[0] == pair[1])
             .map(|pair| pair[0])
             .collect();
-        if expanded.is_empty() {
+        self.refuse(
+            &expanded,
+            "sink-takes-one",
+            "a stage expanded the record to several, and this sink keeps one for each place",
+        );
+    }
+
+    /// Takes the records of these places out, all of their parts, and refuses them in the sink's name.
+    fn refuse(&mut self, places: &BTreeSet<Sequence>, code: &str, reason: &str) {
+        if places.is_empty() {
             return;
         }
-        let mut one_each = Columns::begin(self.records.interval().from);
-        for (sequence, record) in self
-            .records
-            .iter()
-            .filter(|(sequence, _)| !expanded.contains(sequence))
-        {
-            one_each
-                .push(sequence, &record)
-                .expect("records of a batch are in order and within its limits");
-        }
-        one_each.cover(self.records.interval().to);
-        self.records = Cow::Owned(one_each);
-        for sequence in expanded {
+        let stays = |index| {
+            let place = self.records.get(index).map(|(sequence, _)| sequence);
+            place.is_some_and(|place| !places.contains(&place))
+        };
+        self.records = Cow::Owned(self.records.retained(stays));
+        let stage: Arc<str> = "sink".into();
+        for place in places {
             let rejection = Rejection {
-                code: "sink-takes-one".into(),
-                reason: "a stage expanded the record to several, and this sink keeps one for each place"
-                    .into(),
+                code: code.into(),
+                reason: reason.into(),
                 field: None,
             };
-            let stage = "sink".into();
-            self.refused.insert(sequence, Refused { stage, rejection });
+            let stage = stage.clone();
+            self.refused.insert(*place, Refused { stage, rejection });
         }
     }
 
@@ -184,25 +220,29 @@ fn rebuilt(
     refused: &BTreeMap<Sequence, Refused>,
 ) -> Result<Columns, (Sequence, Rejection)> {
     let mut records = Columns::begin(before.interval().from);
-    for ((sequence, record), outcome) in before.iter().zip(outcomes.iter()) {
+    for (index, ((sequence, record), outcome)) in before.iter().zip(outcomes.iter()).enumerate() {
         if refused.contains_key(&sequence) {
             continue;
         }
-        let mut push = |record: &RecordRef<'_>| {
+        let topic = before.topic(index);
+        let mut push = |topic: Option<&str>, record: &RecordRef<'_>| {
             records
-                .push(sequence, record)
-                .map_err(|error| (sequence, too_much(&error.to_string())))
+                .push_to(topic, sequence, record)
+                .map_err(|error| (sequence, unfit(&error)))
         };
         match outcome {
-            Outcome::Keep => push(&record)?,
-            Outcome::Value(value) => push(&RecordRef {
-                value: Some(value),
-                ..record
-            })?,
+            Outcome::Keep => push(topic, &record)?,
+            Outcome::Value(value) => push(
+                topic,
+                &RecordRef {
+                    value: Some(value),
+                    ..record
+                },
+            )?,
             Outcome::Rewrite(made) => {
                 for made in made {
-                    check_topic(made).map_err(|rejection| (sequence, rejection))?;
-                    push(&made.as_record())?;
+                    let named = made.topic.as_deref();
+                    push(named.or(topic), &made.as_record())?;
                 }
             }
             Outcome::Drop | Outcome::Reject(_) => {}
@@ -213,28 +253,22 @@ fn rebuilt(
 }
 
 /// What a stage made of the record cannot be carried.
-fn too_much(reason: &str) -> Rejection {
+fn unfit(error: &Malformed) -> Rejection {
+    let code = match error {
+        Malformed::TooLarge { .. } => "stage-output-too-large",
+        _ => "stage-output-invalid",
+    };
     Rejection {
-        code: "stage-output-too-large".into(),
-        reason: reason.into(),
+        code: code.into(),
+        reason: error.to_string(),
         field: None,
     }
-}
-
-fn check_topic(made: &Made) -> Result<(), Rejection> {
-    let Some(topic) = &made.topic else { return Ok(()) };
-    Err(Rejection {
-        code: "stage-topic-unsupported".into(),
-        reason: format!(
-            "the stage sent the record to topic {topic}; this version keeps records in their own topic"
-        ),
-        field: None,
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use culvert_proto::columns::Made;
     use culvert_proto::record::{Headers, HeadersBuf};
     use culvert_proto::{Interval, Lineage};
 
@@ -246,16 +280,26 @@ mod tests {
             "obedient"
         }
 
-        fn process(&mut self, _stream: &StreamId, batch: &Columns) -> Result<Outcomes, StageFault> {
+        fn process(
+            &mut self,
+            _stream: &StreamId,
+            topic: &str,
+            batch: &Columns,
+        ) -> Result<Outcomes, StageFault> {
             let mut outcomes = Outcomes::default();
             for (_, record) in batch.iter() {
                 match record.value.unwrap_or_default() {
+                    b"topic" => outcomes.value(topic.as_bytes()),
                     b"drop" => outcomes.dropped(),
                     b"reject" => outcomes.reject(rejection("bad")),
                     b"twice" => outcomes.rewrite(vec![made(b"keep"), made(b"keep")]),
                     b"half" => outcomes.rewrite(vec![made(b"keep"), made(b"reject")]),
                     b"elsewhere" => outcomes.rewrite(vec![Made {
                         topic: Some("other".into()),
+                        ..made(b"topic")
+                    }]),
+                    b"nowhere" => outcomes.rewrite(vec![Made {
+                        topic: Some(String::new()),
                         ..made(b"keep")
                     }]),
                     b"later" => {
@@ -352,9 +396,44 @@ mod tests {
         check(2, &["drop", "drop"], &[], &[]);
         check(
             1,
-            &["elsewhere", "a"],
+            &["nowhere", "a"],
             &[(11, "a")],
-            &[(10, "stage-topic-unsupported")],
+            &[(10, "stage-output-invalid")],
+        );
+    }
+
+    #[test]
+    fn a_record_that_was_sent_elsewhere_stays_there_and_is_shown_with_its_topic() {
+        let check = |stages, expected: &[(u64, &str, Option<&str>)]| {
+            let passed = pass(stages, &["a", "elsewhere", "topic"]).unwrap();
+            let records = passed.records.iter().enumerate();
+            let found: Vec<_> = records
+                .map(|(index, (at, record))| {
+                    let value = std::str::from_utf8(record.value.unwrap()).unwrap();
+                    (at.0, value, passed.records.topic(index))
+                })
+                .collect();
+            assert_eq!(found, expected);
+        };
+        check(
+            1,
+            &[(10, "a", None), (11, "topic", Some("other")), (12, "t", None)],
+        );
+        check(
+            2,
+            &[(10, "a", None), (11, "other", Some("other")), (12, "t", None)],
+        );
+    }
+
+    #[test]
+    fn where_a_stream_has_one_topic_a_record_sent_elsewhere_is_refused() {
+        let mut passed = pass(1, &["a", "elsewhere", "b"]).unwrap();
+        passed.refuse_routed();
+        let places: Vec<u64> = passed.records.iter().map(|(at, _)| at.0).collect();
+        assert_eq!(places, [10, 12]);
+        assert_eq!(
+            passed.refused[&Sequence(11)].rejection.code,
+            "sink-takes-no-topic"
         );
     }
 

@@ -186,14 +186,14 @@ impl Stage for PluginStage {
         &self.name
     }
 
-    fn process(&mut self, stream: &StreamId, batch: &Columns) -> Result<Outcomes, StageFault> {
+    fn process(&mut self, stream: &StreamId, topic: &str, batch: &Columns) -> Result<Outcomes, StageFault> {
         if !self.ids.contains_key(stream) {
             self.ids
                 .insert(stream.clone(), format!("{stream}@{}", stream.lineage_hex()));
         }
         let told = Stream {
             id: self.ids.get(stream).map_or("", String::as_str),
-            topic: &stream.topic,
+            topic,
             partition: stream.partition,
         };
         self.transform

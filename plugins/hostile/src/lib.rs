@@ -162,7 +162,10 @@ fn obey(answer: &mut Answer, batch: &Columns, index: usize) -> Result<(), Failur
     match command {
         b"drop" => answer.verdicts.push(DROP),
         b"replace" => answer.value(b"replaced"),
-        b"rewrite" => answer.rewrite(vec![written(Some("elsewhere"), b"rewritten")]),
+        b"rewrite" => answer.rewrite(vec![written(
+            Some(&format!("{}-elsewhere", batch.topic)),
+            b"rewritten",
+        )]),
         b"expand" => answer.rewrite(vec![
             written(None, b"first"),
             written(None, b"second"),

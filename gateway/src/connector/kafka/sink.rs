@@ -60,8 +60,12 @@ pub struct KafkaSink {
     incarnation: u32,
     /// The writer, from a successful [`Sink::take`] to the first fault.
     writer: Option<Writer>,
-    /// By source topic.
+    /// By source topic, or the topic that a stage named in its place.
     targets: BTreeMap<Arc<str>, Target>,
+    /// Of the positions read last: the target that each stream had.
+    held_targets: BTreeMap<StreamId, [u8; 16]>,
+    /// Records pass through stages, which may send all of them elsewhere: a stream's own target need not be there.
+    staged: bool,
     targets_due: Instant,
     /// Old writers that this process has fenced.
     fenced: BTreeSet<String>,
@@ -69,6 +73,9 @@ pub struct KafkaSink {
     /// Where dead letters go, once there was one.
     dead_letter_topic: Option<Target>,
 }
+
+/// The id of a target that was never written to.
+const NO_TARGET: [u8; 16] = [0; 16];
 
 /// Where the records of a source topic go.
 struct Target {
@@ -92,7 +99,16 @@ impl KafkaSink {
             fenced: BTreeSet::new(),
             batch_bytes_max: BATCH_BYTES_MAX,
             dead_letter_topic: None,
+            held_targets: BTreeMap::new(),
+            staged: false,
         }
+    }
+
+    /// A stream's own target is looked for when its first record is written, and not before.
+    #[must_use]
+    pub fn staged(mut self, staged: bool) -> KafkaSink {
+        self.staged = staged;
+        self
     }
 }
 
@@ -113,6 +129,10 @@ impl Sink for KafkaSink {
         self.check_targets(&reader, &stored)?;
         self.targets_due = Instant::now() + TOPIC_CHECK_EVERY;
         self.writer = Some(writer);
+        self.held_targets = stored
+            .iter()
+            .map(|(stream, stored)| (stream.clone(), stored.target))
+            .collect();
         Ok(stored
             .into_iter()
             .map(|(stream, stored)| (stream, stored.position))
@@ -125,8 +145,22 @@ impl Sink for KafkaSink {
         stream: &StreamId,
         records: &mut dyn Iterator<Item = (Sequence, RecordRef<'_>)>,
     ) -> Result<(), SinkFault> {
-        let outcome = self.write_records(stream, records);
+        let outcome = self.write_records(&stream.topic, stream, records);
         self.end_writer_after(outcome)
+    }
+
+    fn write_to(
+        &mut self,
+        topic: &str,
+        stream: &StreamId,
+        records: &mut dyn Iterator<Item = (Sequence, RecordRef<'_>)>,
+    ) -> Result<(), SinkFault> {
+        let outcome = self.write_records(topic, stream, records);
+        self.end_writer_after(outcome)
+    }
+
+    fn takes_topics(&self) -> bool {
+        true
     }
 
     fn refuse(&mut self, stream: &StreamId, letters: &[DeadLetter<'_>]) -> Result<(), SinkFault> {
@@ -143,11 +177,12 @@ impl Sink for KafkaSink {
 impl KafkaSink {
     fn write_records(
         &mut self,
+        topic: &str,
         stream: &StreamId,
         records: &mut dyn Iterator<Item = (Sequence, RecordRef<'_>)>,
     ) -> Result<(), SinkFault> {
-        self.know_target(stream)?;
-        let (Some(writer), Some(target)) = (&mut self.writer, self.targets.get(&stream.topic)) else {
+        self.know_target(topic, stream.partition)?;
+        let (Some(writer), Some(target)) = (&mut self.writer, self.targets.get(topic)) else {
             return Err(not_taken());
         };
         let fixed = self.config.partitioner.fixed(stream.partition);
@@ -222,8 +257,17 @@ impl KafkaSink {
 
     fn commit_positions(&mut self, positions: &[(StreamId, Position)]) -> Result<(), SinkFault> {
         self.check_known_targets()?;
-        for (stream, _) in positions {
-            self.know_target(stream)?;
+        let staged = self.staged;
+        for (stream, _) in positions.iter().filter(|_| !staged) {
+            match self.know_target(&stream.topic, stream.partition) {
+                // Nothing was written there, and perhaps nothing ever is: stages at the origin may send all of it elsewhere.
+                Ok(())
+                | Err(SinkFault::Stop {
+                    code: "CULVERT-K013" | "CULVERT-K014",
+                    ..
+                }) => {}
+                Err(fault) => return Err(fault),
+            }
         }
         let topic = self.config.positions_topic();
         let id = self.config.transactional_id(self.shard);
@@ -232,10 +276,9 @@ impl KafkaSink {
         };
         writer.begin()?;
         for (stream, position) in positions {
-            let target = self
-                .targets
-                .get(&stream.topic)
-                .map_or([0; 16], |target| target.id);
+            let known = self.targets.get(&stream.topic).map(|target| target.id);
+            let held = || self.held_targets.get(stream).copied();
+            let target = known.or_else(held).unwrap_or(NO_TARGET);
             let key = positions::encode_key(stream);
             let stored = Stored {
                 position: position.clone(),
@@ -372,7 +415,7 @@ impl KafkaSink {
         };
         for (stream, stored) in stored
             .iter()
-            .filter(|(stream, stored)| is_ours(stream, &stored.position))
+            .filter(|(stream, stored)| is_ours(stream, &stored.position) && stored.target != NO_TARGET)
         {
             expected.insert(self.config.target(&stream.topic), stored.target);
         }
@@ -398,24 +441,20 @@ impl KafkaSink {
         Ok(())
     }
 
-    /// Finds out where the records of a stream go, and makes room for them where that was asked for.
-    fn know_target(&mut self, stream: &StreamId) -> Result<(), SinkFault> {
-        let least = self
-            .config
-            .partitioner
-            .fixed(stream.partition)
-            .map_or(1, |to| to + 1);
+    /// Finds out where the records of a topic's partition go, and makes room for them where that was asked for.
+    fn know_target(&mut self, topic: &str, partition: u32) -> Result<(), SinkFault> {
+        let least = self.config.partitioner.fixed(partition).map_or(1, |to| to + 1);
         if self
             .targets
-            .get(&stream.topic)
+            .get(topic)
             .is_some_and(|target| target.partitions >= least)
         {
             return Ok(());
         }
-        let target = self.find_target(&stream.topic, least)?;
+        let target = self.find_target(topic, least)?;
         let narrower = target.record_bytes_max < self.batch_bytes_max;
         let (name, bytes) = (target.name.clone(), target.record_bytes_max);
-        self.targets.insert(stream.topic.clone(), target);
+        self.targets.insert(topic.into(), target);
         if narrower {
             self.batch_bytes_max = bytes;
             return Err(SinkFault::Retry(format!(

@@ -5,7 +5,7 @@ use crate::flow::bench::{HERE, Stage, THERE, stream};
 use crate::flow::exchange::Topics;
 use crate::link::tests::bench::{soon, until};
 use culvert_proto::Position;
-use culvert_proto::columns::{Outcomes, Rejection};
+use culvert_proto::columns::{Made, Outcomes, Rejection};
 use culvert_proto::message::{Start, TopicFilter};
 
 const WRITER: u128 = 7;
@@ -315,7 +315,7 @@ impl crate::flow::stage::Stage for Words {
         "words"
     }
 
-    fn process(&mut self, _: &StreamId, batch: &Columns) -> Result<Outcomes, StageFault> {
+    fn process(&mut self, _: &StreamId, _: &str, batch: &Columns) -> Result<Outcomes, StageFault> {
         let mut outcomes = Outcomes::default();
         for (_, record) in batch.iter() {
             match record.value.unwrap_or_default() {
@@ -333,10 +333,19 @@ impl crate::flow::stage::Stage for Words {
                     });
                 }
                 b"change" => outcomes.value(b"changed"),
+                b"twice" => outcomes.rewrite(vec![made("first", None), made("second", Some("other"))]),
                 _ => outcomes.keep(),
             }
         }
         Ok(outcomes)
+    }
+}
+
+fn made(value: &str, topic: Option<&str>) -> Made {
+    Made {
+        topic: topic.map(String::from),
+        value: Some(value.as_bytes().to_vec()),
+        ..Made::default()
     }
 }
 
@@ -439,6 +448,27 @@ async fn stages_change_what_goes_into_the_outbox_and_leave_every_place_accounted
     let mut records = frames[0].records(Sequence(0), &mut scratch, &codecs).unwrap();
     records.by_ref().for_each(drop);
     assert_eq!(records.guard(), as_given);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_stage_makes_of_one_record_lies_in_its_place() {
+    let mut scene = Staged::new().await;
+    for (at, value) in (0..).zip(["a", "twice", "drop", "b"]) {
+        scene.give(at, 3, value);
+    }
+    scene.close();
+    let frames = scene.frames().await;
+    let all: Vec<_> = frames.iter().flat_map(held).collect();
+    let expected = [(0, "a"), (1, "first"), (1, "second"), (3, "b")];
+    assert_eq!(all, expected.map(|(at, value)| (at, value.to_owned())));
+    let mut scratch = Vec::new();
+    let codecs = Codecs::default();
+    let mut records = frames[0].records(Sequence(0), &mut scratch, &codecs).unwrap();
+    let mut topics = Vec::new();
+    while records.next().is_some() {
+        topics.push(records.topic().map(String::from));
+    }
+    assert_eq!(topics, [None, None, Some("other".to_owned()), None]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
