@@ -28,18 +28,17 @@ mod reference;
 pub mod reference_page;
 mod secret;
 mod stage;
-mod units;
 
 #[cfg(test)]
 mod tests;
 
+pub use crate::units::{ByteSize, parse_duration, show_duration};
 pub use connector::Connector;
 pub use environment::Environment;
 pub use mistake::{Mistake, Mistakes, Place};
 pub use names::{Endpoint, TopicPattern};
 pub use read::Effective;
 pub use secret::{HIDDEN, Secret, Settings, is_secret};
-pub use units::{ByteSize, parse_duration, show_duration};
 
 use crate::plugin::Shelf;
 use mistake::{CONTRADICTION, Found, MISSING, REFERENCE, SECRET_IN_CLEAR, UNREADABLE, VALUE};

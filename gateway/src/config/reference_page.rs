@@ -2,7 +2,7 @@
 
 use super::connector::{COMMON, Class, Honoured};
 use super::keys::{KEYS, Key, Kind, Need};
-use super::units::{ByteSize, show_duration};
+use crate::units::{ByteSize, show_duration};
 use std::fmt::Write;
 use std::time::Duration;
 

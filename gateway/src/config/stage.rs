@@ -13,9 +13,8 @@
 use super::connector::Definition;
 use super::mistake::{CONNECTOR, CONTRADICTION, Found, MISSING, UNKNOWN_KEY, UNSUPPORTED, VALUE, nearest};
 use super::names;
-use super::units::{ByteSize, parse_duration};
-use crate::plugin::{self, Field, FieldType, Limits, Shelf, StagePlan, Validator};
-use regex::Regex;
+use crate::plugin::{self, Field, Limits, Shelf, StagePlan};
+use crate::units::{ByteSize, parse_duration};
 use std::time::Duration;
 
 /// The most stages of one connector. By eye.
@@ -193,8 +192,9 @@ impl Asked<'_> {
                     .find_map(|name| self.get(name).map(|value| (name, value)));
                 match given {
                     Some((name, value)) => {
-                        if let Err((problem, hint)) = check(field, value) {
-                            self.mistake(CONNECTOR, name, problem, hint, found);
+                        if let Err(wrong) = plugin::check(field, value) {
+                            let hint = format!("valid: {}", wrong.valid);
+                            self.mistake(CONNECTOR, name, wrong.problem, hint, found);
                         }
                     }
                     None if field.is_required() => {
@@ -263,92 +263,4 @@ impl Asked<'_> {
 
 fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
-}
-
-/// The checks of a field: problem and hint of the first that fails.
-fn check(field: &Field, value: &str) -> Result<(), (String, String)> {
-    let trimmed = value.trim();
-    let shown = || match field.kind {
-        FieldType::Password => "the value".to_owned(),
-        _ => format!("{value:?}"),
-    };
-    let number = |fits: bool, valid: &str| {
-        if fits {
-            Ok(())
-        } else {
-            Err((
-                format!("{} is not a number of its kind", shown()),
-                format!("valid: {valid}"),
-            ))
-        }
-    };
-    match field.kind {
-        FieldType::Boolean if !["true", "false"].contains(&trimmed.to_ascii_lowercase().as_str()) => {
-            return Err((
-                format!("{} is no truth value", shown()),
-                "valid: true or false".into(),
-            ));
-        }
-        FieldType::Short => number(trimmed.parse::<i16>().is_ok(), "-32768 to 32767")?,
-        FieldType::Int => number(trimmed.parse::<i32>().is_ok(), "-2147483648 to 2147483647")?,
-        FieldType::Long => number(trimmed.parse::<i64>().is_ok(), "a whole number")?,
-        FieldType::Double => number(trimmed.parse::<f64>().is_ok(), "a number")?,
-        _ => {}
-    }
-    field.validators.iter().try_for_each(|validator| {
-        hold(validator, trimmed)
-            .map_err(|valid| (format!("{} is not valid", shown()), format!("valid: {valid}")))
-    })
-}
-
-/// What would be valid, where the value is not.
-fn hold(validator: &Validator, value: &str) -> Result<(), String> {
-    let need = |holds: bool, valid: String| if holds { Ok(()) } else { Err(valid) };
-    let shown = |bound: &Option<f64>| bound.map_or("any".to_owned(), |bound| bound.to_string());
-    match validator {
-        Validator::Range(least, most) => {
-            let number: f64 = value.parse().unwrap_or(f64::NAN);
-            let holds = least.is_none_or(|least| number >= least) && most.is_none_or(|most| number <= most);
-            need(
-                holds && !number.is_nan(),
-                format!("{} to {}", shown(least), shown(most)),
-            )
-        }
-        Validator::OneOf(texts) => need(texts.iter().any(|text| text == value), texts.join(", ")),
-        Validator::Pattern(pattern) => {
-            let whole = Regex::new(&format!("^(?:{pattern})$"));
-            let holds = whole.map_or(true, |whole| whole.is_match(value));
-            need(holds, format!("what matches {pattern}"))
-        }
-        Validator::NonEmpty => need(!value.is_empty(), "any text".into()),
-        Validator::Length(least, most) => {
-            let length = u32::try_from(value.chars().count()).unwrap_or(u32::MAX);
-            let holds = least.is_none_or(|least| length >= least) && most.is_none_or(|most| length <= most);
-            need(
-                holds,
-                format!(
-                    "{} to {} characters",
-                    least.unwrap_or(0),
-                    most.unwrap_or(u32::MAX)
-                ),
-            )
-        }
-        Validator::Url(schemes) => {
-            let scheme = value
-                .split_once("://")
-                .map(|(scheme, rest)| (scheme, !rest.is_empty()));
-            let holds = scheme.is_some_and(|(scheme, has_rest)| {
-                has_rest && (schemes.is_empty() || schemes.iter().any(|valid| valid == scheme))
-            });
-            need(holds, format!("an address ({})", schemes.join(", ")))
-        }
-        Validator::Duration => need(
-            parse_duration(value).is_some(),
-            "a time such as 250ms, 5s, 2min or 1h".into(),
-        ),
-        Validator::Size => need(
-            ByteSize::parse(value).is_some(),
-            "a size such as 64KiB or 1GB".into(),
-        ),
-    }
 }

@@ -5,11 +5,13 @@
 //! - A plugin's file is looked at, never run, until a connector that names it starts.
 //! - Every task has instances of its own. Compiled code is shared.
 
+mod check;
 mod log;
 mod shelf;
 mod stage;
 pub mod testing;
 
+pub use check::{Wrong, check};
 pub use culvert_host::{
     Description, Digest, Examined, Field, FieldType, Importance, Level, Limits, Line, LoadError, LogSink,
     Promises, Role, Usage, Validator, compile, examine, pack,

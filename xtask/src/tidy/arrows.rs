@@ -11,14 +11,15 @@ const ABOVE: [&str; 2] = ["cli", "gateway"];
 /// Which rooms a room may name.
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("observe", &["config"]),
-    ("config", &["connector", "identity", "plugin"]),
-    ("plugin", &["flow"]),
+    ("config", &["connector", "identity", "plugin", "units"]),
+    ("plugin", &["flow", "units"]),
     ("connector", &["flow", "codec"]),
     ("flow", &["outbox", "link", "codec", "identity", "observe"]),
     ("link", &["identity"]),
     ("outbox", &[]),
     ("codec", &[]),
     ("identity", &[]),
+    ("units", &[]),
 ];
 
 /// What only one room may use, and what everyone else uses instead.

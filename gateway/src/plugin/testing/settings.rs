@@ -1,7 +1,7 @@
 //! Settings of a plugin under test: filled as a connector's would be, and at the edges of what their checks let pass.
 
+use crate::plugin::check;
 use culvert_host::{Field, FieldType, Validator};
-use regex::Regex;
 use serde_json::Value;
 
 /// Names and values, all of the plugin's keys, in its order.
@@ -166,42 +166,11 @@ fn edge_values(field: &Field) -> Vec<String> {
         }
     }
     values.extend(field.default_value.iter().chain(&field.example).cloned());
-    values.retain(|value| {
-        field
-            .validators
-            .iter()
-            .all(|validator| may_pass(validator, value))
-    });
+    values.retain(|value| check(field, value).is_ok());
     values.sort();
     values.dedup();
     values.truncate(EDGES_MAX);
     values
-}
-
-/// Whether the gateway would let a value of ours pass.
-fn may_pass(validator: &Validator, value: &str) -> bool {
-    match validator {
-        Validator::Range(least, most) => value.parse::<f64>().is_ok_and(|number| {
-            least.is_none_or(|least| number >= least) && most.is_none_or(|most| number <= most)
-        }),
-        Validator::OneOf(texts) => texts.iter().any(|text| text == value),
-        Validator::Pattern(pattern) => {
-            Regex::new(&format!("^(?:{pattern})$")).is_ok_and(|whole| whole.is_match(value))
-        }
-        Validator::NonEmpty => !value.is_empty(),
-        Validator::Length(least, most) => {
-            let length = value.chars().count();
-            least.is_none_or(|least| length >= least as usize)
-                && most.is_none_or(|most| length <= most as usize)
-        }
-        Validator::Url(_) => value.contains("://"),
-        Validator::Duration => {
-            value.starts_with(|c: char| c.is_ascii_digit()) && value.ends_with(['s', 'h', 'n'])
-        }
-        Validator::Size => {
-            value.starts_with(|c: char| c.is_ascii_digit()) && !value.ends_with(['s', 'h', 'n'])
-        }
-    }
 }
 
 /// Settings on one line, for a person: what is none is left out, and so are passwords.
