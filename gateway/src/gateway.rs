@@ -17,6 +17,7 @@ use crate::link::{self, Links, PeerConfig};
 use crate::observe::health::Health;
 use crate::observe::stop::Stop;
 use crate::outbox::{self, EngineKind, Outbox};
+use crate::plugin::PluginPlan;
 use crate::{identity, observe, plugin};
 use culvert_proto::batch::Codec;
 use culvert_proto::message::{Start, TopicFilter};
@@ -96,7 +97,7 @@ pub struct Gateway {
     health: Health,
     started: Instant,
     rates: sample::Rates,
-    /// There where a connector has stages.
+    /// There where a connector has stages, or is a plugin.
     plugins: Option<Arc<plugin::Runner>>,
 }
 
@@ -146,8 +147,7 @@ pub async fn run(config: Config, stop: Stop) -> Result<(), Error> {
 
 /// Compiles the plugins that connectors name, all before the first connector starts: it may take seconds.
 async fn load_plugins(config: &Config) -> Result<Option<Arc<plugin::Runner>>, Error> {
-    let connectors = &config.connectors;
-    if connectors.iter().all(|connector| connector.stages.is_empty()) {
+    if plans(config).next().is_none() {
         return Ok(None);
     }
     let refuse = |name: &str| {
@@ -161,18 +161,26 @@ async fn load_plugins(config: &Config) -> Result<Option<Arc<plugin::Runner>>, Er
     let loaded = tokio::task::spawn_blocking(move || -> Result<_, Error> {
         let cache = config.state.join("plugins");
         let runner = plugin::Runner::new(cache, std::env::current_exe().ok()).map_err(refuse("any"))?;
-        for stage in config.connectors.iter().flat_map(|connector| &connector.stages) {
-            if let Some(found) = config.plugins.get(&stage.plugin) {
+        for plan in plans(&config) {
+            if let Some(found) = config.plugins.get(&plan.plugin) {
                 let started = Instant::now();
-                runner.load(found).map_err(refuse(&stage.plugin))?;
+                runner.load(found).map_err(refuse(&plan.plugin))?;
                 let took_ms = started.elapsed().as_millis();
-                tracing::info!(plugin = %stage.plugin, from = %found.origin, took_ms, "plugin loaded");
+                tracing::info!(plugin = %plan.plugin, from = %found.origin, took_ms, "plugin loaded");
             }
         }
         Ok(Some(Arc::new(runner)))
     })
     .await;
     joined("load plugins", loaded)?
+}
+
+/// Every use of a plugin in connectors.
+fn plans(config: &Config) -> impl Iterator<Item = &PluginPlan> {
+    config.connectors.iter().flat_map(|connector| {
+        let stages = connector.stages.iter().map(|stage| &stage.plan);
+        stages.chain(connector.checked.plugin())
+    })
 }
 
 async fn run_tunnel(tunnel: Option<Tunnel>, end: CancellationToken) -> Result<(), Error> {
@@ -218,7 +226,7 @@ impl Gateway {
             .config
             .connectors
             .iter()
-            .filter(|connector| !connector.checked.class().is_source())
+            .filter(|connector| !connector.checked.is_source())
         {
             gateway.start_sink(connector)?;
         }
@@ -334,7 +342,7 @@ impl Gateway {
                 let make = move |_| Ok(Box::new(sqlite::SqliteSink::new(config.clone())) as Box<_>);
                 Ok((filter, 1, Arc::new(make)))
             }
-            other => Err(format!("{} is no sink", other.class().name())),
+            other => Err(format!("{} is no sink", other.class_name())),
         }
     }
 
@@ -355,7 +363,7 @@ impl Gateway {
             .config
             .connectors
             .iter()
-            .filter(|connector| connector.checked.class().is_source())
+            .filter(|connector| connector.checked.is_source())
             .cloned()
             .collect();
         self.exchange.proofs.set_sources(reader_of(&sources));
@@ -388,7 +396,7 @@ impl Gateway {
                 Ok(Box::new(generator::GeneratorSource::new(&config, site.clone())) as Box<dyn Source>)
             }),
             other => Box::new(move || {
-                let reason = format!("{} is no source", other.class().name());
+                let reason = format!("{} is no source", other.class_name());
                 Err(SourceFault::Stop {
                     code: "CULVERT-G002",
                     reason,
@@ -507,7 +515,9 @@ fn reads_topic(connector: &Connector, topic: &str) -> bool {
     match &connector.checked {
         Checked::KafkaSource(config) => config.topics.include(topic),
         Checked::GeneratorSource(config) => &*config.topic == topic,
-        Checked::KafkaSink(_) | Checked::SqliteSink(_) => false,
+        // A plugin names the topics of its records as they come: whose a stream is, is known by its task.
+        Checked::PluginSource(_) => false,
+        Checked::KafkaSink(_) | Checked::SqliteSink(_) | Checked::PluginSink(_) => false,
     }
 }
 

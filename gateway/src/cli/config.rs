@@ -39,7 +39,7 @@ struct Shown<'a> {
 #[derive(Serialize)]
 struct ShownConnector<'a> {
     name: &'a str,
-    class: &'static str,
+    class: std::borrow::Cow<'static, str>,
     file: String,
     config: BTreeMap<&'a str, &'a str>,
 }
@@ -48,7 +48,7 @@ fn show(session: &Session) -> anyhow::Result<()> {
     let config = session.config()?;
     let connectors = config.connectors.iter().map(|connector| ShownConnector {
         name: &connector.name,
-        class: connector.checked.class().name(),
+        class: connector.checked.class_name(),
         file: connector.file.display().to_string(),
         config: connector.shown.shown().collect(),
     });

@@ -17,8 +17,9 @@ use crate::connector as room;
 use crate::connector::generator::GeneratorConfig;
 use crate::connector::kafka;
 use crate::connector::sqlite::SqliteConfig;
-use crate::plugin::{Shelf, StagePlan};
+use crate::plugin::{self, PluginPlan, Role, Shelf, SinkPlan, StagePlan};
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -77,19 +78,23 @@ pub enum Checked {
     GeneratorSource(GeneratorConfig),
     /// `io.culvert.sqlite.SqliteSink`.
     SqliteSink(SqliteConfig),
+    /// A plugin that brings records in.
+    PluginSource(PluginPlan),
+    /// A plugin that writes records out.
+    PluginSink(SinkPlan),
 }
 
 /// The class alone: what a client library is to be told holds secrets that are resolved.
 impl fmt::Debug for Checked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.class().name())
+        f.write_str(&self.class_name())
     }
 }
 
 impl Checked {
-    /// Hands the settings to the room of their class.
-    fn of(
-        class: Class,
+    /// Hands the settings of a class of this program to its room.
+    fn built_in(
+        class: BuiltIn,
         name: &str,
         settings: &Settings,
         around: &Surroundings<'_>,
@@ -104,25 +109,47 @@ impl Checked {
             known: &["name", "connector.class"],
         };
         Ok(match class {
-            Class::KafkaSource => {
+            BuiltIn::KafkaSource => {
                 Checked::KafkaSource(kafka::config::SourceConfig::from_map(&map, &context)?)
             }
-            Class::KafkaSink => Checked::KafkaSink(kafka::config::SinkConfig::from_map(&map, &context)?),
-            Class::GeneratorSource => Checked::GeneratorSource(GeneratorConfig::from_map(name, &map)?),
-            Class::SqliteSink => {
+            BuiltIn::KafkaSink => Checked::KafkaSink(kafka::config::SinkConfig::from_map(&map, &context)?),
+            BuiltIn::GeneratorSource => Checked::GeneratorSource(GeneratorConfig::from_map(name, &map)?),
+            BuiltIn::SqliteSink => {
                 Checked::SqliteSink(SqliteConfig::from_map(name, &map)?.below(around.resolver.base))
             }
         })
     }
 
-    /// The class it was checked as.
+    /// Whether it brings records in.
     #[must_use]
-    pub fn class(&self) -> Class {
+    pub fn is_source(&self) -> bool {
+        matches!(
+            self,
+            Checked::KafkaSource(_) | Checked::GeneratorSource(_) | Checked::PluginSource(_)
+        )
+    }
+
+    /// The full name for `connector.class`.
+    #[must_use]
+    pub fn class_name(&self) -> Cow<'static, str> {
+        let plugin = |plan: &PluginPlan| Cow::Owned(format!("{PLUGIN_CLASS}{}", plan.plugin));
         match self {
-            Checked::KafkaSource(_) => Class::KafkaSource,
-            Checked::KafkaSink(_) => Class::KafkaSink,
-            Checked::GeneratorSource(_) => Class::GeneratorSource,
-            Checked::SqliteSink(_) => Class::SqliteSink,
+            Checked::KafkaSource(_) => BuiltIn::KafkaSource.name().into(),
+            Checked::KafkaSink(_) => BuiltIn::KafkaSink.name().into(),
+            Checked::GeneratorSource(_) => BuiltIn::GeneratorSource.name().into(),
+            Checked::SqliteSink(_) => BuiltIn::SqliteSink.name().into(),
+            Checked::PluginSource(plan) => plugin(plan),
+            Checked::PluginSink(sink) => plugin(&sink.plan),
+        }
+    }
+
+    /// The plugin that it is, if it is one.
+    #[must_use]
+    pub fn plugin(&self) -> Option<&PluginPlan> {
+        match self {
+            Checked::PluginSource(plan) => Some(plan),
+            Checked::PluginSink(sink) => Some(&sink.plan),
+            _ => None,
         }
     }
 }
@@ -145,9 +172,12 @@ fn own_settings(settings: &Settings) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The classes of connectors this version has.
+/// What stands before a plugin's name in `connector.class`, if anything does.
+pub const PLUGIN_CLASS: &str = "io.culvert.plugin.";
+
+/// The classes of connectors that are built into this program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
+pub enum BuiltIn {
     /// Reads topics of a Kafka cluster.
     KafkaSource,
     /// Writes topics of a Kafka cluster.
@@ -158,41 +188,76 @@ pub enum Class {
     SqliteSink,
 }
 
-impl Class {
+impl BuiltIn {
     /// All of them.
-    pub const ALL: [Class; 4] = [
-        Class::KafkaSource,
-        Class::KafkaSink,
-        Class::GeneratorSource,
-        Class::SqliteSink,
+    pub const ALL: [BuiltIn; 4] = [
+        BuiltIn::KafkaSource,
+        BuiltIn::KafkaSink,
+        BuiltIn::GeneratorSource,
+        BuiltIn::SqliteSink,
     ];
 
     /// The name for `connector.class`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Class::KafkaSource => "io.culvert.kafka.KafkaSource",
-            Class::KafkaSink => "io.culvert.kafka.KafkaSink",
-            Class::GeneratorSource => "io.culvert.generator.GeneratorSource",
-            Class::SqliteSink => "io.culvert.sqlite.SqliteSink",
+            BuiltIn::KafkaSource => "io.culvert.kafka.KafkaSource",
+            BuiltIn::KafkaSink => "io.culvert.kafka.KafkaSink",
+            BuiltIn::GeneratorSource => "io.culvert.generator.GeneratorSource",
+            BuiltIn::SqliteSink => "io.culvert.sqlite.SqliteSink",
         }
     }
 
     /// Whether it brings records in.
     #[must_use]
     pub fn is_source(self) -> bool {
-        matches!(self, Class::KafkaSource | Class::GeneratorSource)
-    }
-
-    fn is_kafka(self) -> bool {
-        matches!(self, Class::KafkaSource | Class::KafkaSink)
+        matches!(self, BuiltIn::KafkaSource | BuiltIn::GeneratorSource)
     }
 
     /// Reads the full name, or as in Kafka Connect the last word of it.
-    fn parse(text: &str) -> Option<Class> {
-        Class::ALL
+    fn parse(text: &str) -> Option<BuiltIn> {
+        BuiltIn::ALL
             .into_iter()
             .find(|class| class.name() == text || class.name().rsplit('.').next() == Some(text))
+    }
+}
+
+/// What `connector.class` names.
+#[derive(Clone, Copy, Debug)]
+enum Class<'p> {
+    BuiltIn(BuiltIn),
+    Source(&'p plugin::Found),
+    Sink(&'p plugin::Found),
+}
+
+impl<'p> Class<'p> {
+    /// The class of this program, or else the plugin.
+    fn parse(text: &str, plugins: &'p Shelf) -> Option<Class<'p>> {
+        if let Some(class) = BuiltIn::parse(text) {
+            return Some(Class::BuiltIn(class));
+        }
+        let plugin = plugins.get(text.strip_prefix(PLUGIN_CLASS).unwrap_or(text))?;
+        match plugin.role()? {
+            Role::Source => Some(Class::Source(plugin)),
+            Role::Sink => Some(Class::Sink(plugin)),
+            _ => None,
+        }
+    }
+
+    fn is_source(self) -> bool {
+        match self {
+            Class::BuiltIn(class) => class.is_source(),
+            Class::Source(_) => true,
+            Class::Sink(_) => false,
+        }
+    }
+
+    fn is(self, class: BuiltIn) -> bool {
+        matches!(self, Class::BuiltIn(of) if of == class)
+    }
+
+    fn is_kafka(self) -> bool {
+        self.is(BuiltIn::KafkaSource) || self.is(BuiltIn::KafkaSink)
     }
 }
 
@@ -608,8 +673,8 @@ impl<'a> Definition<'a> {
 
     fn check(mut self, around: &Surroundings<'_>, found: &mut Found) -> Option<Connector> {
         self.common_keys(found);
-        let class = self.class(found);
-        let tasks_max = self.tasks_max(found);
+        let class = self.class(around.plugins, found);
+        let tasks_max = self.tasks_max(class, found);
         let start = self.start(found);
         let incarnation = self.incarnation(found);
         let from = self.sites("culvert.from", class, found).into_iter().next();
@@ -625,15 +690,7 @@ impl<'a> Definition<'a> {
         if class.is_kafka() {
             self.settings.default_to("kafka.", around.kafka);
         }
-        let checked = match Checked::of(class, &self.name, &self.settings, around) {
-            Ok(checked) => checked,
-            Err(mistakes) => {
-                mistakes
-                    .into_iter()
-                    .for_each(|mistake| self.own_mistake(mistake, found));
-                return None;
-            }
-        };
+        let checked = self.checked(class, around, found)?;
         Some(Connector {
             name: self.name,
             tasks_max: tasks_max?,
@@ -647,6 +704,31 @@ impl<'a> Definition<'a> {
             shown: self.settings,
             file: self.file.into(),
         })
+    }
+
+    /// The connector's own settings.
+    fn checked(&self, class: Class<'_>, around: &Surroundings<'_>, found: &mut Found) -> Option<Checked> {
+        let mut told = |mistakes: Vec<room::Mistake>| {
+            for mistake in mistakes {
+                self.own_mistake(mistake, found);
+            }
+        };
+        match class {
+            Class::BuiltIn(class) => Checked::built_in(class, &self.name, &self.settings, around)
+                .map_err(told)
+                .ok(),
+            Class::Source(plugin) => {
+                super::stage::connector_plan(self, plugin, found).map(Checked::PluginSource)
+            }
+            Class::Sink(plugin) => {
+                let topics = room::topics(&self.settings.expose()).map_err(&mut told).ok();
+                let plan = super::stage::connector_plan(self, plugin, found);
+                Some(Checked::PluginSink(SinkPlan {
+                    plan: plan?,
+                    topics: topics?,
+                }))
+            }
+        }
     }
 
     fn common_keys(&self, found: &mut Found) {
@@ -673,60 +755,55 @@ impl<'a> Definition<'a> {
         }
     }
 
-    fn class(&self, found: &mut Found) -> Option<Class> {
-        let Some(text) = self.settings.get("connector.class") else {
-            found.add(
-                MISSING,
-                self.place("connector.class"),
-                "connector.class",
-                "is missing",
-                classes(),
-            );
+    fn class<'p>(&self, plugins: &'p Shelf, found: &mut Found) -> Option<Class<'p>> {
+        let key = "connector.class";
+        let Some(text) = self.settings.get(key) else {
+            found.add(MISSING, self.place(key), key, "is missing", classes(plugins));
             return None;
         };
-        let class = Class::parse(text);
+        let class = Class::parse(text, plugins);
         if class.is_none() {
-            // By the last word: the packages of unrelated classes look alike.
-            let last = |name: &'static str| name.rsplit('.').next().unwrap_or(name);
-            let near = nearest(
-                text.rsplit('.').next().unwrap_or(text),
-                Class::ALL.map(|class| last(class.name())),
-            );
-            let near = Class::ALL
-                .map(Class::name)
-                .into_iter()
-                .find(|name| Some(last(name)) == near);
-            let hint = near.map_or_else(classes, |near| format!("did you mean {near}?"));
-            let problem = format!("this version has no class {:?}", brief(text));
-            found.add(
-                CLASS,
-                self.place("connector.class"),
-                "connector.class",
-                problem,
-                hint,
-            );
+            let plugin = text.strip_prefix(PLUGIN_CLASS).unwrap_or(text);
+            let (problem, hint) = match (
+                plugins.get(plugin).and_then(plugin::Found::role),
+                plugins.why_not(plugin),
+            ) {
+                (Some(role), _) => (
+                    format!("plugin {plugin} is a {role}, and no connector"),
+                    classes(plugins),
+                ),
+                (None, Some(reason)) => (reason, "repair the plugin's file, or take it away".into()),
+                (None, None) => {
+                    let near = near_class(text, plugins);
+                    let hint = near.map_or_else(|| classes(plugins), |near| format!("did you mean {near}?"));
+                    (format!("this version has no class {:?}", brief(text)), hint)
+                }
+            };
+            found.add(CLASS, self.place(key), key, problem, hint);
         }
         class
     }
 
-    fn tasks_max(&self, found: &mut Found) -> Option<u16> {
+    fn tasks_max(&self, class: Option<Class<'_>>, found: &mut Found) -> Option<u16> {
         let Some(text) = self.settings.get("tasks.max") else {
             return Some(1);
         };
+        let is_plugin = matches!(class, Some(Class::Source(_)));
+        let most = if is_plugin { 1 } else { TASKS_MAX };
         let tasks = text
             .trim()
             .parse()
             .ok()
-            .filter(|tasks| (1..=TASKS_MAX).contains(tasks));
+            .filter(|tasks| (1..=most).contains(tasks));
         if tasks.is_none() {
             let problem = format!("{:?} is not a number of tasks", brief(text));
-            found.add(
-                VALUE,
-                self.place("tasks.max"),
-                "tasks.max",
-                problem,
-                format!("valid: 1 to {TASKS_MAX}"),
-            );
+            let hint = if is_plugin {
+                "valid: 1; a plugin is not told which part of the work a task has, so that two would bring the same records"
+                    .to_owned()
+            } else {
+                format!("valid: 1 to {TASKS_MAX}")
+            };
+            found.add(VALUE, self.place("tasks.max"), "tasks.max", problem, hint);
         }
         tasks
     }
@@ -745,10 +822,10 @@ impl<'a> Definition<'a> {
     }
 
     /// Whether refused records become dead letters.
-    fn dead_letters(&self, class: Option<Class>, found: &mut Found) -> Option<bool> {
+    fn dead_letters(&self, class: Option<Class<'_>>, found: &mut Found) -> Option<bool> {
         const TOPIC: &str = "errors.deadletterqueue.topic.name";
         let key = "errors.tolerance";
-        if class.is_some_and(|class| class != Class::KafkaSink)
+        if class.is_some_and(|class| !class.is(BuiltIn::KafkaSink))
             && let Some((key, _)) = self
                 .settings
                 .shown()
@@ -764,7 +841,10 @@ impl<'a> Definition<'a> {
                 unsupported(self.place(key), key, way, found);
                 None
             }
-            Some("all") if class == Some(Class::KafkaSink) && self.settings.get(TOPIC).is_none() => {
+            Some("all")
+                if class.is_some_and(|class| class.is(BuiltIn::KafkaSink))
+                    && self.settings.get(TOPIC).is_none() =>
+            {
                 let hint = "name the topic of dead letters: unlike in Kafka Connect, refused records are never thrown away";
                 found.add(MISSING, self.place(key), TOPIC, "is missing", hint);
                 None
@@ -799,7 +879,7 @@ impl<'a> Definition<'a> {
 
     /// `culvert.from` or `culvert.via`: peers' sites, and only for sinks. Of a chain of relays the last is our peer;
     /// the others are known to their own neighbours alone.
-    fn sites(&self, key: &str, class: Option<Class>, found: &mut Found) -> Vec<String> {
+    fn sites(&self, key: &str, class: Option<Class<'_>>, found: &mut Found) -> Vec<String> {
         let Some(text) = self.settings.get(key) else {
             return Vec::new();
         };
@@ -963,8 +1043,36 @@ fn is_of(key: &str, pattern: &str) -> bool {
     }
 }
 
-fn classes() -> String {
-    format!("valid: {}", Class::ALL.map(Class::name).join(", "))
+/// Whether `key` is one that connectors have in common, sinks with their topics among them.
+pub(super) fn is_common(key: &str) -> bool {
+    COMMON.iter().any(|common| is_of(key, common.key)) || ["topics", "topics.regex"].contains(&key)
+}
+
+fn classes(plugins: &Shelf) -> String {
+    let built_in = BuiltIn::ALL.map(BuiltIn::name).into_iter();
+    let names: Vec<&str> = built_in.chain(connector_plugins(plugins)).collect();
+    format!("valid: {}", names.join(", "))
+}
+
+/// Names of the plugins that can be connectors.
+fn connector_plugins(plugins: &Shelf) -> impl Iterator<Item = &str> {
+    plugins
+        .plugins()
+        .filter(|plugin| matches!(plugin.role(), Some(Role::Source | Role::Sink)))
+        .map(|plugin| plugin.description.name.as_str())
+}
+
+/// The class that was meant, by the last word: the packages of unrelated classes look alike.
+fn near_class<'p>(text: &str, plugins: &'p Shelf) -> Option<&'p str> {
+    fn last(name: &str) -> &str {
+        name.rsplit('.').next().unwrap_or(name)
+    }
+    let names = || {
+        let built_in = BuiltIn::ALL.map(BuiltIn::name).into_iter();
+        built_in.chain(connector_plugins(plugins))
+    };
+    let near = nearest(last(text), names().map(last))?;
+    names().find(|name| last(name) == near)
 }
 
 fn brief(text: &str) -> String {

@@ -1,6 +1,6 @@
 //! `docs/reference/config.md`, made from the tables that the program itself reads by.
 
-use super::connector::{COMMON, Class, Honoured};
+use super::connector::{BuiltIn, COMMON, Honoured, PLUGIN_CLASS};
 use super::keys::{KEYS, Key, Kind, Need};
 use crate::units::{ByteSize, show_duration};
 use std::fmt::Write;
@@ -32,7 +32,7 @@ pub fn page() -> String {
         );
     }
     page.push_str(CONNECTORS);
-    for class in Class::ALL {
+    for class in BuiltIn::ALL {
         let _ = writeln!(
             page,
             "- `{}`, a {}",
@@ -40,6 +40,10 @@ pub fn page() -> String {
             if class.is_source() { "source" } else { "sink" }
         );
     }
+    let _ = writeln!(
+        page,
+        "- a plugin's name, with `{PLUGIN_CLASS}` before it or without: a source or a sink, as the plugin is"
+    );
     page.push_str("\n| Key | Honoured | |\n|---|---|---|\n");
     for common in COMMON {
         let honoured = match common.honoured {

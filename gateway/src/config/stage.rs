@@ -8,12 +8,13 @@
 //! ```
 //!
 //! Keys beginning with `culvert.` are the gateway's, all others the plugin's: they are checked against what the plugin says
-//! about itself, without running it.
+//! about itself, without running it. The settings of a connector that is itself a plugin are checked alike: they stand
+//! beside those that connectors have in common.
 
-use super::connector::Definition;
+use super::connector::{self, Definition};
 use super::mistake::{CONNECTOR, CONTRADICTION, Found, MISSING, UNKNOWN_KEY, UNSUPPORTED, VALUE, nearest};
 use super::names;
-use crate::plugin::{self, Field, Limits, Shelf, StagePlan};
+use crate::plugin::{self, Field, Limits, PluginPlan, Shelf, StagePlan};
 use crate::units::{ByteSize, parse_duration};
 use std::time::Duration;
 
@@ -70,7 +71,7 @@ pub(super) fn stages(definition: &Definition<'_>, shelf: &Shelf, found: &mut Fou
             definition.mistake(VALUE, "transforms", problem, hint, found);
         } else {
             let prefix = format!("transforms.{name}.");
-            plans.extend(Asked { definition, prefix }.plan(name, shelf, found));
+            plans.extend(Asked { definition, prefix }.stage(name, shelf, found));
         }
     }
     plans
@@ -100,20 +101,37 @@ fn strangers(definition: &Definition<'_>, names: &[&str], found: &mut Found) {
     }
 }
 
-/// What a connector's settings say of one stage.
+/// What a connector's settings say to the plugin that it is.
+pub(super) fn connector_plan(
+    definition: &Definition<'_>,
+    plugin: &plugin::Found,
+    found: &mut Found,
+) -> Option<PluginPlan> {
+    let prefix = String::new();
+    Asked { definition, prefix }.plan(plugin, found)
+}
+
+/// What a connector's settings say to one plugin.
 struct Asked<'a> {
     definition: &'a Definition<'a>,
+    /// Of the plugin's keys; empty where the connector itself is the plugin.
     prefix: String,
 }
 
 impl Asked<'_> {
-    fn plan(&self, name: &str, shelf: &Shelf, found: &mut Found) -> Option<StagePlan> {
-        let before = found.len();
+    fn stage(&self, name: &str, shelf: &Shelf, found: &mut Found) -> Option<StagePlan> {
         let plugin = self.plugin(shelf, found)?;
+        Some(StagePlan {
+            name: name.into(),
+            plan: self.plan(plugin, found)?,
+        })
+    }
+
+    fn plan(&self, plugin: &plugin::Found, found: &mut Found) -> Option<PluginPlan> {
+        let before = found.len();
         let limits = self.limits(found);
         let settings = self.settings(plugin, found);
-        (found.len() == before).then(|| StagePlan {
-            name: name.into(),
+        (found.len() == before).then(|| PluginPlan {
             plugin: plugin.description.name.clone(),
             settings,
             limits,
@@ -142,14 +160,8 @@ impl Asked<'_> {
                 transforms().map(|plugin| plugin.description.name.as_str()),
             );
             let hint = near.map_or_else(valid, |near| format!("did you mean {near}?"));
-            let refused = shelf
-                .refused()
-                .iter()
-                .find(|(path, _)| path.file_stem().is_some_and(|stem| stem == wanted));
-            let problem = match refused {
-                Some((path, reason)) => format!("{}: {reason}", path.display()),
-                None => format!("no transform plugin is called {wanted:?}"),
-            };
+            let problem = shelf.why_not(wanted);
+            let problem = problem.unwrap_or_else(|| format!("no transform plugin is called {wanted:?}"));
             self.mistake(VALUE, "type", problem, hint, found);
         }
         plugin
@@ -211,7 +223,12 @@ impl Asked<'_> {
     }
 
     fn unknown(&self, fields: &[Field], found: &mut Found) {
-        const OURS: [&str; 3] = ["type", "culvert.memory.max", "culvert.time.max"];
+        const OURS: [&str; 3] = ["culvert.memory.max", "culvert.time.max", "type"];
+        let ours = if self.is_connector() {
+            &OURS[..2]
+        } else {
+            &OURS[..]
+        };
         let known = || {
             fields
                 .iter()
@@ -221,7 +238,10 @@ impl Asked<'_> {
             let Some(inner) = key.strip_prefix(&self.prefix) else {
                 continue;
             };
-            if OURS.contains(&inner) || known().any(|name| name == inner) {
+            if ours.contains(&inner) || known().any(|name| name == inner) {
+                continue;
+            }
+            if self.is_connector() && connector::is_common(inner) {
                 continue;
             }
             if inner == "predicate" || inner == "negate" {
@@ -235,13 +255,17 @@ impl Asked<'_> {
                 );
                 continue;
             }
-            let near = nearest(inner, known().map(String::as_str).chain(OURS));
+            let near = nearest(inner, known().map(String::as_str).chain(ours.iter().copied()));
             let hint = near.map_or_else(
                 || format!("valid: {}", known().cloned().collect::<Vec<_>>().join(", ")),
                 |near| format!("did you mean {near}?"),
             );
             self.mistake(UNKNOWN_KEY, inner, "is not a key of this plugin", hint, found);
         }
+    }
+
+    fn is_connector(&self) -> bool {
+        self.prefix.is_empty()
     }
 
     fn get(&self, key: &str) -> Option<&str> {

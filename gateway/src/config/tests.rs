@@ -406,13 +406,13 @@ fn both_forms_of_a_definition_are_read() {
     let names: Vec<_> = config
         .connectors
         .iter()
-        .map(|c| (c.name.as_str(), c.checked.class().name()))
+        .map(|c| (c.name.as_str(), c.checked.class_name()))
         .collect();
     assert_eq!(
         names,
         [
-            ("a", "io.culvert.sqlite.SqliteSink"),
-            ("b", "io.culvert.generator.GeneratorSource")
+            ("a", "io.culvert.sqlite.SqliteSink".into()),
+            ("b", "io.culvert.generator.GeneratorSource".into())
         ]
     );
     let sink = &config.connectors[0];
@@ -789,4 +789,16 @@ fn dead_letters_need_a_place() {
         &sink("\"errors.tolerance\": \"some\""),
         &["connectors/c.json:3 errors.tolerance CULVERT-C004 \"some\" is not one of its words"],
     );
+}
+
+// ----- connectors that are plugins -------------------------------------------------------------------------------
+
+#[test]
+fn a_plugin_that_is_no_source_and_no_sink_is_no_class() {
+    let class = |class: &str| format!("{{\"name\": \"c\", \"connector.class\": \"{class}\"}}");
+    let expected = [
+        "connectors/c.json:1 connector.class CULVERT-C009 plugin order-check is a transform, and no connector",
+    ];
+    check_connector(&class("order-check"), &expected);
+    check_connector(&class("io.culvert.plugin.order-check"), &expected);
 }

@@ -6,6 +6,19 @@ pub mod kafka;
 mod settings;
 pub mod sqlite;
 
+use culvert_proto::message::TopicFilter;
+use std::collections::BTreeMap;
+
+/// The topics that a sink without a room of its own reads: `topics` or `topics.regex` of its settings.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn topics(map: &BTreeMap<String, String>) -> Result<TopicFilter, Vec<Mistake>> {
+    let mut settings = settings::Settings::new(map);
+    let topics = settings.topics();
+    topics.ok_or_else(|| settings.mistakes())
+}
+
 /// One thing that is wrong with a connector's configuration. A connector reports all of its mistakes together; the
 /// config room adds file and line.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -180,6 +180,11 @@ impl<'a> Settings<'a> {
         });
     }
 
+    /// Everything that was found wrong so far.
+    pub(super) fn mistakes(self) -> Vec<Mistake> {
+        self.mistakes
+    }
+
     /// Everything that is wrong, with the keys that nobody asked for.
     pub(super) fn finish(mut self) -> Vec<Mistake> {
         for key in self.map.keys() {

@@ -128,8 +128,7 @@ impl Gateway {
     }
 
     fn connector_status(&self, connector: &Connector) -> ConnectorStatus {
-        let class = connector.checked.class();
-        let (role, streams, trouble) = if class.is_source() {
+        let (role, streams, trouble) = if connector.checked.is_source() {
             let tasks = self
                 .tasks
                 .get(&connector.name)
@@ -166,7 +165,7 @@ impl Gateway {
         };
         ConnectorStatus {
             name: connector.name.clone(),
-            class: class.name().into(),
+            class: connector.checked.class_name().into(),
             role,
             state,
             guarantee: Guarantee::ExactlyOnce,
@@ -321,7 +320,7 @@ impl Gateway {
             .config
             .connectors
             .iter()
-            .filter(|connector| !connector.checked.class().is_source())
+            .filter(|connector| !connector.checked.is_source())
         {
             if prove
                 .connector
@@ -922,7 +921,7 @@ impl Holdings {
                 to: None,
             }),
             other => {
-                let reason = format!("{} is no sink", other.class().name());
+                let reason = format!("{} is no sink", other.class_name());
                 Err(SourceFault::Stop {
                     code: "CULVERT-G002",
                     reason,

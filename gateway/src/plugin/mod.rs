@@ -7,6 +7,7 @@
 
 mod check;
 mod log;
+mod plan;
 mod shelf;
 mod stage;
 pub mod testing;
@@ -16,5 +17,6 @@ pub use culvert_host::{
     Description, Digest, Examined, Field, FieldType, Importance, Level, Limits, Line, LoadError, LogSink,
     Promises, Role, Usage, Validator, compile, examine, pack,
 };
+pub use plan::{PluginPlan, SinkPlan, StagePlan};
 pub use shelf::{Found, Origin, Shelf};
-pub use stage::{Runner, StagePlan, StageUsage};
+pub use stage::{Runner, StageUsage};

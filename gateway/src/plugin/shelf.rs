@@ -1,7 +1,7 @@
 //! The plugins there are: those built into the program, and files of the plugin directory, which win.
 
 use bytes::Bytes;
-use culvert_host::{Description, Examined, LoadError};
+use culvert_host::{Description, Examined, LoadError, Role};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -43,13 +43,16 @@ pub struct Found {
 }
 
 impl Found {
+    /// What it does.
+    #[must_use]
+    pub fn role(&self) -> Option<Role> {
+        self.examined.roles.first().copied()
+    }
+
     /// Whether it can be a stage.
     #[must_use]
     pub fn is_transform(&self) -> bool {
-        self.examined
-            .roles
-            .first()
-            .is_some_and(|role| role.is_transform())
+        self.role().is_some_and(Role::is_transform)
     }
 
     /// The component.
@@ -107,6 +110,14 @@ impl Shelf {
     /// All of them, by name.
     pub fn plugins(&self) -> impl Iterator<Item = &Found> {
         self.plugins.values()
+    }
+
+    /// Why the file that would be the plugin of this name is none.
+    #[must_use]
+    pub fn why_not(&self, name: &str) -> Option<String> {
+        let named = |path: &PathBuf| path.file_stem().is_some_and(|stem| stem == name);
+        let (path, reason) = self.refused.iter().find(|(path, _)| named(path))?;
+        Some(format!("{}: {reason}", path.display()))
     }
 
     /// Files of the directory that are no plugins, and why.

@@ -1,28 +1,16 @@
 //! A plugin as a stage of the flow.
 
 use super::log::StageLog;
+use super::plan::StagePlan;
 use super::shelf::Found;
 use crate::flow::stage::{Chain, MakeChain, Stage, StageFault};
-use culvert_host::{Compiler, Engine, Limits, LoadError, Options, Plugin, Stream, Transform, Usage};
+use culvert_host::{Compiler, Engine, LoadError, Options, Plugin, Stream, Transform, Usage};
 use culvert_proto::StreamId;
 use culvert_proto::columns::{Columns, Outcomes};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-
-/// One stage as a connector's settings ask for it, checked.
-#[derive(Clone, Debug)]
-pub struct StagePlan {
-    /// Its name in `transforms`.
-    pub name: Arc<str>,
-    /// The plugin's name.
-    pub plugin: String,
-    /// The plugin's settings, defaults filled in. Secrets are resolved: never shown.
-    pub settings: Vec<(String, Option<String>)>,
-    /// What one instance may take.
-    pub limits: Limits,
-}
 
 /// Loads plugins once, and opens stages of them.
 pub struct Runner {
@@ -104,20 +92,21 @@ impl Runner {
         })
     }
 
-    fn open(&self, connector: &Arc<str>, plan: &StagePlan) -> Result<PluginStage, StageFault> {
+    fn open(&self, connector: &Arc<str>, stage: &StagePlan) -> Result<PluginStage, StageFault> {
+        let (name, plan) = (&stage.name, &stage.plan);
         let plugin = self.loaded.lock().get(&plan.plugin).cloned();
         let plugin = plugin.ok_or_else(|| StageFault::Stop {
             code: "CULVERT-G003",
-            reason: format!("stage {}: plugin {} was not loaded", plan.name, plan.plugin),
+            reason: format!("stage {name}: plugin {} was not loaded", plan.plugin),
         })?;
         let log = Arc::new(StageLog {
             connector: connector.clone(),
-            stage: plan.name.clone(),
+            stage: name.clone(),
         });
         let transform = Transform::open(&plugin, &plan.settings, plan.limits.clone(), log)
-            .map_err(|error| fault(&plan.name, error.into()))?;
+            .map_err(|error| fault(name, error.into()))?;
         Ok(PluginStage {
-            name: plan.name.clone(),
+            name: name.clone(),
             transform,
             ids: BTreeMap::new(),
         })
