@@ -89,10 +89,15 @@ pub mod capabilities {
                 import culvert:plugin/log@0.1.0;
                 import culvert:plugin/metrics@0.1.0;
                 import culvert:plugin/clock@0.1.0;
+                import culvert:plugin/secrets@0.1.0;
+                import culvert:plugin/secrets-reveal@0.1.0;
+                import culvert:plugin/http@0.1.0;
+                import culvert:plugin/files@0.1.0;
             }
         ",
         world: "culvert:host/capabilities",
         imports: { default: trappable },
+        with: { "culvert:plugin/secrets.secret": crate::capability::secrets::Handle },
     });
 }
 

@@ -1,7 +1,7 @@
 //! A plugin's file: looked at without running it, then compiled and ready to be opened.
 
 use crate::cache::Digest;
-use crate::description::{self, Description};
+use crate::description::{self, Capability, Description};
 use crate::engine::{COMPONENT_BYTES_MAX, Engine};
 use crate::fault::LoadError;
 use crate::{CONTRACT, pack};
@@ -75,6 +75,15 @@ pub struct Examined {
     pub description: Option<Description>,
     /// Size of the file in bytes.
     pub size: usize,
+}
+
+impl Examined {
+    /// Whether it imports the interface of this capability.
+    #[must_use]
+    pub fn imports_capability(&self, what: Capability) -> bool {
+        let mut imported = self.imports.iter().filter_map(|name| ours(name));
+        imported.any(|(interface, _)| interface == what.word())
+    }
 }
 
 const PACKAGE: &str = "culvert:plugin/";
@@ -241,8 +250,8 @@ fn check_import(name: &str) -> Result<(), LoadError> {
     };
     check_contract(&version)?;
     match interface {
-        "log" | "metrics" | "clock" => Ok(()),
-        "state" | "secrets" | "secrets-reveal" | "http" => Err(unknown("this version does not offer it yet")),
+        "log" | "metrics" | "clock" | "secrets" | "secrets-reveal" | "http" | "files" => Ok(()),
+        "state" => Err(unknown("this version does not offer it yet")),
         _ => Err(unknown("see wit/culvert-plugin/host.wit for what there is")),
     }
 }

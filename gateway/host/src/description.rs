@@ -63,9 +63,20 @@ pub enum Capability {
     SecretsReveal,
     /// Requests to granted addresses.
     Http,
+    /// Files of granted folders.
+    Files,
 }
 
 impl Capability {
+    /// All of them.
+    pub const ALL: [Capability; 5] = [
+        Capability::State,
+        Capability::Secrets,
+        Capability::SecretsReveal,
+        Capability::Http,
+        Capability::Files,
+    ];
+
     /// As it is spelled in settings.
     #[must_use]
     pub fn word(self) -> &'static str {
@@ -74,6 +85,7 @@ impl Capability {
             Capability::Secrets => "secrets",
             Capability::SecretsReveal => "secrets-reveal",
             Capability::Http => "http",
+            Capability::Files => "files",
         }
     }
 }
@@ -124,6 +136,15 @@ pub struct Field {
 }
 
 impl Field {
+    /// What writing the key grants (`extra`, `grants`): words such as `http.get` or `files.read`.
+    pub fn grants(&self) -> impl Iterator<Item = &str> {
+        let grants = self.extra.iter().filter(|(name, _)| name == "grants");
+        grants
+            .flat_map(|(_, words)| words.split(','))
+            .map(str::trim)
+            .filter(|word| !word.is_empty())
+    }
+
     /// Whether a connector must give it: it has no default, and does not say that it is optional, for which Connect's null
     /// default has no other spelling.
     #[must_use]
@@ -195,6 +216,14 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Description, LoadError> {
 }
 
 impl Description {
+    /// Whether the plugin works without this capability too (`extra`, `optional`).
+    #[must_use]
+    pub fn is_optional(&self, what: Capability) -> bool {
+        let optional = self.extra.iter().filter(|(name, _)| name == "optional");
+        let mut words = optional.flat_map(|(_, words)| words.split(','));
+        words.any(|word| word.trim() == what.word())
+    }
+
     /// What the contract's words do not say in types.
     fn check(&self) -> Result<(), LoadError> {
         let refuse = |reason: String| Err(LoadError::Description { reason });
@@ -281,6 +310,7 @@ impl From<exported::RequestFor> for RequestFor {
                 exported::Capability::Secrets => Capability::Secrets,
                 exported::Capability::SecretsReveal => Capability::SecretsReveal,
                 exported::Capability::Http => Capability::Http,
+                exported::Capability::Files => Capability::Files,
             },
             because: told.because,
         }

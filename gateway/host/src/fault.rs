@@ -147,6 +147,14 @@ pub enum OpenError {
     /// It did not come back.
     #[error("[CULVERT-W021] open: {0}")]
     Poison(Poison),
+    /// It imports what was not granted to it.
+    #[error("[CULVERT-W030] plugin {plugin} {lacks}")]
+    NotGranted {
+        /// The plugin's name.
+        plugin: String,
+        /// What was not granted, each with the key that would.
+        lacks: String,
+    },
     /// It cannot be linked.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -179,6 +187,7 @@ impl From<OpenError> for StageFault {
             OpenError::Retry { reason, after } => return StageFault::Retry { reason, after },
             OpenError::Fatal(reason) => ("CULVERT-W020", reason),
             OpenError::Poison(poison) => ("CULVERT-W021", format!("open: {poison}")),
+            OpenError::NotGranted { plugin, lacks } => ("CULVERT-W030", format!("plugin {plugin} {lacks}")),
             OpenError::Load(error) => (error.code(), error.to_string()),
         };
         StageFault::Stop { code, reason }

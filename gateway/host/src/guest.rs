@@ -1,12 +1,15 @@
 //! One instance of a plugin: its store, its limits, what it used.
 
 use crate::bindings::meta;
-use crate::capability::clock::{self, Clock, Now};
-use crate::capability::log::{LogSink, Logbook, NoLog};
-use crate::capability::{self, metrics::Figures};
+use crate::capability::clock::Clock;
+use crate::capability::log::Logbook;
+use crate::capability::metrics::Figures;
+use crate::capability::{self, Reach};
 use crate::description::Description;
 use crate::engine::Engine;
 use crate::fault::{LoadError, Poison};
+use crate::grants::Veil;
+use crate::surroundings::Surroundings;
 use rustix::time::{ClockId, clock_gettime};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,6 +40,9 @@ impl Default for Limits {
         }
     }
 }
+
+/// How long a reason is at most.
+const WORDS_BYTES_MAX: usize = 4 * 1024;
 
 /// Elements of all tables of an instance. CPython's function tables have below 10,000.
 const TABLE_ELEMENTS_MAX: usize = 100_000;
@@ -132,6 +138,7 @@ pub(crate) struct Guest {
     pub(crate) logbook: Logbook,
     pub(crate) figures: Figures,
     pub(crate) clock: Clock,
+    pub(crate) reach: Reach,
 }
 
 /// The memory of an instance, all of it together.
@@ -197,20 +204,30 @@ pub(crate) struct Instance<Exports> {
 pub(crate) struct Nursery {
     engine: Engine,
     limits: Limits,
-    log: Arc<dyn LogSink>,
-    now: Now,
+    around: Surroundings,
+    pub(crate) veil: Veil,
     pub(crate) meter: Arc<Meter>,
 }
 
 impl Nursery {
-    pub(crate) fn new(engine: Engine, limits: Limits, log: Arc<dyn LogSink>, now: Now) -> Nursery {
+    /// `veil` covers what must not be read in the plugin's words.
+    pub(crate) fn new(engine: Engine, limits: Limits, around: Surroundings, veil: Veil) -> Nursery {
         Nursery {
             engine,
             limits,
-            log,
-            now,
+            around,
+            veil,
             meter: Arc::default(),
         }
+    }
+
+    /// What the plugin says to people: no secrets, and no more than 4 KiB.
+    pub(crate) fn words(&self, text: String) -> String {
+        let mut text = self.veil.covered(text);
+        if text.len() > WORDS_BYTES_MAX {
+            text.truncate(text.floor_char_boundary(WORDS_BYTES_MAX));
+        }
+        text
     }
 
     pub(crate) fn limits(&self) -> &Limits {
@@ -229,9 +246,10 @@ impl Nursery {
                 denied: false,
                 table_elements: 0,
             },
-            logbook: Logbook::new(self.log.clone(), self.meter.clone()),
+            logbook: Logbook::new(self.around.log.clone(), self.veil.clone(), self.meter.clone()),
             figures: Figures::default(),
-            clock: Clock(self.now.clone()),
+            clock: Clock(self.around.now.clone()),
+            reach: Reach::new(self.around.grants.clone()),
         };
         let mut store = Store::new(self.engine.wasmtime(), guest);
         store.limiter(|guest| &mut guest.memory);
@@ -258,6 +276,7 @@ impl Nursery {
         call: impl FnOnce(&mut Store<Guest>) -> wasmtime::Result<Answer>,
     ) -> Result<Answer, Poison> {
         store.set_epoch_deadline(Engine::ticks(time));
+        store.data_mut().reach.begin(time);
         let before = thread_nanos();
         let outcome = {
             let _running = self.engine.at_work();
@@ -273,14 +292,14 @@ impl Nursery {
             .memory_bytes_peak
             .fetch_max(memory.bytes as u64, Ordering::Relaxed);
         outcome.map_err(|error| {
-            let poison = poison(&error, store.data(), time);
+            let poison = poison(&error, store.data(), time, &self.veil);
             meter.faulted(&poison);
             poison
         })
     }
 }
 
-fn poison(error: &wasmtime::Error, guest: &Guest, time: Duration) -> Poison {
+fn poison(error: &wasmtime::Error, guest: &Guest, time: Duration, veil: &Veil) -> Poison {
     if guest.memory.denied {
         return Poison::Memory(guest.memory.bytes_max);
     }
@@ -291,7 +310,7 @@ fn poison(error: &wasmtime::Error, guest: &Guest, time: Duration) -> Poison {
     if let Some(last) = guest.logbook.last_error() {
         text = format!("{text} ({last})");
     }
-    Poison::Trap(text)
+    Poison::Trap(veil.covered(text))
 }
 
 fn thread_nanos() -> u64 {
@@ -316,7 +335,7 @@ pub(crate) fn describe(engine: &Engine, component: &Component) -> Result<Descrip
     })?;
     let limits = Limits::default();
     let time = limits.open_time_max;
-    let nursery = Nursery::new(engine.clone(), limits, Arc::new(NoLog), clock::system());
+    let nursery = Nursery::new(engine.clone(), limits, Surroundings::bare(), Veil::default());
     let failed = |poison: Poison| LoadError::Description {
         reason: format!("describe: {poison}"),
     };

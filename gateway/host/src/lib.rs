@@ -20,12 +20,15 @@ mod component;
 mod description;
 mod engine;
 mod fault;
+mod grants;
 mod guest;
 mod pack;
+mod surroundings;
 mod transform;
 
 pub use cache::Digest;
 pub use capability::clock::Now;
+pub use capability::http::check_authorities;
 pub use capability::log::{Level, Line, LogSink};
 pub use component::{Examined, Plugin, Role, examine};
 pub use description::{
@@ -33,8 +36,10 @@ pub use description::{
 };
 pub use engine::{Compiler, Engine, Options, compile};
 pub use fault::{LoadError, OpenError, Poison, StageFault};
+pub use grants::{AddressGrant, FolderGrant, Grants, Lack, Method, Request, SecretBytes, Use};
 pub use guest::{Limits, Meter, Usage};
 pub use pack::pack;
+pub use surroundings::Surroundings;
 pub use transform::{Stream, Transform};
 
 /// The version of the contract this host speaks.

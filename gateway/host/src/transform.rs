@@ -6,12 +6,12 @@
 //! among 500; after a time-out each record is tried alone, so that one endless loop costs one more time limit and not
 //! nine.
 
+use crate::CONTRACT;
 use crate::bindings::{columns, config, meta::culvert::plugin::types, rows};
-use crate::capability::clock::{self, Now};
 use crate::component::{Plugin, Role};
 use crate::fault::{LoadError, OpenError, Poison, StageFault};
 use crate::guest::{self, Guest, Instance, Limits, Meter, Nursery};
-use crate::{CONTRACT, LogSink};
+use crate::surroundings::Surroundings;
 use columns::exports::culvert::plugin::transform_columns::Results;
 use culvert_proto::columns::{Columns, Made, Outcomes, Rejection, Unfit};
 use culvert_proto::record::{Headers, HeadersBuf, RecordRef};
@@ -23,9 +23,8 @@ use wasmtime::component::Func;
 /// What one record may become.
 const PARTS_MAX: usize = 1_000;
 
-/// How long a code is at most, and a reason.
+/// How long a code is at most.
 const CODE_BYTES_MAX: usize = 64;
-const REASON_BYTES_MAX: usize = 4 * 1024;
 
 /// Which stream a batch is of, as the plugin is told.
 #[derive(Clone, Copy, Debug)]
@@ -69,27 +68,15 @@ impl Transform {
     /// Opens a plugin with settings: names and values, defaults filled in.
     ///
     /// # Errors
-    /// When it is no transform, when it refuses the settings, or does not come back.
+    /// When it is no transform, imports what `around` does not grant, refuses the settings, or does not come back.
     pub fn open(
         plugin: &Plugin,
         settings: &[(String, Option<String>)],
         limits: Limits,
-        log: Arc<dyn LogSink>,
+        around: Surroundings,
     ) -> Result<Transform, OpenError> {
-        Transform::open_at(plugin, settings, limits, log, clock::system())
-    }
-
-    /// As [`Transform::open`], with another clock than this machine's: to see what a plugin makes of the time.
-    ///
-    /// # Errors
-    /// As [`Transform::open`].
-    pub fn open_at(
-        plugin: &Plugin,
-        settings: &[(String, Option<String>)],
-        limits: Limits,
-        log: Arc<dyn LogSink>,
-        now: Now,
-    ) -> Result<Transform, OpenError> {
+        around.check(plugin)?;
+        let veil = around.veil(plugin, settings);
         let missing = |error: wasmtime::Error| LoadError::MissingExport {
             missing: format!("what its role holds ({error:#})"),
         };
@@ -114,7 +101,7 @@ impl Transform {
             })
             .collect();
         let mut transform = Transform {
-            nursery: Nursery::new(plugin.engine.clone(), limits, log, now),
+            nursery: Nursery::new(plugin.engine.clone(), limits, around, veil),
             plugin: plugin.clone(),
             settings,
             open,
@@ -161,7 +148,7 @@ impl Transform {
         if batch.len() == 1 {
             outcomes.reject(Rejection {
                 code: poison.code().into(),
-                reason: cut(poison.to_string(), REASON_BYTES_MAX),
+                reason: self.nursery.words(poison.to_string()),
                 field: None,
             });
             return Ok(outcomes);
@@ -197,7 +184,7 @@ impl Transform {
         match answer {
             Ok(told) => {
                 self.live = Some(live);
-                let outcomes = told.map_err(|failure| stage_fault(&failure))?;
+                let outcomes = told.map_err(|failure| self.stage_fault(failure))?;
                 Ok(Ok(outcomes))
             }
             Err(poison) => Ok(Err(poison)),
@@ -236,11 +223,24 @@ impl Transform {
             .map_err(|failure| match failure {
                 types::Failure::Retry(later) => OpenError::Retry {
                     after: later.after_ms.map(|ms| Duration::from_millis(ms.into())),
-                    reason: cut(later.reason, REASON_BYTES_MAX),
+                    reason: self.nursery.words(later.reason),
                 },
-                types::Failure::Fatal(reason) => OpenError::Fatal(cut(reason, REASON_BYTES_MAX)),
+                types::Failure::Fatal(reason) => OpenError::Fatal(self.nursery.words(reason)),
             })?;
         Ok(live)
+    }
+
+    fn stage_fault(&self, failure: types::Failure) -> StageFault {
+        match failure {
+            types::Failure::Retry(later) => StageFault::Retry {
+                reason: self.nursery.words(later.reason),
+                after: later.after_ms.map(|ms| Duration::from_millis(ms.into())),
+            },
+            types::Failure::Fatal(reason) => StageFault::Stop {
+                code: "CULVERT-W022",
+                reason: self.nursery.words(reason),
+            },
+        }
     }
 
     // ----- by columns ------------------------------------------------------------------------------------------
@@ -294,7 +294,11 @@ impl Transform {
         if results.verdicts.len() != batch.len() {
             return Err(wrong_count(results.verdicts.len(), batch.len()));
         }
-        let rejections = results.rejections.into_iter().map(rejection).collect();
+        let rejections = results
+            .rejections
+            .into_iter()
+            .map(|told| rejection(told, &self.nursery))
+            .collect();
         // What stands in the place of a record keeps the parts of it that the plugin does not look at.
         let originals = results.verdicts.iter().zip(batch.iter());
         let mut originals = originals.filter(|(verdict, _)| **verdict == 4);
@@ -387,7 +391,7 @@ impl Transform {
         match outcome {
             types::Outcome::Keep => outcomes.keep(),
             types::Outcome::Drop => outcomes.dropped(),
-            types::Outcome::Reject(why) => outcomes.reject(rejection(why)),
+            types::Outcome::Reject(why) => outcomes.reject(rejection(why, &self.nursery)),
             types::Outcome::Replace(routed) => outcomes.rewrite(vec![self.made(routed, Some(*original))]),
             types::Outcome::Expand(parts) => {
                 check_parts(parts.len())?;
@@ -465,21 +469,8 @@ fn check_parts(count: usize) -> Result<(), Poison> {
     )))
 }
 
-fn stage_fault(failure: &types::Failure) -> StageFault {
-    match failure {
-        types::Failure::Retry(later) => StageFault::Retry {
-            reason: cut(later.reason.clone(), REASON_BYTES_MAX),
-            after: later.after_ms.map(|ms| Duration::from_millis(ms.into())),
-        },
-        types::Failure::Fatal(reason) => StageFault::Stop {
-            code: "CULVERT-W022",
-            reason: cut(reason.clone(), REASON_BYTES_MAX),
-        },
-    }
-}
-
 /// A plugin's words, made safe to be a label and a line.
-fn rejection(told: types::Rejection) -> Rejection {
+fn rejection(told: types::Rejection, nursery: &Nursery) -> Rejection {
     let mut code: String = told
         .code
         .chars()
@@ -494,14 +485,7 @@ fn rejection(told: types::Rejection) -> Rejection {
     }
     Rejection {
         code,
-        reason: cut(told.reason, REASON_BYTES_MAX),
-        field: told.field.map(|field| cut(field, REASON_BYTES_MAX)),
+        reason: nursery.words(told.reason),
+        field: told.field.map(|field| nursery.words(field)),
     }
-}
-
-fn cut(mut text: String, bytes_max: usize) -> String {
-    if text.len() > bytes_max {
-        text.truncate(text.floor_char_boundary(bytes_max));
-    }
-    text
 }

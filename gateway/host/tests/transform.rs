@@ -1,7 +1,8 @@
 //! What a plugin can do to the gateway, and what it cannot. The plugin is `plugins/hostile`, made by `cargo xtask plugins`.
 
 use culvert_host::{
-    Engine, Level, Limits, Line, LogSink, OpenError, Options, Plugin, StageFault, Stream, Transform,
+    Engine, Level, Limits, Line, LogSink, OpenError, Options, Plugin, StageFault, Stream, Surroundings,
+    Transform,
 };
 use culvert_proto::Sequence;
 use culvert_proto::columns::{Columns, Outcome};
@@ -53,7 +54,10 @@ fn open(settings: &[(&str, &str)]) -> Result<(Transform, Arc<Kept>), OpenError> 
         .map(|(name, value)| ((*name).to_owned(), Some((*value).to_owned())))
         .collect();
     let log = Arc::new(Kept::default());
-    Ok((Transform::open(&HOSTILE, &settings, limits(), log.clone())?, log))
+    Ok((
+        Transform::open(&HOSTILE, &settings, limits(), Surroundings::new(log.clone()))?,
+        log,
+    ))
 }
 
 fn batch(values: &[&str]) -> Columns {

@@ -387,7 +387,7 @@ pub const COMMON: &[Common] = &[
     },
     Common {
         key: "transforms.*",
-        doc: "`transforms.NAME.type` is the plugin; `transforms.NAME.culvert.memory.max` (64MiB) and `transforms.NAME.culvert.time.max` (1s) limit it; all other keys of the stage are the plugin's own.",
+        doc: "`transforms.NAME.type` is the plugin; `transforms.NAME.culvert.memory.max` (64MiB) and `transforms.NAME.culvert.time.max` (1s) limit it; `transforms.NAME.culvert.grant.*` grants it what it imports; all other keys of the stage are the plugin's own.",
         honoured: Honoured::Yes,
     },
     Common {
@@ -511,6 +511,8 @@ fn files(around: &Surroundings<'_>, found: &mut Found) -> Vec<PathBuf> {
 /// One file's definition: a flat map of texts, and where each key stands.
 pub(super) struct Definition<'a> {
     file: &'a Path,
+    /// The folder that relative paths are below.
+    base: PathBuf,
     name: String,
     pub(super) settings: Settings,
     lines: BTreeMap<String, usize>,
@@ -549,6 +551,7 @@ impl<'a> Definition<'a> {
         repeated(file, &keys, found);
         let mut definition = Definition {
             file,
+            base: around.resolver.base.to_owned(),
             name: String::new(),
             settings: Settings::default(),
             lines: lines(keys, wrapped),
@@ -996,6 +999,11 @@ impl<'a> Definition<'a> {
     ) {
         let problem = self.settings.redact(&problem.into());
         found.add(code, self.place(key), key, problem, hint);
+    }
+
+    /// The folder that relative paths are below.
+    pub(super) fn base(&self) -> &Path {
+        &self.base
     }
 
     fn place(&self, key: &str) -> Place {

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 pub mod connector;
 mod environment;
+mod grant;
 mod json;
 pub mod keys;
 mod mistake;

@@ -13,9 +13,10 @@
 
 use super::connector::{self, Definition};
 use super::mistake::{CONNECTOR, CONTRADICTION, Found, MISSING, UNKNOWN_KEY, UNSUPPORTED, VALUE, nearest};
-use super::names;
+use super::{grant, names};
 use crate::plugin::{self, Field, Limits, PluginPlan, Shelf, StagePlan};
 use crate::units::{ByteSize, parse_duration};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The most stages of one connector. By eye.
@@ -131,10 +132,12 @@ impl Asked<'_> {
         let before = found.len();
         let limits = self.limits(found);
         let settings = self.settings(plugin, found);
+        let grants = grant::grants(self.definition, &self.prefix, plugin, &settings, found);
         (found.len() == before).then(|| PluginPlan {
             plugin: plugin.description.name.clone(),
             settings,
             limits,
+            grants: Arc::new(grants),
         })
     }
 
@@ -238,7 +241,7 @@ impl Asked<'_> {
             let Some(inner) = key.strip_prefix(&self.prefix) else {
                 continue;
             };
-            if ours.contains(&inner) || known().any(|name| name == inner) {
+            if ours.contains(&inner) || grant::is_grant(inner) || known().any(|name| name == inner) {
                 continue;
             }
             if self.is_connector() && connector::is_common(inner) {

@@ -14,8 +14,9 @@ pub mod testing;
 
 pub use check::{Wrong, check};
 pub use culvert_host::{
-    Description, Digest, Examined, Field, FieldType, Importance, Level, Limits, Line, LoadError, LogSink,
-    Promises, Role, Usage, Validator, compile, examine, pack,
+    AddressGrant, Capability, Description, Digest, Examined, Field, FieldType, FolderGrant, Grants,
+    Importance, Level, Limits, Line, LoadError, LogSink, Method, Promises, Role, SecretBytes, Usage, Use,
+    Validator, check_authorities, compile, examine, pack,
 };
 pub use plan::{PluginPlan, SinkPlan, StagePlan};
 pub use shelf::{Found, Origin, Shelf};

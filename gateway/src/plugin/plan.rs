@@ -1,6 +1,6 @@
 //! What a connector's settings ask of plugins, checked.
 
-use culvert_host::Limits;
+use culvert_host::{Grants, Limits};
 use culvert_proto::message::TopicFilter;
 use std::fmt;
 use std::sync::Arc;
@@ -14,6 +14,8 @@ pub struct PluginPlan {
     pub settings: Vec<(String, Option<String>)>,
     /// What one instance may take.
     pub limits: Limits,
+    /// What it may use.
+    pub grants: Arc<Grants>,
 }
 
 /// Names without values: settings hold secrets that are resolved.

@@ -4,7 +4,7 @@ use super::log::StageLog;
 use super::plan::StagePlan;
 use super::shelf::Found;
 use crate::flow::stage::{Chain, MakeChain, Stage, StageFault};
-use culvert_host::{Compiler, Engine, LoadError, Options, Plugin, Stream, Transform, Usage};
+use culvert_host::{Compiler, Engine, LoadError, Options, Plugin, Stream, Surroundings, Transform, Usage};
 use culvert_proto::StreamId;
 use culvert_proto::columns::{Columns, Outcomes};
 use parking_lot::Mutex;
@@ -103,7 +103,8 @@ impl Runner {
             connector: connector.clone(),
             stage: name.clone(),
         });
-        let transform = Transform::open(&plugin, &plan.settings, plan.limits.clone(), log)
+        let around = Surroundings::new(log).granting(plan.grants.clone());
+        let transform = Transform::open(&plugin, &plan.settings, plan.limits.clone(), around)
             .map_err(|error| fault(name, error.into()))?;
         Ok(PluginStage {
             name: name.clone(),

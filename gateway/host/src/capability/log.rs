@@ -1,6 +1,7 @@
 //! Lines for the connector's log.
 
 use crate::bindings::capabilities::culvert::plugin::log;
+use crate::grants::Veil;
 use crate::guest::Meter;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -50,6 +51,7 @@ impl LogSink for NoLog {
 /// The log of one instance.
 pub(crate) struct Logbook {
     sink: Arc<dyn LogSink>,
+    veil: Veil,
     meter: Arc<Meter>,
     /// Places of the batch at hand.
     from: u64,
@@ -62,9 +64,10 @@ pub(crate) struct Logbook {
 }
 
 impl Logbook {
-    pub(crate) fn new(sink: Arc<dyn LogSink>, meter: Arc<Meter>) -> Logbook {
+    pub(crate) fn new(sink: Arc<dyn LogSink>, veil: Veil, meter: Arc<Meter>) -> Logbook {
         Logbook {
             sink,
+            veil,
             meter,
             from: 0,
             sequences: Vec::new(),
@@ -90,7 +93,7 @@ impl Logbook {
     }
 
     fn write(&mut self, level: Level, text: &str, message: Option<u32>) {
-        let text = one_line(text);
+        let text = one_line(&self.veil.over(text));
         if level == Level::Error {
             self.last_error = Some(text.clone());
         }

@@ -1,16 +1,63 @@
 //! What a plugin may call, one file a capability.
 
 use crate::bindings::capabilities::culvert::plugin as imported;
+use crate::grants::Grants;
 use crate::guest::Guest;
-use wasmtime::component::{HasSelf, Linker};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use wasmtime::component::{HasSelf, Linker, ResourceTable};
 
 pub(crate) mod clock;
+mod files;
+pub(crate) mod http;
 pub(crate) mod log;
 pub(crate) mod metrics;
+pub(crate) mod secrets;
 
-/// Links what needs no grant.
+/// Links all there is. Whether a plugin may be opened that imports it is decided before, by [`Grants::lacks`]; and each
+/// call is looked at again, so that what was not granted is denied.
 pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     imported::log::add_to_linker::<_, HasSelf<_>>(linker, |guest: &mut Guest| &mut guest.logbook)?;
     imported::metrics::add_to_linker::<_, HasSelf<_>>(linker, |guest: &mut Guest| &mut guest.figures)?;
-    imported::clock::add_to_linker::<_, HasSelf<_>>(linker, |guest: &mut Guest| &mut guest.clock)
+    imported::clock::add_to_linker::<_, HasSelf<_>>(linker, |guest: &mut Guest| &mut guest.clock)?;
+    imported::secrets::add_to_linker::<_, HasSelf<_>>(linker, |guest: &mut Guest| &mut guest.reach)?;
+    imported::secrets_reveal::add_to_linker::<_, HasSelf<_>>(linker, |guest: &mut Guest| &mut guest.reach)?;
+    imported::http::add_to_linker::<_, HasSelf<_>>(linker, |guest: &mut Guest| &mut guest.reach)?;
+    imported::files::add_to_linker::<_, HasSelf<_>>(linker, |guest: &mut Guest| &mut guest.reach)
+}
+
+/// What an instance reaches by its grants.
+pub(crate) struct Reach {
+    grants: Arc<Grants>,
+    /// Handles that the plugin holds.
+    handles: ResourceTable,
+    /// Made with the first request; holds connections that are open.
+    client: Option<ureq::Agent>,
+    /// When the call that is being made has to be over. The clock of plugins ends their own work only: what waits here
+    /// has to keep to it by itself.
+    deadline: Instant,
+}
+
+impl Reach {
+    pub(crate) fn new(grants: Arc<Grants>) -> Reach {
+        let mut handles = ResourceTable::new();
+        handles.set_max_capacity(secrets::HANDLES_MAX);
+        Reach {
+            grants,
+            handles,
+            client: None,
+            deadline: Instant::now(),
+        }
+    }
+
+    /// A call begins that may take `time`.
+    pub(crate) fn begin(&mut self, time: Duration) {
+        self.deadline = Instant::now() + time;
+    }
+
+    /// How long may be waited, so that a little is left for the plugin to make an answer of what comes of it.
+    fn patience(&self) -> Duration {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        left.saturating_sub((left / 10).min(Duration::from_millis(100)))
+    }
 }

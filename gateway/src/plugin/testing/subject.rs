@@ -3,8 +3,8 @@
 use super::message::{Fate, Placed, columns};
 use super::settings::Setting;
 use culvert_host::{
-    Engine, Limits, Line, LoadError, LogSink, Now, OpenError, Options, Plugin, StageFault, Stream, Transform,
-    Usage,
+    Engine, Limits, Line, LoadError, LogSink, Now, OpenError, Options, Plugin, StageFault, Stream,
+    Surroundings, Transform, Usage,
 };
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -95,16 +95,19 @@ impl Subject {
         time: Time,
         log: Arc<dyn LogSink>,
     ) -> Result<Opened, Refusal> {
-        let limits = self.limits.clone();
-        let opened = match time {
-            Time::Real => Transform::open(&self.plugin, settings, limits, log),
-            Time::Still => Transform::open_at(&self.plugin, settings, limits, log, Arc::new(|| STILL_MS)),
-            Time::Wild(seed) => Transform::open_at(&self.plugin, settings, limits, log, wild(seed)),
+        let around = Surroundings::new(log);
+        let around = match time {
+            Time::Real => around,
+            Time::Still => around.at(Arc::new(|| STILL_MS)),
+            Time::Wild(seed) => around.at(wild(seed)),
         };
+        let opened = Transform::open(&self.plugin, settings, self.limits.clone(), around);
         let transform = opened.map_err(|error| match error {
             OpenError::Fatal(text) => Refusal::Fatal(text),
             OpenError::Retry { reason, .. } => Refusal::Retry(reason),
-            other @ (OpenError::Poison(_) | OpenError::Load(_)) => Refusal::Broken(other.to_string()),
+            other @ (OpenError::Poison(_) | OpenError::NotGranted { .. } | OpenError::Load(_)) => {
+                Refusal::Broken(other.to_string())
+            }
         })?;
         Ok(Opened { transform })
     }
