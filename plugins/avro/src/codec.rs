@@ -7,11 +7,11 @@ use crate::framing::Framing;
 use crate::json_out::JsonOut;
 use crate::plan::Plan;
 use crate::schema::Schema;
-use crate::tree_out::TreeOut;
-use crate::trouble::{Outcome, Trouble, code};
 use crate::walk::{Emit, Walk};
 use culvert_plugin::codec::{Codec, Schema as Named, Tree};
 use culvert_plugin::{About, Config, Failure, Fault, Promises, Rejection};
+use plain::tree::TreeOut;
+use plain::trouble::{Outcome, Trouble, code};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 

@@ -9,11 +9,11 @@
 
 use crate::encode::{put_bytes, put_long};
 use crate::schema::{Schema, fingerprint_of};
-use crate::trouble::{Outcome, Trouble, code};
 use crate::walk::{Cursor, skip};
 use culvert_plugin::{Choice, Rejection};
 use miniz_oxide::deflate::compress_to_vec;
 use miniz_oxide::inflate::decompress_to_vec_with_limit;
+use plain::trouble::{Outcome, Trouble, code};
 
 const MAGIC: &[u8; 4] = b"Obj\x01";
 

@@ -5,21 +5,18 @@
 //! at each depth. The branch that fits best wins, and of equals the first.
 
 use crate::form::{BytesFormat, DecimalFormat, Form, TimeFormat, UnknownFields, uuid_of};
-use crate::json::{self, Json, NotJson, Token};
-use crate::number::{
-    NoDecimal, days_of, decimal_bytes, decimal_text, shortest, time_of, timestamp_of, widened,
-};
 use crate::schema::{Enum, Field, Kind, Logical, Record, Schema, TypeId, Unit};
-use crate::trouble::{Outcome, Trouble, code};
-use crate::walk::{DEPTH_MAX, too_deep};
-use culvert_plugin::codec::{Node, Tree};
+use culvert_plugin::codec::Tree;
+use plain::json::{Json, Token};
+use plain::number::{NoDecimal, days_of, decimal_bytes, decimal_text, time_of, timestamp_of, widened};
+use plain::source::{Nodes, Source, View, parsed};
+use plain::trouble::{DEPTH_MAX, Outcome, Trouble, code, cut, too_deep};
 use std::borrow::Cow;
-use std::cell::Cell;
 use std::collections::HashMap;
 
 /// Writes JSON as a value of the schema.
 pub(crate) fn from_json(schema: &Schema, text: &[u8], form: Form, bytes: &mut Vec<u8>) -> Outcome<()> {
-    let json = &parse(text)?;
+    let json = &parsed(text)?;
     Encoder::new(schema, &json, Some(form), bytes).value(schema.root, 0)
 }
 
@@ -30,7 +27,7 @@ pub(crate) fn list_from_json(
     form: Form,
     mut item: impl FnMut(&[u8]),
 ) -> Outcome<()> {
-    let json = &parse(text)?;
+    let json = &parsed(text)?;
     let Token::Array(_) = json.token(0) else {
         return Err(Trouble::new(
             code::WRONG_TYPE,
@@ -45,11 +42,6 @@ pub(crate) fn list_from_json(
         item(&bytes);
     }
     Ok(())
-}
-
-fn parse(text: &[u8]) -> Outcome<Json<'_>> {
-    Json::parse(text, DEPTH_MAX as usize)
-        .map_err(|NotJson { at, why }| Trouble::new(code::NOT_JSON, format!("at byte {at}, {why}")))
 }
 
 /// Writes a tree as a value of the schema.
@@ -113,56 +105,6 @@ pub(crate) fn default_bytes(schema: &Schema, kind: TypeId, text: &str) -> Result
     }
 }
 
-/// Where values come from.
-trait Source<'a> {
-    type Items: Iterator<Item = u32>;
-    type Members: Iterator<Item = (Cow<'a, str>, u32)> + Clone;
-
-    /// Whether texts may stand for bytes, decimals and times, as they do in JSON.
-    const IS_JSON: bool;
-
-    fn view(&self, at: u32) -> Outcome<View<'a>>;
-    fn count(&self, at: u32) -> usize;
-    fn items(&self, at: u32) -> Self::Items;
-    fn members(&self, at: u32) -> Self::Members;
-}
-
-/// One value, without what it holds.
-#[derive(Clone, Debug)]
-enum View<'a> {
-    Null,
-    Boolean(bool),
-    Integer(i64),
-    /// JSON's, with a point, an exponent or more than 64 bits.
-    Number(&'a str),
-    Float(f64),
-    Decimal(&'a [u8], i32),
-    Text(Cow<'a, str>),
-    Bytes(&'a [u8]),
-    /// Microseconds.
-    Timestamp(i64),
-    Days(i32),
-    Items,
-    Entries,
-}
-
-impl View<'_> {
-    fn title(&self) -> &'static str {
-        match self {
-            View::Null => "null",
-            View::Boolean(_) => "a boolean",
-            View::Integer(_) | View::Number(_) | View::Float(_) => "a number",
-            View::Decimal(..) => "a decimal",
-            View::Text(_) => "a text",
-            View::Bytes(_) => "bytes",
-            View::Timestamp(_) => "a timestamp",
-            View::Days(_) => "a date",
-            View::Items => "a list",
-            View::Entries => "an object",
-        }
-    }
-}
-
 struct Encoder<'s, 'o, S> {
     schema: &'s Schema,
     source: &'s S,
@@ -199,6 +141,10 @@ impl<'a, 's, 'o, S: Source<'a>> Encoder<'s, 'o, S> {
     fn value(&mut self, kind: TypeId, at: u32) -> Outcome<()> {
         let schema = self.schema;
         let view = self.source.view(at)?;
+        if let View::Unsigned(number) = view {
+            let reason = format!("Avro has no number as large as {number}");
+            return Err(Trouble::new(code::OUT_OF_RANGE, reason));
+        }
         match (&schema.of(kind).kind, &view) {
             (Kind::Union(branches), _) => {
                 let index = self.branch(kind, branches, &view, at)?;
@@ -627,15 +573,6 @@ fn position(of: &Enum, symbol: &str) -> Option<usize> {
     of.symbols.iter().position(|known| known == symbol)
 }
 
-/// Values in reasons are cut: they may be as long as a payload.
-fn cut(text: &str) -> String {
-    const CHARACTERS_MAX: usize = 64;
-    match text.char_indices().nth(CHARACTERS_MAX) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
-}
-
 #[inline]
 pub(crate) fn put_long(bytes: &mut Vec<u8>, number: i64) {
     let mut zigzag = (number << 1 ^ number >> 63) as u64;
@@ -712,183 +649,5 @@ impl<'a, I: Iterator<Item = (Cow<'a, str>, u32)> + Clone> Members<'a, I> {
         let mut all = self.all.clone();
         all.find(|(key, _)| !fields.contains(&**key) || !seen.insert(key.clone()))
             .map(|(key, _)| key)
-    }
-}
-
-impl<'j, 'a> Source<'a> for &'j Json<'a> {
-    type Items = json::Items<'j, 'a>;
-    type Members = JsonMembers<'j, 'a>;
-    const IS_JSON: bool = true;
-
-    fn view(&self, at: u32) -> Outcome<View<'a>> {
-        Ok(match self.token(at) {
-            Token::Null => View::Null,
-            Token::Boolean(truth) => View::Boolean(truth),
-            Token::Number(text) => text.parse().map_or(View::Number(text), View::Integer),
-            Token::Text(text) => View::Text(text.read()),
-            Token::Array(_) => View::Items,
-            Token::Object(_) => View::Entries,
-        })
-    }
-
-    fn count(&self, at: u32) -> usize {
-        match self.token(at) {
-            Token::Array(count) | Token::Object(count) => count as usize,
-            _ => 0,
-        }
-    }
-
-    fn items(&self, at: u32) -> Self::Items {
-        Json::items(self, at)
-    }
-
-    fn members(&self, at: u32) -> Self::Members {
-        JsonMembers(Json::members(self, at))
-    }
-}
-
-#[derive(Clone)]
-struct JsonMembers<'j, 'a>(json::Members<'j, 'a>);
-
-impl<'a> Iterator for JsonMembers<'_, 'a> {
-    type Item = (Cow<'a, str>, u32);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.0.next().map(|(key, at)| (key.read(), at))
-    }
-}
-
-/// A tree of the contract. It comes from outside: a node that two containers hold would be written twice, and in ever
-/// more ways with each level, so no more values are looked at than there are nodes.
-struct Nodes<'a> {
-    nodes: &'a [Node],
-    looks: Cell<usize>,
-}
-
-impl<'a> Nodes<'a> {
-    fn new(tree: &'a Tree) -> Outcome<Nodes<'a>> {
-        let nodes = tree.nodes.as_slice();
-        let mut children = 0;
-        for (at, node) in nodes.iter().enumerate() {
-            let (span, has_keys) = match node {
-                Node::Items(span) => (span, false),
-                Node::Entries(span) => (span, true),
-                _ => continue,
-            };
-            let range = span.first as usize..span.first as usize + span.count as usize;
-            children += range.len();
-            let is_behind = range.is_empty() || range.start > at;
-            // Each node but the root has one parent.
-            if !is_behind || range.end > nodes.len() || children >= nodes.len() {
-                return Err(no_tree(
-                    at,
-                    "holds a range that is no range of children behind it",
-                ));
-            }
-            let are_keys = |range: std::ops::Range<usize>| {
-                range.len().is_multiple_of(2)
-                    && nodes[range]
-                        .iter()
-                        .step_by(2)
-                        .all(|key| matches!(key, Node::Text(_)))
-            };
-            if has_keys && !are_keys(range) {
-                return Err(no_tree(at, "holds entries that are no texts with values"));
-            }
-        }
-        if nodes.is_empty() {
-            return Err(no_tree(0, "is missing"));
-        }
-        Ok(Nodes {
-            nodes,
-            looks: Cell::new(0),
-        })
-    }
-
-    fn span(&self, at: u32) -> (u32, u32) {
-        match &self.nodes[at as usize] {
-            Node::Items(span) | Node::Entries(span) if span.count > 0 => (span.first, span.count),
-            _ => (0, 0),
-        }
-    }
-}
-
-#[cold]
-fn no_tree(at: usize, why: &str) -> Trouble {
-    Trouble::new(code::MALFORMED, format!("node {at} of the tree {why}"))
-}
-
-impl<'a> Source<'a> for Nodes<'a> {
-    type Items = std::ops::Range<u32>;
-    type Members = NodeMembers<'a>;
-    const IS_JSON: bool = false;
-
-    fn view(&self, at: u32) -> Outcome<View<'a>> {
-        self.looks.set(self.looks.get() + 1);
-        // Once as what it is, and once more as a branch of a union.
-        if self.looks.get() > self.nodes.len() * 2 + 1 {
-            return Err(no_tree(at as usize, "has more than one parent"));
-        }
-        Ok(match &self.nodes[at as usize] {
-            Node::Null => View::Null,
-            Node::Boolean(truth) => View::Boolean(*truth),
-            Node::Integer(number) => View::Integer(*number),
-            Node::Unsigned(number) => match i64::try_from(*number) {
-                Ok(number) => View::Integer(number),
-                Err(_) => {
-                    return Err(Trouble::new(
-                        code::OUT_OF_RANGE,
-                        format!("Avro has no number as large as {number}"),
-                    ));
-                }
-            },
-            Node::Float(number) => View::Float(*number),
-            Node::Decimal(decimal) => View::Decimal(shortest(&decimal.unscaled), decimal.scale),
-            Node::Text(text) => View::Text(Cow::Borrowed(text)),
-            Node::Bytes(bytes) => View::Bytes(bytes),
-            Node::Timestamp(micros) => View::Timestamp(*micros),
-            Node::Days(days) => View::Days(*days),
-            Node::Items(_) => View::Items,
-            Node::Entries(_) => View::Entries,
-        })
-    }
-
-    fn count(&self, at: u32) -> usize {
-        match &self.nodes[at as usize] {
-            Node::Items(span) => span.count as usize,
-            Node::Entries(span) => span.count as usize / 2,
-            _ => 0,
-        }
-    }
-
-    fn items(&self, at: u32) -> Self::Items {
-        let (first, count) = self.span(at);
-        first..first + count
-    }
-
-    fn members(&self, at: u32) -> Self::Members {
-        let (first, count) = self.span(at);
-        NodeMembers {
-            nodes: self.nodes,
-            range: first..first + count,
-        }
-    }
-}
-
-#[derive(Clone)]
-struct NodeMembers<'a> {
-    nodes: &'a [Node],
-    range: std::ops::Range<u32>,
-}
-
-impl<'a> Iterator for NodeMembers<'a> {
-    type Item = (Cow<'a, str>, u32);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let (key, value) = (self.range.next()?, self.range.next()?);
-        match &self.nodes[key as usize] {
-            Node::Text(key) => Some((Cow::Borrowed(key), value)),
-            _ => None,
-        }
     }
 }

@@ -1,8 +1,8 @@
 //! What stands before the bytes of a payload.
 
 use crate::schema::Schema;
-use crate::trouble::{Outcome, Trouble, code};
 use culvert_plugin::Choice;
+use plain::trouble::{Outcome, Trouble, code};
 
 /// What stands before the bytes of a value.
 #[derive(Choice, Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,11 +1,11 @@
 //! Values written as plain JSON.
 
-use crate::form::{BytesFormat, DecimalFormat, Form, TimeFormat, uuid_text, write_base64};
-use crate::json::{write_latin1, write_text};
-use crate::number::{date_text, decimal_text, time_text, timestamp_text};
+use crate::form::{BytesFormat, DecimalFormat, Form, TimeFormat, uuid_text};
 use crate::schema::{Key, Unit};
-use crate::trouble::{Outcome, Trouble, code};
 use crate::walk::Emit;
+use plain::json::{write_latin1, write_text};
+use plain::number::{date_text, decimal_text, time_text, timestamp_text};
+use plain::trouble::{Outcome, Trouble, code};
 
 /// What one call may return, by the contract.
 const JSON_BYTES_MAX: usize = 64 << 20;
@@ -94,7 +94,7 @@ impl Emit for JsonOut<'_> {
             BytesFormat::Latin1 => write_latin1(bytes, self.json),
             BytesFormat::Base64 => {
                 self.json.push(b'"');
-                write_base64(bytes, self.json);
+                plain::base64::write(bytes, self.json);
                 self.json.push(b'"');
             }
         }

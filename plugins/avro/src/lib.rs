@@ -5,13 +5,10 @@ pub mod container;
 mod encode;
 mod form;
 mod framing;
-mod json;
 mod json_out;
-mod number;
 mod plan;
 mod schema;
 mod tree_out;
-mod trouble;
 mod walk;
 
 pub use codec::{Avro, Settings};

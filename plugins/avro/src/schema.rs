@@ -10,7 +10,8 @@ mod parser;
 
 pub(crate) use canonical::fingerprint_of;
 
-use crate::json::write_text;
+use plain::json::write_text;
+pub(crate) use plain::number::Unit;
 use std::fmt;
 
 /// A schema that is ready to be used.
@@ -86,13 +87,6 @@ pub(crate) enum Logical {
     Uuid,
     /// Of 12 bytes: months, days, milliseconds.
     Duration,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Unit {
-    Millis,
-    Micros,
-    Nanos,
 }
 
 /// The name of a record, enum or fixed.

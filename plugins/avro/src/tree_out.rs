@@ -1,70 +1,11 @@
-//! Values taken down as the contract's flat tree.
+//! Values taken down as the contract's tree.
 
 use crate::form::uuid_text;
 use crate::schema::{Key, Unit};
-use crate::trouble::{Outcome, Trouble, code};
 use crate::walk::Emit;
-use culvert_plugin::codec::{Decimal, Node, Span, Tree};
-
-/// The contract has no longer lists.
-pub(crate) const NODES_MAX: usize = 1_000_000;
-
-/// Texts and bytes of one tree: what one call may return, by the contract.
-const BYTES_MAX: usize = 64 << 20;
-
-/// Values come with the innermost ended first, and the tree has each before its children. So all is put down from the
-/// back: the children of a container that ends are moved behind those before, in reverse, and at the end all is turned
-/// round.
-#[derive(Default)]
-pub(crate) struct TreeOut {
-    /// Children of ended containers.
-    done: Vec<Node>,
-    /// Values whose container has not ended.
-    waiting: Vec<Node>,
-    /// Where in `waiting` each container that has not ended begins.
-    begins: Vec<usize>,
-    /// Of texts and bytes.
-    bytes: usize,
-}
-
-impl TreeOut {
-    /// The tree of the one value that came.
-    pub(crate) fn finish(mut self) -> Tree {
-        self.done.append(&mut self.waiting);
-        self.done.reverse();
-        let length = self.done.len() as u32;
-        for node in &mut self.done {
-            if let Node::Items(span) | Node::Entries(span) = node {
-                span.first = length - span.first - span.count;
-            }
-        }
-        Tree { nodes: self.done }
-    }
-
-    fn push(&mut self, node: Node) {
-        self.waiting.push(node);
-    }
-
-    fn push_text(&mut self, text: &str) {
-        self.bytes += text.len();
-        self.push(Node::Text(text.to_owned()));
-    }
-
-    fn begin(&mut self) {
-        self.begins.push(self.waiting.len());
-    }
-
-    /// The span counts from the back until the tree is turned round.
-    fn end(&mut self) -> Span {
-        let begin = self.begins.pop().unwrap_or(0);
-        let span = Span {
-            first: self.done.len() as u32,
-            count: (self.waiting.len() - begin) as u32,
-        };
-        self.done.extend(self.waiting.drain(begin..).rev());
-        span
-    }
-}
+use culvert_plugin::codec::Node;
+use plain::tree::TreeOut;
+use plain::trouble::{Outcome, Trouble, code};
 
 impl Emit for TreeOut {
     fn null(&mut self) {
@@ -92,14 +33,11 @@ impl Emit for TreeOut {
     }
 
     fn bytes(&mut self, bytes: &[u8]) {
-        self.bytes += bytes.len();
-        self.push(Node::Bytes(bytes.to_vec()));
+        self.push_bytes(bytes);
     }
 
     fn decimal(&mut self, unscaled: &[u8], scale: i32) -> Outcome<()> {
-        self.bytes += unscaled.len();
-        let unscaled = unscaled.to_vec();
-        self.push(Node::Decimal(Decimal { unscaled, scale }));
+        self.push_decimal(unscaled, scale);
         Ok(())
     }
 
@@ -113,7 +51,7 @@ impl Emit for TreeOut {
             self.push_text(name);
             self.integer(number.into());
         }
-        self.end_entries();
+        TreeOut::end_entries(self);
     }
 
     fn date(&mut self, days: i32) -> Outcome<()> {
@@ -152,8 +90,7 @@ impl Emit for TreeOut {
     fn next_item(&mut self, _: usize) {}
 
     fn end_items(&mut self) {
-        let span = self.end();
-        self.push(Node::Items(span));
+        TreeOut::end_items(self);
     }
 
     fn begin_entries(&mut self) {
@@ -169,11 +106,10 @@ impl Emit for TreeOut {
     }
 
     fn end_entries(&mut self) {
-        let span = self.end();
-        self.push(Node::Entries(span));
+        TreeOut::end_entries(self);
     }
 
     fn is_full(&self) -> bool {
-        self.done.len() + self.waiting.len() > NODES_MAX || self.bytes > BYTES_MAX
+        TreeOut::is_full(self)
     }
 }

@@ -5,10 +5,7 @@
 
 use crate::plan::{FieldStep, From, Move, Order, Plan, RecordStep, Step, StepId};
 use crate::schema::{Key, Kind, Schema, TypeId, Unit};
-use crate::trouble::{Outcome, Trouble, code};
-
-/// Records, lists and maps in each other.
-pub(crate) const DEPTH_MAX: u32 = 100;
+use plain::trouble::{DEPTH_MAX, Outcome, Trouble, code, too_deep};
 
 /// Items without bytes, such as nulls, in one payload: as many as the contract has entries in a list.
 const EMPTY_ITEMS_MAX: u32 = 1_000_000;
@@ -501,14 +498,6 @@ fn check_depth(depth: u32) -> Outcome<()> {
         return Err(too_deep());
     }
     Ok(())
-}
-
-#[cold]
-pub(crate) fn too_deep() -> Trouble {
-    Trouble::new(
-        code::TOO_DEEP,
-        format!("values lie more than {DEPTH_MAX} deep in each other"),
-    )
 }
 
 fn count_empty(empty_items: &mut u32) -> Outcome<()> {

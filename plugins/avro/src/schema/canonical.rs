@@ -2,7 +2,7 @@
 //! that reading needs, for the head of a container file.
 
 use super::{Kind, Logical, Name, Schema, TypeId};
-use crate::json::write_text;
+use plain::json::write_text;
 use std::collections::BTreeSet;
 
 #[derive(Clone, Copy, PartialEq)]

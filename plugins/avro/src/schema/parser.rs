@@ -1,8 +1,8 @@
 //! From JSON to types.
 
 use super::{Enum, Field, Fixed, Invalid, Key, Kind, Logical, Name, Record, Type, TypeId, Unit};
-use crate::json::{At, Json, Token};
-use crate::trouble::pointer;
+use plain::json::{At, Json, Token};
+use plain::trouble::pointer;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How deep the JSON of a schema may be nested: a type takes one to four levels of it.
@@ -458,7 +458,7 @@ fn write(json: &Json<'_>, at: At, bytes: &mut Vec<u8>) {
         Token::Null => bytes.extend_from_slice(b"null"),
         Token::Boolean(truth) => bytes.extend_from_slice(if truth { b"true" } else { b"false" }),
         Token::Number(number) => bytes.extend_from_slice(number.as_bytes()),
-        Token::Text(text) => crate::json::write_text(&text.read(), bytes),
+        Token::Text(text) => plain::json::write_text(&text.read(), bytes),
         Token::Array(_) => {
             bytes.push(b'[');
             for (index, item) in json.items(at).enumerate() {
@@ -475,7 +475,7 @@ fn write(json: &Json<'_>, at: At, bytes: &mut Vec<u8>) {
                 if index > 0 {
                     bytes.push(b',');
                 }
-                crate::json::write_text(&key.read(), bytes);
+                plain::json::write_text(&key.read(), bytes);
                 bytes.push(b':');
                 write(json, value, bytes);
             }

@@ -1,6 +1,6 @@
 use super::*;
-use crate::number::{decimal_bytes, decimal_text, widened};
 use culvert_plugin::codec::Node;
+use plain::number::{decimal_bytes, decimal_text, widened};
 
 /// Bytes, what they are in the tree, and as JSON in both formats of times.
 fn check(schema: &str, bytes: &[u8], node: &Node, number: &str, iso: &str) {

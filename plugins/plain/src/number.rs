@@ -1,12 +1,21 @@
 //! Decimals as text and back, and dates and times as ISO 8601 has them.
 
-use crate::schema::Unit;
+/// What a number of time counts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Unit {
+    /// 1,000 in a second.
+    Millis,
+    /// 1,000,000 in a second.
+    Micros,
+    /// 1,000,000,000 in a second.
+    Nanos,
+}
 
 /// The longest unscaled value that is read as a number: 616 digits. The work grows with the square of the length.
-pub(crate) const DECIMAL_BYTES_MAX: usize = 256;
+pub const DECIMAL_BYTES_MAX: usize = 256;
 
 /// Big-endian two's complement as decimal text, with `scale` digits behind the point. Nothing where it is too long.
-pub(crate) fn decimal_text(unscaled: &[u8], scale: i32) -> Option<String> {
+pub fn decimal_text(unscaled: &[u8], scale: i32) -> Option<String> {
     let bytes = shortest(unscaled);
     let (is_negative, digits) = match number_of(bytes) {
         Some(number) => (number < 0, number.unsigned_abs().to_string()),
@@ -57,7 +66,7 @@ fn number_of(bytes: &[u8]) -> Option<i128> {
 }
 
 /// Without the bytes in front that only repeat the sign.
-pub(crate) fn shortest(mut bytes: &[u8]) -> &[u8] {
+pub fn shortest(mut bytes: &[u8]) -> &[u8] {
     while let [first, second, ..] = bytes
         && ((*first == 0 && second & 0x80 == 0) || (*first == 0xff && second & 0x80 != 0))
     {
@@ -103,13 +112,15 @@ fn negate(bytes: &mut [u8]) {
 
 /// Why a text is no decimal of a type.
 #[derive(Debug, PartialEq)]
-pub(crate) enum NoDecimal {
+pub enum NoDecimal {
+    /// It is none at all.
     NotANumber,
+    /// The type cannot hold it: why, as a sentence's rest.
     OutOfRange(String),
 }
 
 /// A decimal number as text, with or without an exponent, as big-endian two's complement in as few bytes as there can be.
-pub(crate) fn decimal_bytes(text: &str, precision: u32, scale: u32) -> Result<Vec<u8>, NoDecimal> {
+pub fn decimal_bytes(text: &str, precision: u32, scale: u32) -> Result<Vec<u8>, NoDecimal> {
     let (is_negative, digits, exponent) = digits_of(text).ok_or(NoDecimal::NotANumber)?;
     let digits = digits.trim_start_matches('0');
     if digits.is_empty() {
@@ -177,7 +188,7 @@ fn magnitude_of(digits: &str) -> Vec<u8> {
 }
 
 /// Two's complement in exactly so many bytes; nothing where it does not fit.
-pub(crate) fn widened(bytes: &[u8], size: usize) -> Option<Vec<u8>> {
+pub fn widened(bytes: &[u8], size: usize) -> Option<Vec<u8>> {
     let bytes = shortest(bytes);
     let is_negative = bytes.first().is_some_and(|first| first & 0x80 != 0);
     let missing = size.checked_sub(bytes.len())?;
@@ -187,7 +198,8 @@ pub(crate) fn widened(bytes: &[u8], size: usize) -> Option<Vec<u8>> {
 }
 
 impl Unit {
-    pub(crate) fn in_second(self) -> i64 {
+    /// How many are a second.
+    pub fn in_second(self) -> i64 {
         match self {
             Unit::Millis => 1_000,
             Unit::Micros => 1_000_000,
@@ -207,7 +219,7 @@ impl Unit {
 const DAY_SECONDS: i64 = 86_400;
 
 /// `2026-01-31`; nothing outside of the years 0 to 9999, which ISO 8601 needs an agreement for.
-pub(crate) fn date_text(days: i64) -> Option<String> {
+pub fn date_text(days: i64) -> Option<String> {
     let (year, month, day) = civil(days);
     (0..=9999)
         .contains(&year)
@@ -215,7 +227,7 @@ pub(crate) fn date_text(days: i64) -> Option<String> {
 }
 
 /// `12:30:00.250`; nothing beyond a day.
-pub(crate) fn time_text(number: i64, unit: Unit) -> Option<String> {
+pub fn time_text(number: i64, unit: Unit) -> Option<String> {
     let (seconds, part) = (
         number.div_euclid(unit.in_second()),
         number.rem_euclid(unit.in_second()),
@@ -232,14 +244,15 @@ pub(crate) fn time_text(number: i64, unit: Unit) -> Option<String> {
 }
 
 /// `2026-01-31T12:30:00.250Z`, without the `Z` where it is local.
-pub(crate) fn timestamp_text(number: i64, unit: Unit, local: bool) -> Option<String> {
+pub fn timestamp_text(number: i64, unit: Unit, local: bool) -> Option<String> {
     let day = DAY_SECONDS * unit.in_second();
     let date = date_text(number.div_euclid(day))?;
     let time = time_text(number.rem_euclid(day), unit)?;
     Some(format!("{date}T{time}{}", if local { "" } else { "Z" }))
 }
 
-pub(crate) fn days_of(text: &str) -> Option<i64> {
+/// The day of `2026-01-31`, since 1970-01-01.
+pub fn days_of(text: &str) -> Option<i64> {
     let (year, rest) = text.split_once('-')?;
     let (month, day) = rest.split_once('-')?;
     if [year.len(), month.len(), day.len()] != [4, 2, 2] {
@@ -251,7 +264,8 @@ pub(crate) fn days_of(text: &str) -> Option<i64> {
     (civil(days) == (year, month, day)).then_some(days)
 }
 
-pub(crate) fn time_of(text: &str, unit: Unit) -> Option<i64> {
+/// `12:30:00.250`, since midnight; nothing where digits would be lost.
+pub fn time_of(text: &str, unit: Unit) -> Option<i64> {
     let (clock, part) = text.split_once('.').unwrap_or((text, ""));
     let mut parts = clock.split(':');
     let mut next = |limit: i64| {
@@ -271,7 +285,8 @@ pub(crate) fn time_of(text: &str, unit: Unit) -> Option<i64> {
     Some(seconds * unit.in_second() + number(&part)?)
 }
 
-pub(crate) fn timestamp_of(text: &str, unit: Unit, local: bool) -> Option<i64> {
+/// `2026-01-31T12:30:00.250Z`, or with an offset, since 1970-01-01; without a zone where it is local.
+pub fn timestamp_of(text: &str, unit: Unit, local: bool) -> Option<i64> {
     let (date, clock) = text.split_once(['T', ' '])?;
     let (clock, offset) = match clock {
         clock if local => (clock, 0),

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 /// One JSON text.
-pub(crate) struct Json<'a> {
+pub struct Json<'a> {
     entries: Vec<Entry<'a>>,
 }
 
@@ -16,11 +16,16 @@ struct Entry<'a> {
     next: u32,
 }
 
+/// One value, without what it holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Token<'a> {
+pub enum Token<'a> {
+    /// `null`.
     Null,
+    /// `true` or `false`.
     Boolean(bool),
+    /// As it is written.
     Number(&'a str),
+    /// As it is written.
     Text(Raw<'a>),
     /// How many items.
     Array(u32),
@@ -30,14 +35,14 @@ pub(crate) enum Token<'a> {
 
 /// What stands between the quotes of a text.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Raw<'a> {
+pub struct Raw<'a> {
     text: &'a str,
     escaped: bool,
 }
 
 impl<'a> Raw<'a> {
     /// The text that is meant. A pair of surrogates without its half is U+FFFD, as Java's parsers have it.
-    pub(crate) fn read(self) -> Cow<'a, str> {
+    pub fn read(self) -> Cow<'a, str> {
         if !self.escaped {
             return Cow::Borrowed(self.text);
         }
@@ -84,19 +89,20 @@ fn unescaped(escape: &str) -> (u16, usize) {
 }
 
 /// A value's place in the list.
-pub(crate) type At = u32;
+pub type At = u32;
 
 /// Why a text is not JSON.
 #[derive(Debug, PartialEq)]
-pub(crate) struct NotJson {
+pub struct NotJson {
     /// In bytes.
-    pub(crate) at: usize,
-    pub(crate) why: &'static str,
+    pub at: usize,
+    /// A sentence's rest.
+    pub why: &'static str,
 }
 
 impl<'a> Json<'a> {
     /// The whole text as one value, at place 0; containers lie at most `depth_max` deep.
-    pub(crate) fn parse(bytes: &'a [u8], depth_max: usize) -> Result<Json<'a>, NotJson> {
+    pub fn parse(bytes: &'a [u8], depth_max: usize) -> Result<Json<'a>, NotJson> {
         let text = std::str::from_utf8(bytes).map_err(|error| NotJson {
             at: error.valid_up_to(),
             why: "it is not UTF-8",
@@ -114,12 +120,13 @@ impl<'a> Json<'a> {
         })
     }
 
-    pub(crate) fn token(&self, at: At) -> Token<'a> {
+    /// The value at a place.
+    pub fn token(&self, at: At) -> Token<'a> {
         self.entries[at as usize].token
     }
 
     /// The items of an array; nothing for what is no array.
-    pub(crate) fn items(&self, at: At) -> Items<'_, 'a> {
+    pub fn items(&self, at: At) -> Items<'_, 'a> {
         let is_array = matches!(self.token(at), Token::Array(_));
         Items {
             json: self,
@@ -133,7 +140,7 @@ impl<'a> Json<'a> {
     }
 
     /// The members of an object; nothing for what is no object.
-    pub(crate) fn members(&self, at: At) -> Members<'_, 'a> {
+    pub fn members(&self, at: At) -> Members<'_, 'a> {
         let is_object = matches!(self.token(at), Token::Object(_));
         Members {
             json: self,
@@ -147,13 +154,13 @@ impl<'a> Json<'a> {
     }
 
     /// A member of an object; the last, where there are several of the name.
-    pub(crate) fn member(&self, at: At, name: &str) -> Option<At> {
+    pub fn member(&self, at: At, name: &str) -> Option<At> {
         let named = self.members(at).filter(|(key, _)| key.read() == name);
         named.last().map(|(_, value)| value)
     }
 
     /// A member that is a text.
-    pub(crate) fn text(&self, at: At, name: &str) -> Option<Cow<'a, str>> {
+    pub fn text(&self, at: At, name: &str) -> Option<Cow<'a, str>> {
         match self.token(self.member(at, name)?) {
             Token::Text(raw) => Some(raw.read()),
             _ => None,
@@ -161,8 +168,9 @@ impl<'a> Json<'a> {
     }
 }
 
+/// Where the items of an array are.
 #[derive(Clone)]
-pub(crate) struct Items<'j, 'a> {
+pub struct Items<'j, 'a> {
     json: &'j Json<'a>,
     at: At,
     end: At,
@@ -181,8 +189,9 @@ impl Iterator for Items<'_, '_> {
     }
 }
 
+/// Where the members of an object are, with their names.
 #[derive(Clone)]
-pub(crate) struct Members<'j, 'a> {
+pub struct Members<'j, 'a> {
     json: &'j Json<'a>,
     at: At,
     end: At,
@@ -423,7 +432,7 @@ const fn needs_escape() -> [bool; 256] {
 static NEEDS_ESCAPE: [bool; 256] = needs_escape();
 
 /// Appends a text with its quotes.
-pub(crate) fn write_text(text: &str, json: &mut Vec<u8>) {
+pub fn write_text(text: &str, json: &mut Vec<u8>) {
     json.push(b'"');
     let mut rest = text.as_bytes();
     while let Some(at) = rest.iter().position(|byte| NEEDS_ESCAPE[usize::from(*byte)]) {
@@ -436,7 +445,7 @@ pub(crate) fn write_text(text: &str, json: &mut Vec<u8>) {
 }
 
 /// Appends bytes as the characters of the same numbers (ISO-8859-1), with quotes.
-pub(crate) fn write_latin1(bytes: &[u8], json: &mut Vec<u8>) {
+pub fn write_latin1(bytes: &[u8], json: &mut Vec<u8>) {
     json.push(b'"');
     for &byte in bytes {
         if NEEDS_ESCAPE[usize::from(byte)] {
