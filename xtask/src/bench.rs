@@ -2,10 +2,13 @@
 //!
 //! - `micro`: parts in one thread (criterion): records into frames and batches and back, appending to either outbox.
 //! - `starts`: how soon a new pair of gateways delivers its first record.
+//! - `plugins`: what plugins cost, beside the same work natively.
 //! - `mirror`, `mm2`: the whole product from broker to broker, beside librdkafka alone and beside MirrorMaker 2.
 //!
 //! Everything is built with the profile `bench-fast`. The whole takes the machine for itself: the table has a column for
 //! what strangers used of it meanwhile.
+
+mod plugins;
 
 use crate::{prepare, steps};
 use anyhow::Context;
@@ -40,7 +43,9 @@ enum Verb {
     Mm2,
     /// First starts, on brokers that are warm.
     Starts,
-    /// All of them.
+    /// Plugins: per record, beside native code, memory, a looping neighbour, starts.
+    Plugins,
+    /// All of them but plugins.
     All,
 }
 
@@ -52,8 +57,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if matches!(arguments.verb, Verb::Micro | Verb::All) {
         micro(arguments.quick)?;
     }
+    if arguments.verb == Verb::Plugins {
+        prepare::run(&prepare::Arguments::default())?;
+        return plugins::run(arguments.quick, arguments.out.as_deref());
+    }
     let verb = match arguments.verb {
-        Verb::Micro => return Ok(()),
+        Verb::Micro | Verb::Plugins => return Ok(()),
         Verb::Mirror => "mirror",
         Verb::Mm2 => "mm2",
         Verb::Starts => "starts",

@@ -292,7 +292,7 @@ fn gzip_bytes(bytes: &[u8]) -> anyhow::Result<usize> {
 
 /// `cargo` in the plugins' own workspace. Its target folder is named here too, because one in the environment, meant for
 /// the main workspace, would win over the plugins' own configuration.
-fn cargo(arguments: &[&str]) -> Command {
+pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut command = steps::cargo(arguments);
     command
         .current_dir(workspace().join("plugins"))
@@ -300,7 +300,7 @@ fn cargo(arguments: &[&str]) -> Command {
     command
 }
 
-fn guest_target() -> PathBuf {
+pub(crate) fn guest_target() -> PathBuf {
     workspace().join("target/guest")
 }
 

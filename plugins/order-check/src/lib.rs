@@ -54,6 +54,16 @@ impl Transform for OrderCheck {
     }
 }
 
+/// The row of an order, as JSON.
+///
+/// # Errors
+/// What is wrong with the order.
+pub fn row(value: &[u8]) -> Result<Vec<u8>, Rejection> {
+    let order = Order::read(value)?;
+    order.check()?;
+    serde_json::to_vec(&order.row()).map_err(|error| Rejection::new("row", error.to_string()))
+}
+
 culvert_plugin::export_transform!(OrderCheck);
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Partitions of every topic of the lab.
@@ -168,6 +169,18 @@ impl Cluster {
             load.send(&producer, topic, 0)?;
         }
         producer.flush(Duration::from_secs(120))?;
+        Ok(())
+    }
+
+    /// Puts a record with this value into the topic twice a second, until told to end.
+    pub(crate) fn keep_saying(&self, topic: &str, value: &[u8], ended: &AtomicBool) -> anyhow::Result<()> {
+        let producer = self.producer(0)?;
+        while !ended.load(Ordering::Acquire) {
+            let record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).partition(0).payload(value);
+            producer.send(record).map_err(|(error, _)| error)?;
+            producer.flush(Duration::from_secs(10))?;
+            std::thread::sleep(Duration::from_millis(500));
+        }
         Ok(())
     }
 

@@ -100,7 +100,7 @@ pub(crate) fn measure(kind: Kind, source: &Cluster, target: &Cluster, sizes: &Si
 }
 
 /// Sends and receives at the same time; one [`Run`] for each stretch of the load.
-fn load(
+pub(crate) fn load(
     from: &Cluster,
     topic: &str,
     to: &Cluster,

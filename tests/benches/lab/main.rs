@@ -8,6 +8,7 @@
 //! | [`backlog`] | how fast a mirror catches up, at what cost, and how soon it is back after a kill |
 //! | [`latency`] | what a paced load of 10,000 records a second meets on its way |
 //! | [`starts`] | how soon a new pair of gateways delivers its first record |
+//! | [`plugins`] | memory of plugins, a looping neighbour, starts with plugins |
 //! | [`mirror`] | what is measured: Culvert with either outbox, librdkafka alone, MirrorMaker 2 |
 //! | [`kafka`], [`meter`] | topics, loads and progress; CPU and memory of processes |
 //! | [`report`] | the table and the numbers behind it |
@@ -20,6 +21,7 @@ mod latency;
 mod meter;
 mod mirror;
 mod plain;
+mod plugins;
 mod report;
 mod starts;
 
@@ -64,7 +66,9 @@ enum Verb {
     Mm2,
     /// First starts of Culvert, on brokers that are warm.
     Starts,
-    /// All of them.
+    /// Memory of plugins, a looping neighbour, starts with plugins.
+    Plugins,
+    /// All of them but plugins.
     All,
     /// The baseline's own process; started by the lab.
     #[value(hide = true)]
@@ -128,6 +132,9 @@ fn main() -> anyhow::Result<()> {
         (only, _) => only.to_vec(),
     };
     let mut report = report::Report::begin(arguments.quick);
+    if arguments.verb == Verb::Plugins {
+        return measure_plugins(&arguments, &sizes, report);
+    }
     let (source, target) = clusters()?;
     if arguments.verb != Verb::Starts {
         measure_load(&arguments, &source, &target, &kinds, &sizes, &mut report)?;
@@ -144,6 +151,22 @@ fn main() -> anyhow::Result<()> {
     }
     println!("{}", report.table());
     report.write(arguments.out.as_deref())
+}
+
+fn measure_plugins(arguments: &Arguments, sizes: &Sizes, mut report: report::Report) -> anyhow::Result<()> {
+    let mut rows = plugins::Rows::default();
+    plugins::alone(&mut rows)?;
+    let (source, target) = clusters()?;
+    match plugins::neighbour(&source, &target, sizes) {
+        Ok(neighbour) => rows.neighbour = Some(neighbour),
+        Err(fault) => report.failed(&fault),
+    }
+    let text = report.plugins(&rows)?;
+    println!("{text}");
+    match &arguments.out {
+        Some(folder) => Ok(std::fs::write(folder.join("plugins.md"), text)?),
+        None => Ok(()),
+    }
 }
 
 fn measure_load(

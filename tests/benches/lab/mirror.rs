@@ -105,7 +105,7 @@ struct Gateways {
 }
 
 /// The trust domain of the lab's gateways.
-const DOMAIN: &str = "bench.test";
+pub(crate) const DOMAIN: &str = "bench.test";
 
 /// Killed processes break links, which is logged.
 const EXPECTED_ALARMS: &[&str] = &[];
@@ -117,6 +117,18 @@ impl Gateways {
         topic: &str,
         engine: &str,
         relayed: bool,
+    ) -> anyhow::Result<Gateways> {
+        Gateways::prepare_beside(source, target, topic, engine, relayed, None)
+    }
+
+    /// As [`Gateways::prepare`], with one connector more at either end: another topic, and at the sink stages from a folder.
+    fn prepare_beside(
+        source: &Cluster,
+        target: &Cluster,
+        topic: &str,
+        engine: &str,
+        relayed: bool,
+        neighbour: Option<Neighbour<'_>>,
     ) -> anyhow::Result<Gateways> {
         let ca = TestCa::new("bench")?;
         let address: SocketAddr = (Ipv4Addr::LOCALHOST, ports::free_udp()).into();
@@ -186,10 +198,37 @@ impl Gateways {
             writes["config"]["culvert.via"] = "middle".into();
         }
         target.make(&name)?;
+        let (mut sources, mut sinks) = (
+            vec![("source", reads.to_string())],
+            vec![("sink", writes.to_string())],
+        );
+        let mut sink = sink;
+        if let Some((beside, folder, stages)) = neighbour {
+            let named = |connector: &serde_json::Value, more: &serde_json::Value| {
+                let mut connector = connector.clone();
+                connector["name"] = beside.into();
+                connector["config"]["topics"] = beside.into();
+                if let (Some(settings), Some(more)) = (connector["config"].as_object_mut(), more.as_object())
+                {
+                    settings.extend(more.clone());
+                }
+                connector.to_string()
+            };
+            target.make(beside)?;
+            sources.push(("source-beside", named(&reads, &json!({}))));
+            let mut more = stages.clone();
+            more["culvert.topic.rename"] = beside.into();
+            sinks.push(("sink-beside", named(&writes, &more)));
+            sink += &format!("[plugins]\ndirectory = {folder:?}\n");
+        }
+        let named = |files: &[(&'static str, String)], name: &str, config: &str| {
+            let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, &**text)).collect();
+            Gateway::prepare(name, config, &files)
+        };
         Ok(Gateways {
-            origin: Gateway::prepare("origin", &origin, &[("source", &reads.to_string())])?,
+            origin: named(&sources, "origin", &origin)?,
             relay,
-            sink: Gateway::prepare("sink", &sink, &[("sink", &writes.to_string())])?,
+            sink: named(&sinks, "sink", &sink)?,
             topic: name,
             _ca: ca,
         })
@@ -205,6 +244,31 @@ impl Gateways {
             "sink" => Ok(&self.sink),
             _ => bail!("no gateway {name}"),
         }
+    }
+}
+
+/// A connector beside the measured one: its topic, the folder of its plugins, and its stages at the sink.
+pub(crate) type Neighbour<'a> = (&'a str, &'a std::path::Path, &'a serde_json::Value);
+
+/// Two gateways with segment files as outbox, and perhaps a neighbour of the connector that is measured.
+pub(crate) struct Pair(Gateways);
+
+impl Pair {
+    pub(crate) fn prepare(
+        source: &Cluster,
+        target: &Cluster,
+        topic: &str,
+        neighbour: Option<Neighbour<'_>>,
+    ) -> anyhow::Result<Pair> {
+        Gateways::prepare_beside(source, target, topic, "log", false, neighbour).map(Pair)
+    }
+
+    pub(crate) fn launch(&mut self) -> anyhow::Result<()> {
+        self.0.launch()
+    }
+
+    pub(crate) fn target_topic(&self) -> String {
+        self.0.target_topic()
     }
 }
 

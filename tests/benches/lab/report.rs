@@ -74,6 +74,20 @@ impl Report {
         Some(row.rate / other.rate)
     }
 
+    /// The tables of plugins, with the machine.
+    pub(crate) fn plugins(&self, rows: &crate::plugins::Rows) -> anyhow::Result<String> {
+        let failures: String = self
+            .failures
+            .iter()
+            .map(|failure| format!("Not measured: {failure}\n\n"))
+            .collect();
+        Ok(format!(
+            "Machine: {}\n\n{}{failures}",
+            self.machine,
+            rows.table()?
+        ))
+    }
+
     pub(crate) fn table(&self) -> String {
         let mut text = format!("Command: `{}`  \nMachine: {}\n\n", self.command, self.machine);
         let _ = self.write_backlog(&mut text);
