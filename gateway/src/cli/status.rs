@@ -266,13 +266,20 @@ fn guarantee(guarantee: Guarantee) -> &'static str {
     }
 }
 
+/// The sum of nothing is -0.0, which a person would take for a mistake.
 fn rate(records_per_second: f64) -> String {
-    format!("{records_per_second:.0}/s")
+    format!("{:.0}/s", records_per_second + 0.0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_connector_without_streams_moves_nothing() {
+        assert_eq!(rate(std::iter::empty::<f64>().sum()), "0/s");
+        assert_eq!(rate(1234.4), "1234/s");
+    }
     use crate::observe::report::{OutboxStatus, StageStatus};
 
     fn report() -> StatusReport {
