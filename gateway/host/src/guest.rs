@@ -3,13 +3,14 @@
 use crate::bindings::meta;
 use crate::capability::clock::Clock;
 use crate::capability::log::Logbook;
-use crate::capability::metrics::Figures;
+use crate::capability::metrics::{Counted, Figure, Figures, Labels};
 use crate::capability::{self, Reach};
 use crate::description::Description;
 use crate::engine::Engine;
 use crate::fault::{LoadError, Poison};
 use crate::grants::Veil;
 use crate::surroundings::Surroundings;
+use parking_lot::Mutex;
 use rustix::time::{ClockId, clock_gettime};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -63,6 +64,7 @@ pub struct Meter {
     timeouts: AtomicU64,
     memory_faults: AtomicU64,
     log_lines_suppressed: AtomicU64,
+    pub(crate) figures: Mutex<Figures>,
 }
 
 /// What a [`Meter`] shows.
@@ -109,6 +111,12 @@ impl Meter {
         }
     }
 
+    /// The plugin's own figures, and how many times it gave one above a limit.
+    #[must_use]
+    pub fn figures(&self) -> (Vec<(String, Labels, Figure)>, u64) {
+        self.figures.lock().read()
+    }
+
     pub(crate) fn shown(&self, records: usize, bytes: usize) {
         self.records.fetch_add(records as u64, Ordering::Relaxed);
         self.bytes_in.fetch_add(bytes as u64, Ordering::Relaxed);
@@ -136,7 +144,7 @@ impl Meter {
 pub(crate) struct Guest {
     memory: Memory,
     pub(crate) logbook: Logbook,
-    pub(crate) figures: Figures,
+    pub(crate) figures: Counted,
     pub(crate) clock: Clock,
     pub(crate) reach: Reach,
 }
@@ -247,7 +255,7 @@ impl Nursery {
                 table_elements: 0,
             },
             logbook: Logbook::new(self.around.log.clone(), self.veil.clone(), self.meter.clone()),
-            figures: Figures::default(),
+            figures: Counted(self.meter.clone()),
             clock: Clock(self.around.now.clone()),
             reach: Reach::new(self.around.grants.clone()),
         };

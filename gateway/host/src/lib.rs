@@ -30,6 +30,7 @@ pub use cache::Digest;
 pub use capability::clock::Now;
 pub use capability::http::check_authorities;
 pub use capability::log::{Level, Line, LogSink};
+pub use capability::metrics::{Figure, Labels};
 pub use component::{Examined, Plugin, Role, examine};
 pub use description::{
     Capability, Description, Field, FieldType, Importance, Needs, Promises, RequestFor, Validator, Width,

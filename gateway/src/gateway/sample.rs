@@ -3,6 +3,7 @@
 use super::Gateway;
 use crate::flow::exchange::Role;
 use crate::observe::metrics;
+use crate::plugin::Figure;
 use culvert_proto::{Sequence, StreamId};
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
@@ -116,6 +117,7 @@ impl Gateway {
                 metrics::STAGE_FAULTS.with(&[of[0], of[1], fault]).absolute(count);
             }
         }
+        self.look_at_figures();
         for peer in self.config.peers.iter().flat_map(|peer| &peer.gateways) {
             let up = self
                 .exchange
@@ -123,6 +125,35 @@ impl Gateway {
                 .iter()
                 .any(|outlet| outlet.link.peer().gateway.as_str() == peer);
             metrics::LINK_UP.with(&[peer]).set(f64::from(u8::from(up)));
+        }
+    }
+
+    /// What plugins have counted themselves.
+    fn look_at_figures(&self) {
+        let Some(plugins) = &self.plugins else { return };
+        let (figures, left_out) = plugins.figures();
+        metrics::PLUGIN_LEFT_OUT.with(&[]).absolute(left_out);
+        for figure in figures {
+            let labels: Vec<String> = figure
+                .labels
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect();
+            let labels = labels.join(",");
+            let of = [
+                &*figure.connector,
+                &*figure.stage,
+                figure.name.as_str(),
+                labels.as_str(),
+            ];
+            match figure.figure {
+                Figure::Count(count) => metrics::PLUGIN_COUNTED.with(&of).absolute(count),
+                Figure::Gauge(value) => metrics::PLUGIN_GAUGE.with(&of).set(value),
+                Figure::Observed { count, sum } => {
+                    metrics::PLUGIN_OBSERVED.with(&of).absolute(count);
+                    metrics::PLUGIN_OBSERVED_SUM.with(&of).set(sum);
+                }
+            }
         }
     }
 }

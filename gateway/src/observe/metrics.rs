@@ -130,6 +130,16 @@ declare! {
         "The most memory an instance of a stage's plugin had.";
     STAGE_FAULTS: Counter = "culvert_stage_faults_total" ["connector", "stage", "fault"]
         "Calls that did not come back: `trap` (also a wrong answer), `timeout` or `memory`.";
+    PLUGIN_COUNTED: Counter = "culvert_plugin_counted_total" ["connector", "stage", "name", "labels"]
+        "A count of a plugin's own, under the `name` that it gave; `labels` are its own, as `a=b,c=d`.";
+    PLUGIN_GAUGE: Gauge = "culvert_plugin_gauge" ["connector", "stage", "name", "labels"]
+        "A gauge of a plugin's own, of the task that set it last.";
+    PLUGIN_OBSERVED: Counter = "culvert_plugin_observed_total" ["connector", "stage", "name", "labels"]
+        "How many values a plugin has observed under this name.";
+    PLUGIN_OBSERVED_SUM: Gauge = "culvert_plugin_observed_sum" ["connector", "stage", "name", "labels"]
+        "All values together that a plugin has observed under this name.";
+    PLUGIN_LEFT_OUT: Counter = "culvert_plugin_figures_left_out_total" []
+        "Figures of plugins above their limit of 100 names and 1,000 sets of labels for a stage of a task.";
     LOG_LINES: Counter = "culvert_log_lines_total" ["level"]
         "Log lines of the levels error and warn that were written.";
     LOG_SUPPRESSED: Counter = "culvert_log_suppressed_total" ["level"]

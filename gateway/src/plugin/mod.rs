@@ -14,10 +14,10 @@ pub mod testing;
 
 pub use check::{Wrong, check};
 pub use culvert_host::{
-    AddressGrant, Capability, Description, Digest, Examined, Field, FieldType, FolderGrant, Grants,
+    AddressGrant, Capability, Description, Digest, Examined, Field, FieldType, Figure, FolderGrant, Grants,
     Importance, Level, Limits, Line, LoadError, LogSink, Method, Promises, Role, SecretBytes, Usage, Use,
     Validator, check_authorities, compile, examine, pack,
 };
 pub use plan::{PluginPlan, SinkPlan, StagePlan};
 pub use shelf::{Found, Origin, Shelf};
-pub use stage::{Runner, StageUsage};
+pub use stage::{Runner, StageFigure, StageUsage};

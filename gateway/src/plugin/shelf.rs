@@ -1,10 +1,11 @@
 //! The plugins there are: those built into the program, and files of the plugin directory, which win.
 
 use bytes::Bytes;
-use culvert_host::{Description, Examined, LoadError, Role};
+use culvert_host::{Description, Digest, Examined, LoadError, Role};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 include!(concat!(env!("OUT_DIR"), "/bundled.rs"));
 
@@ -38,8 +39,9 @@ pub struct Found {
     pub examined: Examined,
     /// What it says about itself.
     pub description: Description,
-    /// Shared: the configuration is cloned, a component of an interpreter is not.
-    bytes: Bytes,
+    /// Which file it was when it was looked at.
+    pub digest: Digest,
+    bundled: Option<&'static [u8]>,
 }
 
 impl Found {
@@ -55,16 +57,38 @@ impl Found {
         self.role().is_some_and(Role::is_transform)
     }
 
-    /// The component.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+    /// The component, read again from its file: it is needed once, when it is compiled.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is another one than was looked at.
+    pub fn bytes(&self) -> Result<Bytes, LoadError> {
+        let path = match (&self.origin, self.bundled) {
+            (_, Some(bytes)) => return Ok(Bytes::from_static(bytes)),
+            (Origin::File(path), None) => path,
+            (Origin::Bundled, None) => return Ok(Bytes::new()),
+        };
+        let io = |source| LoadError::Io {
+            doing: format!("read {}", path.display()),
+            source,
+        };
+        let bytes = std::fs::read(path).map_err(io)?;
+        if Digest::of(&bytes) != self.digest {
+            let changed = "it has changed since the configuration was read; reload that";
+            return Err(io(std::io::Error::other(changed)));
+        }
+        Ok(bytes.into())
     }
 }
 
-/// All plugins, by name.
-#[derive(Clone, Debug, Default)]
+/// All plugins, by name. Looked at when one is first asked for: a configuration without plugins reads none of their files.
+#[derive(Clone, Debug)]
 pub struct Shelf {
+    directory: PathBuf,
+    looked: Arc<OnceLock<Looked>>,
+}
+
+#[derive(Debug, Default)]
+struct Looked {
     plugins: BTreeMap<String, Found>,
     refused: Vec<(PathBuf, String)>,
 }
@@ -73,24 +97,57 @@ impl Shelf {
     /// The bundled plugins, and those in `directory`. A directory that is not there holds none. Nothing is run.
     #[must_use]
     pub fn open(directory: &Path) -> Shelf {
-        let mut shelf = Shelf::default();
-        for (name, bytes) in BUNDLED {
-            match found(Origin::Bundled, Bytes::from_static(bytes)) {
-                Ok(found) => drop(shelf.plugins.insert(found.description.name.clone(), found)),
-                Err(error) => shelf.refused.push((PathBuf::from(name), error.to_string())),
-            }
+        Shelf {
+            directory: directory.to_owned(),
+            looked: Arc::default(),
         }
-        for path in files(directory) {
-            if let Err(reason) = shelf.add(&path) {
-                shelf.refused.push((path, reason));
-            }
-        }
-        shelf
     }
 
+    /// The plugin of this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Found> {
+        self.looked().plugins.get(name)
+    }
+
+    /// All of them, by name.
+    pub fn plugins(&self) -> impl Iterator<Item = &Found> {
+        self.looked().plugins.values()
+    }
+
+    /// Files of the directory that are no plugins, and why.
+    #[must_use]
+    pub fn refused(&self) -> &[(PathBuf, String)] {
+        &self.looked().refused
+    }
+
+    /// Why the file that would be the plugin of this name is none.
+    #[must_use]
+    pub fn why_not(&self, name: &str) -> Option<String> {
+        let named = |path: &PathBuf| path.file_stem().is_some_and(|stem| stem == name);
+        let (path, reason) = self.refused().iter().find(|(path, _)| named(path))?;
+        Some(format!("{}: {reason}", path.display()))
+    }
+
+    fn looked(&self) -> &Looked {
+        self.looked.get_or_init(|| {
+            let mut looked = Looked::default();
+            let (plugins, refused) = &*BUNDLED_FOUND;
+            looked.plugins.clone_from(plugins);
+            looked.refused.clone_from(refused);
+            for path in files(&self.directory) {
+                if let Err(reason) = looked.add(&path) {
+                    looked.refused.push((path, reason));
+                }
+            }
+            looked
+        })
+    }
+}
+
+impl Looked {
     fn add(&mut self, path: &Path) -> Result<(), String> {
         let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
-        let found = found(Origin::File(path.to_owned()), bytes.into()).map_err(|error| error.to_string())?;
+        let found = found(Origin::File(path.to_owned()), &bytes).map_err(|error| error.to_string())?;
         let name = found.description.name.clone();
         if let Some(other) = self.plugins.get(&name)
             && let Origin::File(other) = &other.origin
@@ -100,35 +157,25 @@ impl Shelf {
         self.plugins.insert(name, found);
         Ok(())
     }
-
-    /// The plugin of this name.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<&Found> {
-        self.plugins.get(name)
-    }
-
-    /// All of them, by name.
-    pub fn plugins(&self) -> impl Iterator<Item = &Found> {
-        self.plugins.values()
-    }
-
-    /// Why the file that would be the plugin of this name is none.
-    #[must_use]
-    pub fn why_not(&self, name: &str) -> Option<String> {
-        let named = |path: &PathBuf| path.file_stem().is_some_and(|stem| stem == name);
-        let (path, reason) = self.refused.iter().find(|(path, _)| named(path))?;
-        Some(format!("{}: {reason}", path.display()))
-    }
-
-    /// Files of the directory that are no plugins, and why.
-    #[must_use]
-    pub fn refused(&self) -> &[(PathBuf, String)] {
-        &self.refused
-    }
 }
 
-fn found(origin: Origin, bytes: Bytes) -> Result<Found, LoadError> {
-    let examined = culvert_host::examine(&bytes)?;
+/// What is in the program does not change: it is looked at once.
+static BUNDLED_FOUND: LazyLock<(BTreeMap<String, Found>, Vec<(PathBuf, String)>)> = LazyLock::new(|| {
+    let (mut plugins, mut refused) = (BTreeMap::new(), Vec::new());
+    for (name, bytes) in BUNDLED {
+        match found(Origin::Bundled, bytes) {
+            Ok(mut found) => {
+                found.bundled = Some(bytes);
+                plugins.insert(found.description.name.clone(), found);
+            }
+            Err(error) => refused.push((PathBuf::from(name), error.to_string())),
+        }
+    }
+    (plugins, refused)
+});
+
+fn found(origin: Origin, bytes: &[u8]) -> Result<Found, LoadError> {
+    let examined = culvert_host::examine(bytes)?;
     let description = examined
         .description
         .clone()
@@ -139,7 +186,8 @@ fn found(origin: Origin, bytes: Bytes) -> Result<Found, LoadError> {
         origin,
         examined,
         description,
-        bytes,
+        digest: Digest::of(bytes),
+        bundled: None,
     })
 }
 

@@ -4,7 +4,9 @@ use super::log::StageLog;
 use super::plan::StagePlan;
 use super::shelf::Found;
 use crate::flow::stage::{Chain, MakeChain, Stage, StageFault};
-use culvert_host::{Compiler, Engine, LoadError, Options, Plugin, Stream, Surroundings, Transform, Usage};
+use culvert_host::{
+    Compiler, Engine, Figure, Labels, LoadError, Options, Plugin, Stream, Surroundings, Transform, Usage,
+};
 use culvert_proto::StreamId;
 use culvert_proto::columns::{Columns, Outcomes};
 use parking_lot::Mutex;
@@ -70,7 +72,7 @@ impl Runner {
     pub fn load(&self, found: &Found) -> Result<(), LoadError> {
         let name = &found.description.name;
         if !self.loaded.lock().contains_key(name) {
-            let plugin = self.engine.load(found.bytes())?;
+            let plugin = self.engine.load(&found.bytes()?)?;
             self.loaded.lock().insert(name.clone(), plugin);
         }
         Ok(())
@@ -133,6 +135,67 @@ impl Runner {
             }
         }
         stages
+    }
+
+    /// What plugins have counted themselves since the start, and for how many calls there was no room.
+    #[must_use]
+    pub fn figures(&self) -> (Vec<StageFigure>, u64) {
+        let (mut all, mut left_out) = (BTreeMap::new(), 0);
+        for metered in &*self.meters.lock() {
+            let (figures, more) = metered.meter.figures();
+            left_out += more;
+            for (name, labels, figure) in figures {
+                let key = (metered.connector.clone(), metered.stage.clone(), name, labels);
+                add_figure(&mut all, key, figure);
+            }
+        }
+        let one = |((connector, stage, name, labels), figure)| StageFigure {
+            connector,
+            stage,
+            name,
+            labels,
+            figure,
+        };
+        (all.into_iter().map(one).collect(), left_out)
+    }
+}
+
+/// A figure of a plugin's own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StageFigure {
+    /// The connector.
+    pub connector: Arc<str>,
+    /// The stage's name.
+    pub stage: Arc<str>,
+    /// As the plugin calls it.
+    pub name: String,
+    /// The plugin's own labels.
+    pub labels: Labels,
+    /// Over all tasks: counts together, a gauge of one of them.
+    pub figure: Figure,
+}
+
+/// Adds the figures of one task to those of the others. One that is of another kind there is left as it is.
+fn add_figure(
+    all: &mut BTreeMap<(Arc<str>, Arc<str>, String, Labels), Figure>,
+    key: (Arc<str>, Arc<str>, String, Labels),
+    figure: Figure,
+) {
+    match (all.get_mut(&key), figure) {
+        (None, figure) => drop(all.insert(key, figure)),
+        (Some(Figure::Count(all)), Figure::Count(count)) => *all = all.saturating_add(count),
+        (Some(Figure::Gauge(held)), Figure::Gauge(value)) => *held = value,
+        (
+            Some(Figure::Observed {
+                count: all,
+                sum: total,
+            }),
+            Figure::Observed { count, sum },
+        ) => {
+            *all = all.saturating_add(count);
+            *total += sum;
+        }
+        (Some(_), _) => {}
     }
 }
 

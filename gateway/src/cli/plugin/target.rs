@@ -94,7 +94,7 @@ impl Component {
             return Err(exit::Absent(missing.into()).into());
         };
         Ok(Component {
-            bytes: found.bytes().to_vec(),
+            bytes: found.bytes()?.to_vec(),
             from: found.origin.to_string(),
             named: name.to_owned(),
             file: None,
