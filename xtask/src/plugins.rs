@@ -258,13 +258,22 @@ fn packed(plugin: &Plugin, component: &[u8]) -> anyhow::Result<Vec<u8>> {
         let folder = file.parent().context("a component lies in a folder")?;
         fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
         let fresh = file.with_extension("fresh");
-        let mut pack = steps::cargo(&["run", "--locked", "--quiet", "--package", "culvert-host"]);
-        pack.args(["--bin", "culvert-pack", "--"])
-            .args([&unpacked, &fresh]);
+        let mut pack = Command::new(pack_program()?);
+        pack.args([&unpacked, &fresh]);
         steps::run(pack).with_context(|| format!("ask {} what it is", plugin.name))?;
         fs::rename(&fresh, &file).with_context(|| format!("rename {}", fresh.display()))?;
     }
     fs::read(&file).with_context(|| format!("read {}", file.display()))
+}
+
+/// Builds the host's own tool with the features that the whole workspace asks of its libraries: with fewer, wasmtime would be
+/// built once for this and once more for the gateway.
+fn pack_program() -> anyhow::Result<PathBuf> {
+    const NAME: &str = "culvert-pack";
+    let build = ["build", "--locked", "--quiet", "--workspace", "--bin", NAME];
+    steps::run(steps::cargo(&build))?;
+    let targets = std::env::var_os("CARGO_TARGET_DIR").map_or(workspace().join("target"), PathBuf::from);
+    Ok(targets.join("debug").join(NAME))
 }
 
 /// Leaves a file that would not change alone, so that nothing which depends on it is built again. Says whether it changed.
