@@ -17,7 +17,7 @@ use culvert_proto::{Interval, Sequence, limits};
 pub(super) const HEADER_BYTES: usize = 44;
 const MAGIC: u32 = u32::from_be_bytes(*b"CVOE");
 const VERSION: u8 = 1;
-const CHECKED_BYTES: usize = 40;
+pub(super) const CHECKED_BYTES: usize = 40;
 const FLAG_FRESH: u16 = 1;
 
 /// The most bytes of a payload: a frame of the largest size.

@@ -40,6 +40,8 @@ mod verify;
 pub use error::{Error, Full};
 pub use group::{GROUP_BYTES_MAX, GROUP_STEPS_MAX, Group};
 pub use lane::{Extent, Lane};
+#[doc(hidden)]
+pub use log::read_segment;
 pub use options::{EngineKind, Fatal, Options};
 pub use stats::{FLUSH_SECONDS_BOUNDS, Flushes, Stats};
 pub use verify::verify_main;

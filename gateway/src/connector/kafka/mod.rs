@@ -22,6 +22,8 @@ mod sink;
 mod source;
 mod streams;
 
+#[doc(hidden)]
+pub use positions::read_record;
 pub use reader::KafkaReader;
 pub use sink::KafkaSink;
 pub use source::KafkaSource;

@@ -10,6 +10,7 @@
 //! - An open never writes to a segment of an earlier process: it begins a new one.
 //! - A slow lane does not pin the disk: the few frames of a mostly dead segment are copied to the end ([`upkeep`]).
 
+mod attack;
 mod replay;
 mod segment;
 mod upkeep;
@@ -19,6 +20,7 @@ use super::disk::{Disk, DiskFile, is_full};
 use super::engine::{Engine, Fault, FrameRef, Index, Place, Shelf, Upkeep};
 use super::entry::{HEADER_BYTES, Header};
 use super::error::Error;
+pub use attack::read_segment;
 use bytes::Bytes;
 use parking_lot::Mutex;
 pub(super) use replay::open;

@@ -52,6 +52,14 @@ impl GroupWriter {
         GroupWriter { bytes, entries: 0 }
     }
 
+    /// A group of entries that are written already.
+    pub(super) fn of_entries(bytes: &[u8], entries: u32) -> GroupWriter {
+        let mut group = GroupWriter::new(Vec::new());
+        group.bytes.extend_from_slice(bytes);
+        group.entries = entries;
+        group
+    }
+
     /// Adds an entry; returns how far behind the group's begin it stands.
     pub(super) fn push(&mut self, header: &Header, payload: &[u8]) -> u32 {
         let at = self.bytes.len();
