@@ -6,6 +6,7 @@
 mod bench;
 mod check;
 mod demo;
+mod fuzz;
 mod plugins;
 mod prepare;
 mod soak;
@@ -40,6 +41,8 @@ enum Verb {
     Bench(bench::Arguments),
     /// Real processes, real brokers, real faults, for minutes or an hour; judged, measured, written down.
     Soak(soak::Arguments),
+    /// Throw bytes at every decoder, guided by coverage.
+    Fuzz(fuzz::Arguments),
     /// The rules that the compiler cannot check: arrows between rooms, error pages, links, paths.
     Tidy,
 }
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Verb::Plugins(arguments) => plugins::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Soak(arguments) => soak::run(&arguments),
+        Verb::Fuzz(arguments) => fuzz::run(&arguments),
         Verb::Tidy => tidy::run(),
     };
     match outcome {

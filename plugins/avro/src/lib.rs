@@ -11,7 +11,7 @@ mod schema;
 mod tree_out;
 mod walk;
 
-pub use codec::{Avro, Settings};
+pub use codec::{Avro, Prepared, Settings};
 pub use form::{BytesFormat, DecimalFormat, TimeFormat, UnknownFields};
 pub use framing::Framing;
 pub use schema::{Invalid, Schema};

@@ -1,0 +1,75 @@
+//! All targets.
+
+mod avro;
+mod columns;
+#[cfg(feature = "gateway")]
+mod gateway;
+mod wire;
+
+use crate::Target;
+
+/// Every decoder that this build has.
+pub const TARGETS: &[Target] = &[
+    light(
+        "frame",
+        "frames, as a link brings them and an outbox holds them",
+        wire::frame,
+    ),
+    light(
+        "message",
+        "control messages and the headers of lanes",
+        wire::message,
+    ),
+    light("stream", "identities of streams", wire::stream),
+    light("batch", "record batches that are not compressed", wire::batch),
+    light("columns", "what a plugin answers by columns", columns::answer),
+    light("avro-schema", "the text of an Avro schema", avro::schema),
+    light(
+        "avro-datum",
+        "an Avro value, under schemas that fit and that do not",
+        avro::datum,
+    ),
+    light("avro-json", "JSON to be written as Avro", avro::json),
+    light("avro-container", "Avro's container files", avro::container),
+    #[cfg(feature = "gateway")]
+    heavy(
+        "compression",
+        "record batches of every compression",
+        gateway::compression,
+    ),
+    #[cfg(feature = "gateway")]
+    heavy("examine", "a plugin's file", gateway::examine),
+    #[cfg(feature = "gateway")]
+    heavy(
+        "description",
+        "what a plugin's file says about it",
+        gateway::description,
+    ),
+    #[cfg(feature = "gateway")]
+    heavy("segment", "a segment of an outbox's log", gateway::segment),
+    #[cfg(feature = "gateway")]
+    heavy("positions", "records of a positions topic", gateway::positions),
+    #[cfg(feature = "gateway")]
+    heavy("config", "culvert.toml", gateway::config),
+    #[cfg(feature = "gateway")]
+    heavy("connector", "a connector's definition", gateway::connector),
+];
+
+const fn light(name: &'static str, about: &'static str, run: fn(&[u8])) -> Target {
+    Target {
+        name,
+        about,
+        is_light: true,
+        run,
+    }
+}
+
+#[cfg(feature = "gateway")]
+const fn heavy(name: &'static str, about: &'static str, run: fn(&[u8])) -> Target {
+    Target {
+        name,
+        about,
+        is_light: false,
+        run,
+    }
+}
