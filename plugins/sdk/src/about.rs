@@ -20,6 +20,7 @@ pub struct About {
     pub(crate) memory_mb: Option<u32>,
     pub(crate) batch_ms: Option<u32>,
     pub(crate) asks: &'static [Ask],
+    pub(crate) optional: &'static [Capability],
 }
 
 /// An [`About`] with name, version and summary of the crate that is built.
@@ -48,6 +49,7 @@ impl About {
             memory_mb: None,
             batch_ms: None,
             asks: &[],
+            optional: &[],
         }
     }
 
@@ -96,6 +98,12 @@ impl About {
     pub const fn asks(self, asks: &'static [Ask]) -> About {
         About { asks, ..self }
     }
+
+    /// Those of the capabilities that the plugin can do without: where one was not granted, its calls answer `denied`.
+    #[must_use]
+    pub const fn optional(self, optional: &'static [Capability]) -> About {
+        About { optional, ..self }
+    }
 }
 
 /// A capability that the plugin uses, and why: a person reads the reason before granting it.
@@ -126,6 +134,21 @@ pub fn description<C: Config>(about: &About) -> Description {
         promises: about.promises,
         memory_mb: about.memory_mb,
         batch_ms: about.batch_ms,
-        extra: Vec::new(),
+        extra: optional(about.optional),
+    }
+}
+
+fn optional(capabilities: &[Capability]) -> Vec<(String, String)> {
+    let word = |capability: &Capability| match capability {
+        Capability::State => "state",
+        Capability::Secrets => "secrets",
+        Capability::SecretsReveal => "secrets-reveal",
+        Capability::Http => "http",
+        Capability::Files => "files",
+    };
+    let words: Vec<&str> = capabilities.iter().map(word).collect();
+    match words.as_slice() {
+        [] => Vec::new(),
+        words => vec![("optional".to_owned(), words.join(","))],
     }
 }

@@ -19,6 +19,7 @@
 //! | `aliases = ["max"]` | former names, still taken |
 //! | `deprecated = "use max.items"` | what to use in its place |
 //! | `example = "100"` | shown in pages |
+//! | `grants = ["files.read"]` | writing the key grants what its value names: `http.get` and so on, `files.read`, `files.write` |
 //! | `internal` | taken, and not shown in pages |
 //!
 //! Types: `bool`, `i16`, `i32`, `i64`, `u16`, `u32`, `f64`, `String`, [`Vec`] (texts between commas), [`Option`],
@@ -578,6 +579,13 @@ impl Field {
             example: Some(text.to_owned()),
             ..self
         }
+    }
+
+    /// Writing the key grants what its value names: `http.get` and the other methods, `files.read`, `files.write`.
+    #[must_use]
+    pub fn grants(mut self, words: &[&str]) -> Field {
+        self.extra.push(("grants".to_owned(), words.join(",")));
+        self
     }
 
     /// Taken, and not shown in pages.

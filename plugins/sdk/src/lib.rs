@@ -66,8 +66,8 @@
 //! # Capabilities
 //!
 //! A plugin reaches nothing but what it imports, and imports only what it calls: the [`log`] always, and by cargo
-//! features `metrics`, `clock`, `state`, `secrets` (and `secrets-reveal`) and `http`. What needs a grant is named in
-//! [`About::asks`]. In native tests each stands on a fake that `testing` sets up.
+//! features `metrics`, `clock`, `state`, `secrets` (and `secrets-reveal`), `http` and `files`. What needs a grant is named in
+//! [`About::asks`], and what it can do without in [`About::optional`]. In native tests each stands on a fake that `testing` sets up.
 //!
 //! # Panics
 //!
@@ -101,6 +101,8 @@ pub use bindings::shared::culvert::plugin::config::{
 pub use bindings::shared::culvert::plugin::types::{Failure, Needs, Rejection};
 #[cfg(feature = "clock")]
 pub use capability::clock;
+#[cfg(feature = "files")]
+pub use capability::files;
 #[cfg(feature = "http")]
 pub use capability::http;
 pub use capability::log;

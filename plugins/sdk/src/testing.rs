@@ -165,6 +165,28 @@ pub fn set_http(
     fake::set_http(answer);
 }
 
+/// Puts a file on the disk in memory that stands for the granted folders; another one, where there was one.
+#[cfg(feature = "files")]
+pub fn set_file(path: &str, bytes: &[u8]) {
+    fake::files::set(path, bytes);
+}
+
+/// What a file holds.
+#[cfg(feature = "files")]
+#[must_use]
+pub fn file(path: &str) -> Option<Vec<u8>> {
+    fake::files::get(path)
+}
+
+/// Gives a file another name, as a rotation does.
+///
+/// # Panics
+/// When there is no such file.
+#[cfg(feature = "files")]
+pub fn rename_file(from: &str, to: &str) {
+    fake::files::rename(from, to);
+}
+
 /// Messages as a gateway would send them: parts that are not needed do not come.
 fn columns(
     topic: &str,

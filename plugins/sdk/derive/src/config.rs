@@ -187,7 +187,7 @@ impl Said {
                 let (call, text) = (format_ident!("{attribute}"), text(meta)?);
                 quote!(.#call(#text))
             }
-            "dependents" | "aliases" => {
+            "dependents" | "aliases" | "grants" => {
                 let (call, texts) = (format_ident!("{attribute}"), texts(meta)?);
                 quote!(.#call(&[#(#texts),*]))
             }
@@ -196,7 +196,7 @@ impl Said {
                 return Err(meta.error(
                     "there is no such attribute; there are name, default, one_of, min, max, min_length, max_length, \
                      pattern, non_empty, url, importance, group, width, display, dependents, aliases, deprecated, \
-                     example, internal",
+                     example, grants, internal",
                 ));
             }
         };

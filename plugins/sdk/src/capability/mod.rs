@@ -5,6 +5,8 @@ pub mod log;
 
 #[cfg(feature = "clock")]
 pub mod clock;
+#[cfg(feature = "files")]
+pub mod files;
 #[cfg(feature = "http")]
 pub mod http;
 #[cfg(feature = "metrics")]

@@ -1,5 +1,8 @@
 //! What capabilities stand on in a native test: each thread has a gateway of its own.
 
+#[cfg(feature = "files")]
+pub(crate) mod files;
+
 #[cfg(feature = "state")]
 use std::collections::BTreeMap;
 
