@@ -79,6 +79,32 @@ pub mod columns {
     }
 }
 
+/// Codecs.
+pub mod codec {
+    wasmtime::component::bindgen!({
+        path: "../../wit/culvert-plugin",
+        inline: "
+            package culvert:host;
+            world codecs { export culvert:plugin/codec@0.1.0; }
+        ",
+        world: "culvert:host/codecs",
+        with: {
+            "culvert:plugin/types": super::meta::culvert::plugin::types,
+            "culvert:plugin/config": super::meta::culvert::plugin::config,
+        },
+    });
+
+    use wasmtime::component::{ComponentType, Lower};
+
+    /// `codec.payloads`, borrowed, as [`super::columns::Shown`] is.
+    #[derive(ComponentType, Lower)]
+    #[component(record)]
+    pub struct Shown<'a> {
+        pub ends: &'a [u32],
+        pub bytes: &'a [u8],
+    }
+}
+
 /// What a plugin may import.
 pub mod capabilities {
     wasmtime::component::bindgen!({

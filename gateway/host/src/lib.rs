@@ -16,6 +16,7 @@
 mod bindings;
 mod cache;
 mod capability;
+mod codec;
 mod component;
 mod description;
 mod engine;
@@ -31,6 +32,7 @@ pub use capability::clock::Now;
 pub use capability::http::check_authorities;
 pub use capability::log::{Level, Line, LogSink};
 pub use capability::metrics::{Figure, Labels};
+pub use codec::{Codec, Converted, Payloads, Prepared, Schema, value};
 pub use component::{Examined, Plugin, Role, examine};
 pub use description::{
     Capability, Description, Field, FieldType, Importance, Needs, Promises, RequestFor, Validator, Width,

@@ -93,13 +93,7 @@ impl Transform {
                 )));
             }
         };
-        let settings = settings
-            .iter()
-            .map(|(name, value)| config::Value {
-                name: name.clone(),
-                value: value.clone(),
-            })
-            .collect();
+        let settings = settings_of(settings);
         let mut transform = Transform {
             nursery: Nursery::new(plugin.engine.clone(), limits, around, veil),
             plugin: plugin.clone(),
@@ -184,7 +178,7 @@ impl Transform {
         match answer {
             Ok(told) => {
                 self.live = Some(live);
-                let outcomes = told.map_err(|failure| self.stage_fault(failure))?;
+                let outcomes = told.map_err(|failure| stage_fault(failure, &self.nursery))?;
                 Ok(Ok(outcomes))
             }
             Err(poison) => Ok(Err(poison)),
@@ -218,29 +212,9 @@ impl Transform {
                 (Live::Columns(instance), opened)
             }
         };
-        opened
-            .map_err(OpenError::Poison)?
-            .map_err(|failure| match failure {
-                types::Failure::Retry(later) => OpenError::Retry {
-                    after: later.after_ms.map(|ms| Duration::from_millis(ms.into())),
-                    reason: self.nursery.words(later.reason),
-                },
-                types::Failure::Fatal(reason) => OpenError::Fatal(self.nursery.words(reason)),
-            })?;
+        let opened = opened.map_err(OpenError::Poison)?;
+        opened.map_err(|failure| open_error(failure, &self.nursery))?;
         Ok(live)
-    }
-
-    fn stage_fault(&self, failure: types::Failure) -> StageFault {
-        match failure {
-            types::Failure::Retry(later) => StageFault::Retry {
-                reason: self.nursery.words(later.reason),
-                after: later.after_ms.map(|ms| Duration::from_millis(ms.into())),
-            },
-            types::Failure::Fatal(reason) => StageFault::Stop {
-                code: "CULVERT-W022",
-                reason: self.nursery.words(reason),
-            },
-        }
     }
 
     // ----- by columns ------------------------------------------------------------------------------------------
@@ -469,8 +443,42 @@ fn check_parts(count: usize) -> Result<(), Poison> {
     )))
 }
 
+/// What a plugin answered to `open`.
+pub(crate) fn open_error(failure: types::Failure, nursery: &Nursery) -> OpenError {
+    match failure {
+        types::Failure::Retry(later) => OpenError::Retry {
+            after: later.after_ms.map(|ms| Duration::from_millis(ms.into())),
+            reason: nursery.words(later.reason),
+        },
+        types::Failure::Fatal(reason) => OpenError::Fatal(nursery.words(reason)),
+    }
+}
+
+/// What a plugin answered to a call.
+pub(crate) fn stage_fault(failure: types::Failure, nursery: &Nursery) -> StageFault {
+    match failure {
+        types::Failure::Retry(later) => StageFault::Retry {
+            reason: nursery.words(later.reason),
+            after: later.after_ms.map(|ms| Duration::from_millis(ms.into())),
+        },
+        types::Failure::Fatal(reason) => StageFault::Stop {
+            code: "CULVERT-W022",
+            reason: nursery.words(reason),
+        },
+    }
+}
+
+/// Settings as the contract spells them.
+pub(crate) fn settings_of(settings: &[(String, Option<String>)]) -> Vec<config::Value> {
+    let value = |(name, value): &(String, Option<String>)| config::Value {
+        name: name.clone(),
+        value: value.clone(),
+    };
+    settings.iter().map(value).collect()
+}
+
 /// A plugin's words, made safe to be a label and a line.
-fn rejection(told: types::Rejection, nursery: &Nursery) -> Rejection {
+pub(crate) fn rejection(told: types::Rejection, nursery: &Nursery) -> Rejection {
     let mut code: String = told
         .code
         .chars()
