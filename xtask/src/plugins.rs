@@ -51,6 +51,10 @@ const PLUGINS: &[Plugin] = &[
         purpose: Purpose::Bundled,
     },
     Plugin {
+        name: "connect-transforms",
+        purpose: Purpose::Bundled,
+    },
+    Plugin {
         name: "hostile",
         purpose: Purpose::Tests,
     },

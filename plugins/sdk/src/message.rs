@@ -400,6 +400,16 @@ impl NewMessage {
         self
     }
 
+    /// With one more header, which has no value.
+    #[must_use]
+    pub fn header_without_value(mut self, name: impl Into<String>) -> NewMessage {
+        self.0.message.headers.push(types::Header {
+            name: name.into(),
+            value: None,
+        });
+        self
+    }
+
     /// Without the headers of this name.
     #[must_use]
     pub fn without_header(mut self, name: &str) -> NewMessage {
