@@ -392,13 +392,13 @@ pub const COMMON: &[Common] = &[
     },
     Common {
         key: "predicates",
-        doc: "a stage sees every record; there are no predicates yet.",
-        honoured: Honoured::No,
+        doc: "Names of predicates between commas; a stage with `transforms.NAME.predicate` sees only the records for which that one holds, with `transforms.NAME.negate` = `true` all others.",
+        honoured: Honoured::Yes,
     },
     Common {
         key: "predicates.*",
-        doc: "a stage sees every record; there are no predicates yet.",
-        honoured: Honoured::No,
+        doc: "`predicates.NAME.type` is `TopicNameMatches` (with `pattern`), `HasHeaderKey` (with `name`) or `RecordIsTombstone`.",
+        honoured: Honoured::Yes,
     },
     Common {
         key: "errors.*",

@@ -23,12 +23,14 @@ mod json;
 pub mod keys;
 mod mistake;
 mod names;
+mod predicate;
 mod raw;
 mod read;
 mod reference;
 pub mod reference_page;
 mod secret;
 mod stage;
+mod transformation;
 
 #[cfg(test)]
 mod tests;

@@ -8,11 +8,13 @@
 //! ```
 //!
 //! Keys beginning with `culvert.` are the gateway's, all others the plugin's: they are checked against what the plugin says
-//! about itself, without running it. The settings of a connector that is itself a plugin are checked alike: they stand
+//! about itself, without running it. `type` may also be a class of Kafka Connect's own (`transformation.rs`). The settings of a connector that is itself a plugin are checked alike: they stand
 //! beside those that connectors have in common.
 
 use super::connector::{self, Definition};
-use super::mistake::{CONNECTOR, CONTRADICTION, Found, MISSING, UNKNOWN_KEY, UNSUPPORTED, VALUE, nearest};
+use super::mistake::{CONNECTOR, CONTRADICTION, Found, MISSING, UNKNOWN_KEY, VALUE, nearest};
+use super::predicate::Predicates;
+use super::transformation::{self, Transformation};
 use super::{grant, names};
 use crate::plugin::{self, Field, Limits, PluginPlan, Shelf, StagePlan};
 use crate::units::{ByteSize, parse_duration};
@@ -55,6 +57,7 @@ pub(super) fn stages(definition: &Definition<'_>, shelf: &Shelf, found: &mut Fou
         );
         return Vec::new();
     }
+    let predicates = Predicates::read(definition, found);
     let mut plans = Vec::new();
     for (at, name) in names.iter().enumerate() {
         if names[..at].contains(name) {
@@ -72,10 +75,15 @@ pub(super) fn stages(definition: &Definition<'_>, shelf: &Shelf, found: &mut Fou
             definition.mistake(VALUE, "transforms", problem, hint, found);
         } else {
             let prefix = format!("transforms.{name}.");
-            plans.extend(Asked { definition, prefix }.stage(name, shelf, found));
+            let asked = Asked { definition, prefix };
+            // What is wrong with either is said, whatever the other is.
+            let selection = predicates.selection(&asked.prefix, found);
+            let stage = asked.stage(name, shelf, found);
+            plans.extend(stage.map(|stage| StagePlan { selection, ..stage }));
         }
     }
-    plans
+    predicates.unused(found);
+    transformation::joined(plans)
 }
 
 /// Settings of stages that `transforms` does not name.
@@ -121,17 +129,33 @@ struct Asked<'a> {
 
 impl Asked<'_> {
     fn stage(&self, name: &str, shelf: &Shelf, found: &mut Found) -> Option<StagePlan> {
-        let plugin = self.plugin(shelf, found)?;
+        let wanted = self.get("type").unwrap_or_default();
+        let plan = match Transformation::find(wanted, shelf) {
+            Some(transformation) => {
+                let fields = transformation.fields();
+                let plan = self.plan_with(transformation.plugin, &fields, found)?;
+                PluginPlan {
+                    settings: transformation.settings(name, plan.settings),
+                    ..plan
+                }
+            }
+            None => self.plan(self.plugin(shelf, found)?, found)?,
+        };
         Some(StagePlan {
             name: name.into(),
-            plan: self.plan(plugin, found)?,
+            plan,
+            selection: None,
         })
     }
 
     fn plan(&self, plugin: &plugin::Found, found: &mut Found) -> Option<PluginPlan> {
+        self.plan_with(plugin, &plugin.description.fields, found)
+    }
+
+    fn plan_with(&self, plugin: &plugin::Found, fields: &[Field], found: &mut Found) -> Option<PluginPlan> {
         let before = found.len();
         let limits = self.limits(found);
-        let settings = self.settings(plugin, found);
+        let settings = self.settings(fields, found);
         let grants = grant::grants(self.definition, &self.prefix, plugin, &settings, found);
         (found.len() == before).then(|| PluginPlan {
             plugin: plugin.description.name.clone(),
@@ -162,7 +186,9 @@ impl Asked<'_> {
                 wanted,
                 transforms().map(|plugin| plugin.description.name.as_str()),
             );
-            let hint = near.map_or_else(valid, |near| format!("did you mean {near}?"));
+            let instead = transformation::instead(wanted, shelf);
+            let hint = near.map(|near| format!("did you mean {near}?"));
+            let hint = instead.or(hint).unwrap_or_else(valid);
             let problem = shelf.why_not(wanted);
             let problem = problem.unwrap_or_else(|| format!("no transform plugin is called {wanted:?}"));
             self.mistake(VALUE, "type", problem, hint, found);
@@ -196,8 +222,7 @@ impl Asked<'_> {
     }
 
     /// The plugin's own keys, with their defaults.
-    fn settings(&self, plugin: &plugin::Found, found: &mut Found) -> Vec<(String, Option<String>)> {
-        let fields = &plugin.description.fields;
+    fn settings(&self, fields: &[Field], found: &mut Found) -> Vec<(String, Option<String>)> {
         self.unknown(fields, found);
         fields
             .iter()
@@ -226,7 +251,13 @@ impl Asked<'_> {
     }
 
     fn unknown(&self, fields: &[Field], found: &mut Found) {
-        const OURS: [&str; 3] = ["culvert.memory.max", "culvert.time.max", "type"];
+        const OURS: [&str; 5] = [
+            "culvert.memory.max",
+            "culvert.time.max",
+            "type",
+            "predicate",
+            "negate",
+        ];
         let ours = if self.is_connector() {
             &OURS[..2]
         } else {
@@ -245,17 +276,6 @@ impl Asked<'_> {
                 continue;
             }
             if self.is_connector() && connector::is_common(inner) {
-                continue;
-            }
-            if inner == "predicate" || inner == "negate" {
-                let hint = "leave it out: predicates are not offered by this version";
-                self.mistake(
-                    UNSUPPORTED,
-                    inner,
-                    "is not supported by this version",
-                    hint,
-                    found,
-                );
                 continue;
             }
             let near = nearest(inner, known().map(String::as_str).chain(ours.iter().copied()));

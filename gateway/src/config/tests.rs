@@ -718,7 +718,7 @@ fn check_stages(settings: &str, expected: &[&str]) {
     let mistakes = Site::new(HEAD).connector("c.json", &json).mistakes();
     let of_stages: Vec<&String> = mistakes
         .iter()
-        .filter(|said| said.contains("transforms"))
+        .filter(|said| said.contains("transforms") || said.contains("predicates"))
         .collect();
     assert_eq!(of_stages, expected, "{settings}\n{mistakes:#?}");
 }
@@ -759,12 +759,91 @@ fn stages_are_checked_by_what_their_plugin_says_of_itself() {
         &["connectors/c.json:2 transforms.a.culvert.memory.max CULVERT-C004 \"2GiB\" is no amount of memory"],
     );
     check_stages(
-        "\"transforms\": \"a\", \"transforms.a.type\": \"order-check\", \"transforms.a.predicate\": \"p\"",
-        &["connectors/c.json:2 transforms.a.predicate CULVERT-C010 is not supported by this version"],
-    );
-    check_stages(
         "\"transforms\": \"a,a\", \"transforms.a.type\": \"order-check\"",
         &["connectors/c.json:2 transforms CULVERT-C006 names \"a\" twice"],
+    );
+}
+
+/// Kafka Connect's own words, unchanged.
+#[test]
+fn connects_transformations_are_named_by_their_classes() {
+    const PACKAGE: &str = "org.apache.kafka.connect.transforms";
+    check_stages(
+        &format!(
+            "\"transforms\": \"a,b\", \"transforms.a.type\": \"{PACKAGE}.InsertField$Value\",
+             \"transforms.a.static.field\": \"site\", \"transforms.a.static.value\": \"plant\",
+             \"transforms.b.type\": \"ReplaceField$Key\", \"transforms.b.blacklist\": \"x\", \"transforms.b.renames\": \"a:b, c:d\""
+        ),
+        &[],
+    );
+    check_stages(
+        "\"transforms\": \"a\", \"transforms.a.type\": \"InsertField\"",
+        &["connectors/c.json:2 transforms.a.type CULVERT-C004 no transform plugin is called \"InsertField\""],
+    );
+    check_stages(
+        "\"transforms\": \"a,b,c\", \"transforms.a.type\": \"HoistField$Value\", \"transforms.a.feild\": \"x\",
+         \"transforms.b.type\": \"TimestampConverter$Value\", \"transforms.b.target.type\": \"date\",
+         \"transforms.c.type\": \"ReplaceField$Value\", \"transforms.c.renames\": \"a\"",
+        &[
+            "connectors/c.json transforms.a.field CULVERT-C005 is missing",
+            "connectors/c.json:2 transforms.a.feild CULVERT-C003 is not a key of this plugin",
+            "connectors/c.json:3 transforms.b.target.type CULVERT-C011 \"date\" is not valid",
+            "connectors/c.json:4 transforms.c.renames CULVERT-C011 \"a\" is not valid",
+        ],
+    );
+}
+
+/// A record is read and written once for all transformations that follow each other.
+#[test]
+fn transformations_that_follow_each_other_are_one_stage() {
+    let stages = |more: &str| {
+        let json = format!(
+            "{{\"name\": \"c\", \"connector.class\": \"GeneratorSource\", \"topic\": \"t\", \"shape\": \"orders\",
+             \"transforms\": \"a,b,c\", \"transforms.a.type\": \"Flatten$Value\", \"transforms.b.type\": \"Filter\",
+             \"transforms.c.type\": \"Flatten$Key\"{more}}}"
+        );
+        let config = Site::new(HEAD).connector("c.json", &json).load().unwrap();
+        let names = config.connectors[0].stages.iter().map(|stage| stage.name.to_string());
+        names.collect::<Vec<String>>()
+    };
+    assert_eq!(stages(""), ["a+b+c"]);
+    let predicate = ", \"predicates\": \"p\", \"predicates.p.type\": \"RecordIsTombstone\", \"transforms.b.predicate\": \"p\"";
+    assert_eq!(stages(predicate), ["a", "b", "c"]);
+    assert_eq!(stages(", \"transforms.c.culvert.time.max\": \"2s\""), ["a+b", "c"]);
+}
+
+#[test]
+fn predicates_are_named_defined_and_used() {
+    let stage = "\"transforms\": \"a\", \"transforms.a.type\": \"Filter\"";
+    let check = |more: &str, expected: &[&str]| check_stages(&format!("{stage}, {more}"), expected);
+    check(
+        "\"transforms.a.predicate\": \"p\", \"transforms.a.negate\": \"true\", \"predicates\": \"p\",
+         \"predicates.p.type\": \"org.apache.kafka.connect.transforms.predicates.TopicNameMatches\",
+         \"predicates.p.pattern\": \"orders-.*\"",
+        &[],
+    );
+    check(
+        "\"transforms.a.predicate\": \"q\", \"predicates\": \"p,r\", \"predicates.p.type\": \"HasHeaderKey\",
+         \"predicates.r.type\": \"IsTombstone\"",
+        &[
+            "connectors/c.json:2 predicates CULVERT-C006 defines \"p\", which no stage uses",
+            "connectors/c.json:2 predicates CULVERT-C006 defines \"r\", which no stage uses",
+            "connectors/c.json:2 transforms.a.predicate CULVERT-C004 \"q\" is not among the predicates",
+            "connectors/c.json predicates.p.name CULVERT-C005 is missing",
+            "connectors/c.json:3 predicates.r.type CULVERT-C004 there is no predicate \"IsTombstone\"",
+        ],
+    );
+    check(
+        "\"transforms.a.negate\": \"true\"",
+        &["connectors/c.json:2 transforms.a.negate CULVERT-C006 negates a predicate, and none is named"],
+    );
+    check(
+        "\"transforms.a.predicate\": \"p\", \"predicates\": \"p\", \"predicates.p.type\": \"TopicNameMatches\",
+         \"predicates.p.pattern\": \"(?!a).*\", \"predicates.q.type\": \"HasHeaderKey\"",
+        &[
+            "connectors/c.json:3 predicates.p.pattern CULVERT-C004 \"(?!a).*\" cannot be read as a regular expression",
+            "connectors/c.json:3 predicates.q.type CULVERT-C003 is of no predicate that predicates names",
+        ],
     );
 }
 

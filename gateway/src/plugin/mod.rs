@@ -12,6 +12,7 @@ mod shelf;
 mod stage;
 pub mod testing;
 
+pub use crate::flow::predicate::{Predicate, Selection};
 pub use check::{Wrong, check};
 pub use culvert_host::{
     AddressGrant, Capability, Description, Digest, Examined, Field, FieldType, Figure, FolderGrant, Grants,

@@ -1,5 +1,6 @@
 //! What a connector's settings ask of plugins, checked.
 
+use crate::flow::predicate::Selection;
 use culvert_host::{Grants, Limits};
 use culvert_proto::message::TopicFilter;
 use std::fmt;
@@ -33,6 +34,8 @@ pub struct StagePlan {
     pub name: Arc<str>,
     /// What it runs.
     pub plan: PluginPlan,
+    /// The records that it sees; none for all.
+    pub selection: Option<Selection>,
 }
 
 /// A sink.

@@ -3,6 +3,7 @@
 use super::log::StageLog;
 use super::plan::StagePlan;
 use super::shelf::Found;
+use crate::flow::predicate::Selecting;
 use crate::flow::stage::{Chain, MakeChain, Stage, StageFault};
 use culvert_host::{
     Compiler, Engine, Figure, Labels, LoadError, Options, Plugin, Stream, Surroundings, Transform, Usage,
@@ -89,8 +90,13 @@ impl Runner {
             // Only now: a chain that is tried again would leave a meter each time.
             let metered = opened.iter().map(|stage| stage.metered(&connector));
             runner.meters.lock().extend(metered);
-            let boxed = |stage| Box::new(stage) as Box<dyn Stage>;
-            Ok(Chain::new(opened.into_iter().map(boxed).collect()))
+            let selecting = |(stage, plan): (PluginStage, &StagePlan)| -> Box<dyn Stage> {
+                match &plan.selection {
+                    Some(selection) => Box::new(Selecting::new(Box::new(stage), selection.clone())),
+                    None => Box::new(stage),
+                }
+            };
+            Ok(Chain::new(opened.into_iter().zip(&stages).map(selecting).collect()))
         })
     }
 
