@@ -327,15 +327,19 @@ fn the_example_of_three_networks_is_valid() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `docs/guide/plugins`.
-const PLUGINS: &[&str] = &["culvert plugin list"];
+/// `docs/guide/plugins`, `docs/guide/transforms.md`.
+const PLUGINS: &[&str] = &["culvert plugin list", "culvert plugin inspect connect-transforms"];
 
 #[test]
 fn the_plugins_that_the_guide_names_are_there() -> anyhow::Result<()> {
     let scratch = Scratch::new("plugins-listed")?;
     let listed = succeeds(scratch.path(), PLUGINS[0])?;
-    for name in ["order-check", "field-policy", "avro"] {
+    for name in ["order-check", "field-policy", "avro", "connect-transforms"] {
         ensure!(listed.contains(name), "{name} is not in {listed}");
+    }
+    let inspected = succeeds(scratch.path(), PLUGINS[1])?;
+    for key in ["InsertField.static.field", "TimestampConverter.target.type"] {
+        ensure!(inspected.contains(key), "{key} is not in {inspected}");
     }
     Ok(())
 }

@@ -124,6 +124,23 @@ impl<'a> Json<'a> {
         }
     }
 
+    /// What an array holds.
+    pub(crate) fn items(&self) -> Option<Vec<Json<'a>>> {
+        let Json::Text(text) = self else { return None };
+        match text {
+            Cow::Borrowed(text) => {
+                let items: Vec<&RawValue> = serde_json::from_str(text).ok()?;
+                let item = |item: &'a RawValue| Json::Text(Cow::Borrowed(item.get()));
+                Some(items.into_iter().map(item).collect())
+            }
+            Cow::Owned(text) => {
+                let items: Vec<Box<RawValue>> = serde_json::from_str(text).ok()?;
+                let item = |item: Box<RawValue>| Json::Text(Cow::Owned(item.get().to_owned()));
+                Some(items.into_iter().map(item).collect())
+            }
+        }
+    }
+
     pub(crate) fn into_owned(self) -> Json<'static> {
         match self {
             Json::Text(text) => Json::Text(Cow::Owned(text.into_owned())),

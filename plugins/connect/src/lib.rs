@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod date;
+mod envelope;
 mod json;
 mod number;
 mod record;

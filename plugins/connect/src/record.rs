@@ -1,7 +1,8 @@
 //! A message while steps change it. Keys, values and headers are read where a step asks for them, and written where one
 //! has changed them.
 
-use crate::json::{Fields, Json, Kind};
+use crate::envelope;
+use crate::json::{Fields, Json};
 use culvert_plugin::{Message, NewMessage, OrReject, Outcome, Rejection};
 use std::borrow::Cow;
 
@@ -152,12 +153,56 @@ impl<'a> Part<'a> {
     /// # Errors
     /// `not-an-object`, and as [`json`](Part::json).
     pub(crate) fn fields(&mut self, purpose: &str) -> Result<&mut Fields<'a>, Rejection> {
-        let side = self.side;
         self.without_schema()?;
+        Ok(self.look_struct(purpose)?.1)
+    }
+
+    /// Whether there is nothing, with a schema or without.
+    ///
+    /// # Errors
+    /// `not-json`.
+    pub(crate) fn is_null(&mut self) -> Result<bool, Rejection> {
+        self.read()?;
+        Ok(self.json.as_ref().is_none_or(Json::is_null))
+    }
+
+    /// Schema and fields of an object, to be looked at.
+    ///
+    /// # Errors
+    /// `not-json` and `not-an-object`.
+    pub(crate) fn look_struct(
+        &mut self,
+        purpose: &str,
+    ) -> Result<(Option<&mut Json<'a>>, &mut Fields<'a>), Rejection> {
+        self.read()?;
+        let side = self.side;
         let json = self.json.get_or_insert(Json::NULL);
         let kind = json.kind();
-        json.fields()
-            .ok_or_else(|| Rejection::new("not-an-object", format!("{purpose} needs an object, and the {side} is {kind}")))
+        let wrong = || {
+            let reason = format!("{purpose} needs an object, and the {side} is {kind}");
+            Rejection::new("not-an-object", reason)
+        };
+        Ok((self.schema.as_mut(), json.fields().ok_or_else(wrong)?))
+    }
+
+    /// The same, to be changed.
+    ///
+    /// # Errors
+    /// As [`look_struct`](Part::look_struct).
+    pub(crate) fn change_struct(
+        &mut self,
+        purpose: &str,
+    ) -> Result<(Option<&mut Json<'a>>, &mut Fields<'a>), Rejection> {
+        // Refused records go as they came: it does not matter what is marked before.
+        self.is_changed = true;
+        self.look_struct(purpose)
+    }
+
+    /// Another payload and its schema.
+    pub(crate) fn set_both(&mut self, schema: Option<Json<'a>>, json: Json<'a>) {
+        self.schema = schema;
+        self.json = Some(json);
+        self.is_changed = true;
     }
 
     /// The fields of an object, to be changed.
@@ -165,7 +210,6 @@ impl<'a> Part<'a> {
     /// # Errors
     /// As [`fields`](Part::fields).
     pub(crate) fn change_fields(&mut self, purpose: &str) -> Result<&mut Fields<'a>, Rejection> {
-        // Refused records go as they came: it does not matter what is marked before.
         self.is_changed = true;
         self.fields(purpose)
     }
@@ -202,7 +246,7 @@ impl<'a> Part<'a> {
         let reason = format!("the {} cannot be read as JSON", self.side);
         let text = std::str::from_utf8(bytes).or_reject("not-json", &reason)?;
         let json = Json::read(text).or_reject("not-json", &reason)?;
-        let (schema, json) = apart(json);
+        let (schema, json) = envelope::apart(json);
         self.schema = schema;
         self.json = Some(json);
         Ok(())
@@ -214,7 +258,7 @@ impl<'a> Part<'a> {
         }
         let mut json = self.json.unwrap_or(Json::NULL);
         if let Some(schema) = self.schema {
-            json = Json::Object(Fields::of(vec![("schema".into(), schema), ("payload".into(), json)]));
+            json = envelope::together(schema, json);
         }
         if json.is_null() {
             return Some(None);
@@ -223,28 +267,6 @@ impl<'a> Part<'a> {
         json.write(&mut written);
         Some(Some(written.into_bytes()))
     }
-}
-
-/// Schema and payload of what `JsonConverter` writes with `schemas.enable=true`; anything else has no schema.
-fn apart(mut json: Json<'_>) -> (Option<Json<'_>>, Json<'_>) {
-    let Json::Object(fields) = &mut json else {
-        return (None, json);
-    };
-    let is_schema =
-        |schema: &Json<'_>| schema.kind() == Kind::Map && schema.text().contains("\"type\"");
-    let is_envelope =
-        fields.len() == 2 && fields.get("payload").is_some() && fields.get("schema").is_some_and(is_schema);
-    if !is_envelope {
-        return (None, json);
-    }
-    let (mut schema, mut payload) = (None, Json::NULL);
-    for (name, value) in fields.take() {
-        match name.as_ref() {
-            "schema" => schema = Some(value),
-            _ => payload = value,
-        }
-    }
-    (schema, payload)
 }
 
 impl std::fmt::Display for Side {

@@ -113,8 +113,8 @@ impl Key {
     }
 }
 
-const NULLS: &str = "Taken, and without effect: JSON without a schema has no defaults.";
-const OPTIONALITY: &str = "`!` or `?` behind the name is taken, and without effect where there is no schema.";
+const NULLS: &str = "Taken, and without effect: nulls stay as they are.";
+const OPTIONALITY: &str = "Field for `static.value`. As with all of these, `!` behind the name makes it needed in a schema.";
 
 const fn nulls(class: &'static str) -> Key {
     key(class, "replace.null.with.default", Type::Bool, NULLS).default("true")

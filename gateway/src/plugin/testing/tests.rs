@@ -135,9 +135,13 @@ fn settings_are_tried_at_their_edges_and_a_refusal_needs_a_reason() {
 /// What is wrong is found in nothing that is right.
 #[test]
 fn bundled_plugins_hold_their_cases_and_promises() {
-    for name in ["order-check", "field-policy"] {
+    for (name, folder) in [
+        ("order-check", "order-check"),
+        ("field-policy", "field-policy"),
+        ("connect-transforms", "connect"),
+    ] {
         let subject = subject(name);
-        let folder = format!("{}/../plugins/{name}/cases", env!("CARGO_MANIFEST_DIR"));
+        let folder = format!("{}/../plugins/{folder}/cases", env!("CARGO_MANIFEST_DIR"));
         let cases = read_cases(Path::new(&folder), &subject.plugin().description).expect(name);
         assert!(cases.len() >= 3, "{name}: {} cases", cases.len());
         for case in &cases {

@@ -1,8 +1,9 @@
 //! Fields that are added, left out, renamed, wrapped and taken out.
 
 use super::{Flow, Opened, Step, path};
+use crate::envelope::{self, Inserted};
 use crate::json::{Fields, Json, Kind};
-use crate::record::{Record, Side};
+use crate::record::{Part, Record, Side};
 use crate::settings::{Given, Mistakes};
 use culvert_plugin::Rejection;
 use std::borrow::Cow;
@@ -11,16 +12,32 @@ use std::collections::{HashMap, HashSet};
 /// Adds what is known of a record, or what was given.
 pub(super) struct InsertField {
     side: Side,
-    topic: Option<String>,
-    partition: Option<String>,
-    offset: Option<String>,
-    timestamp: Option<String>,
-    fixed: Option<(String, Json<'static>)>,
+    topic: Option<Name>,
+    partition: Option<Name>,
+    offset: Option<Name>,
+    timestamp: Option<Name>,
+    fixed: Option<(Name, Json<'static>)>,
+}
+
+/// A field's name, and whether a schema may leave it out.
+struct Name {
+    text: String,
+    optional: bool,
+}
+
+impl Name {
+    /// `!` behind it makes it needed, `?` says that it is not.
+    fn parse(spec: &str) -> Name {
+        Name {
+            text: spec.strip_suffix(['!', '?']).unwrap_or(spec).to_owned(),
+            optional: !spec.ends_with('!'),
+        }
+    }
 }
 
 impl InsertField {
     pub(super) fn open(given: &Given, side: Side) -> Opened {
-        let name = |key: &str| given.text(key).map(without_optionality);
+        let name = |key: &str| given.text(key).map(Name::parse);
         let mut mistakes = Mistakes::new();
         let fixed = name("static.field").map(|field| {
             let value = given.text("static.value");
@@ -45,33 +62,33 @@ impl InsertField {
     }
 }
 
-/// The name of a field, which `!` or `?` may follow.
-fn without_optionality(spec: &str) -> String {
-    spec.strip_suffix(['!', '?']).unwrap_or(spec).to_owned()
-}
-
 impl Step for InsertField {
     fn apply<'a>(&'a self, record: &mut Record<'a>) -> Result<Flow, Rejection> {
-        if record.part(self.side).json()?.is_null() {
+        if record.part(self.side).is_null()? {
             return Ok(Flow::GoesOn);
         }
-        let topic = self.topic.as_ref().map(|name| (name, Json::string(&record.topic)));
-        let (partition, sequence, timestamp) = (record.partition, record.sequence, record.timestamp);
-        let fields = record.part(self.side).change_fields("InsertField")?;
-        if let Some((name, topic)) = topic {
-            fields.put(name.as_str(), topic);
-        }
-        let mut number = |name: &'a Option<String>, number: Option<i128>| {
-            if let (Some(name), Some(number)) = (name, number) {
-                fields.put(name.as_str(), Json::written(number.to_string()));
+        let number = |number: i128| Json::written(number.to_string());
+        let topic = self.topic.as_ref().map(|_| Json::string(&record.topic));
+        let partition = self.partition.as_ref().map(|_| number(record.partition.into()));
+        let offset = self.offset.as_ref().map(|_| number(record.sequence.into()));
+        let timestamp = record.timestamp.map(i128::from).map(number);
+        let (mut schema, fields) = record.part(self.side).change_struct("InsertField")?;
+        let mut insert = |name: Option<&'a Name>, inserted: Inserted, value: Option<Json<'a>>| {
+            let Some(name) = name else { return Ok(()) };
+            if let Some(schema) = schema.as_deref_mut() {
+                envelope::insert(schema, &name.text, inserted, name.optional)?;
             }
+            if let Some(value) = value {
+                fields.put(name.text.as_str(), value);
+            }
+            Ok::<(), Rejection>(())
         };
-        number(&self.partition, Some(partition.into()));
-        number(&self.offset, Some(sequence.into()));
-        number(&self.timestamp, timestamp.map(i128::from));
-        if let Some((name, value)) = &self.fixed {
-            fields.put(name.as_str(), value.clone());
-        }
+        insert(self.topic.as_ref(), Inserted::String, topic)?;
+        insert(self.partition.as_ref(), Inserted::Int32, partition)?;
+        insert(self.offset.as_ref(), Inserted::Int64, offset)?;
+        insert(self.timestamp.as_ref(), Inserted::Timestamp, timestamp)?;
+        let fixed = self.fixed.as_ref();
+        insert(fixed.map(|(name, _)| name), Inserted::String, fixed.map(|(_, value)| value.clone()))?;
         Ok(Flow::GoesOn)
     }
 }
@@ -114,10 +131,17 @@ impl ReplaceField {
 
 impl Step for ReplaceField {
     fn apply<'a>(&'a self, record: &mut Record<'a>) -> Result<Flow, Rejection> {
-        if record.part(self.side).json()?.is_null() {
+        let part = record.part(self.side);
+        if part.is_null()? {
             return Ok(Flow::GoesOn);
         }
-        let fields = record.part(self.side).change_fields("ReplaceField")?;
+        let (schema, fields) = part.change_struct("ReplaceField")?;
+        if let Some(schema) = schema {
+            envelope::rename(schema, |name| {
+                let new = self.renames.get(name).map_or(name, String::as_str);
+                self.keeps(name).then(|| Cow::Owned(new.to_owned()))
+            })?;
+        }
         let kept = fields.take().into_iter().filter(|(name, _)| self.keeps(name));
         let renamed = kept.map(|(name, value)| match self.renames.get(name.as_ref()) {
             Some(new) => (Cow::Borrowed(new.as_str()), value),
@@ -144,8 +168,10 @@ impl HoistField {
 impl Step for HoistField {
     fn apply<'a>(&'a self, record: &mut Record<'a>) -> Result<Flow, Rejection> {
         let part = record.part(self.side);
-        let inner = part.json()?.clone();
-        part.set(Json::Object(Fields::of(vec![(Cow::Borrowed(self.field.as_str()), inner)])));
+        let (schema, inner) = part.change_both()?;
+        let schema = schema.cloned().map(|schema| envelope::wrap(schema, &self.field));
+        let outer = Fields::of(vec![(Cow::Borrowed(self.field.as_str()), inner.clone())]);
+        part.set_both(schema.transpose()?, Json::Object(outer));
         Ok(Flow::GoesOn)
     }
 }
@@ -171,29 +197,42 @@ impl ExtractField {
 impl Step for ExtractField {
     fn apply<'a>(&'a self, record: &mut Record<'a>) -> Result<Flow, Rejection> {
         let part = record.part(self.side);
-        if part.json()?.is_null() {
+        let (schema, json) = part.change_both()?;
+        let schema = schema.map(|schema| envelope::follow(schema, &self.path)).transpose()?;
+        if schema.is_none() && json.is_null() {
+            part.keep();
             return Ok(Flow::GoesOn);
         }
-        let mut fields = part.fields("ExtractField")?;
-        let mut found = Json::NULL;
-        for (at, name) in self.path.iter().enumerate() {
-            let Some(next) = fields.get_mut(name).filter(|next| !next.is_null()) else {
-                found = Json::NULL;
-                break;
-            };
-            if at + 1 == self.path.len() {
-                found = next.clone();
-                break;
-            }
-            let kind = next.kind();
-            let Some(inner) = next.fields() else {
-                let reason = format!("ExtractField looks into {name:?}, which is {kind}");
-                return Err(Rejection::new("not-an-object", reason).at(super::pointer(name)));
-            };
-            fields = inner;
+        let found = if json.is_null() { Json::NULL } else { self.found(part)? };
+        if let Some(schema) = schema.clone().as_mut()
+            && found.is_null()
+            && !envelope::takes_null(schema)
+        {
+            let reason = "the field is null, and its schema does not take null";
+            return Err(Rejection::new("no-field", reason));
         }
-        part.set(found);
+        part.set_both(schema, found);
         Ok(Flow::GoesOn)
+    }
+}
+
+impl ExtractField {
+    fn found<'a>(&self, part: &mut Part<'a>) -> Result<Json<'a>, Rejection> {
+        let (_, mut fields) = part.change_struct("ExtractField")?;
+        let Some((last, above)) = self.path.split_last() else {
+            return Ok(Json::NULL);
+        };
+        for name in above {
+            let Some(next) = fields.get_mut(name).filter(|next| !next.is_null()) else {
+                return Ok(Json::NULL);
+            };
+            let kind = next.kind();
+            fields = next.fields().ok_or_else(|| {
+                let reason = format!("ExtractField looks into {name:?}, which is {kind}");
+                Rejection::new("not-an-object", reason).at(super::pointer(name))
+            })?;
+        }
+        Ok(fields.get(last).cloned().unwrap_or(Json::NULL))
     }
 }
 
@@ -211,10 +250,11 @@ impl ValueToKey {
 
 impl Step for ValueToKey {
     fn apply<'a>(&'a self, record: &mut Record<'a>) -> Result<Flow, Rejection> {
-        let value = record.value.fields("ValueToKey")?;
+        let (schema, value) = record.value.look_struct("ValueToKey")?;
+        let schema = schema.map(|schema| envelope::select(schema, &self.fields)).transpose()?;
         let of = |name: &'a String| (Cow::Borrowed(name.as_str()), value.get(name).cloned().unwrap_or(Json::NULL));
         let key = Fields::of(self.fields.iter().map(of).collect());
-        record.key.set(Json::Object(key));
+        record.key.set_both(schema, Json::Object(key));
         Ok(Flow::GoesOn)
     }
 }

@@ -123,6 +123,6 @@ impl Step for Filter {
 }
 
 /// A JSON pointer to a field of this name.
-fn pointer(name: &str) -> String {
+pub(crate) fn pointer(name: &str) -> String {
     format!("/{}", name.replace('~', "~0").replace('/', "~1"))
 }

@@ -1,6 +1,7 @@
 //! `SetSchemaMetadata`: the name and the version of the schema that Connect's converter writes beside a payload.
 
 use super::{Flow, Opened, Step};
+use crate::envelope;
 use crate::json::Json;
 use crate::record::{Record, Side};
 use crate::settings::Given;
@@ -27,8 +28,11 @@ impl Step for SetSchemaMetadata {
     fn apply<'a>(&'a self, record: &mut Record<'a>) -> Result<Flow, Rejection> {
         let part = record.part(self.side);
         let (schema, payload) = part.change_both()?;
-        match schema.and_then(Json::fields) {
+        match schema {
             Some(schema) => {
+                // Of a struct alone, as in Connect.
+                envelope::require_struct(schema)?;
+                let Some(schema) = schema.fields() else { return Ok(Flow::GoesOn) };
                 if let Some(name) = &self.name {
                     schema.put("name", name.clone());
                 }
