@@ -55,11 +55,31 @@ const PLUGINS: &[Plugin] = &[
         purpose: Purpose::Bundled,
     },
     Plugin {
+        name: "file-source",
+        purpose: Purpose::Bundled,
+    },
+    Plugin {
+        name: "file-sink",
+        purpose: Purpose::Bundled,
+    },
+    Plugin {
+        name: "http-poll",
+        purpose: Purpose::Bundled,
+    },
+    Plugin {
+        name: "http-sink",
+        purpose: Purpose::Bundled,
+    },
+    Plugin {
         name: "hostile",
         purpose: Purpose::Tests,
     },
     Plugin {
         name: "faulty",
+        purpose: Purpose::Tests,
+    },
+    Plugin {
+        name: "reach",
         purpose: Purpose::Tests,
     },
 ];

@@ -3,7 +3,9 @@
 
 use crate::Failure;
 
-pub use crate::bindings::capabilities::culvert::plugin::files::{Condition, Entry, Error, Kind, Piece, Status};
+pub use crate::bindings::capabilities::culvert::plugin::files::{
+    Condition, Entry, Error, Kind, Piece, Status,
+};
 
 #[cfg(target_family = "wasm")]
 use crate::bindings::capabilities::culvert::plugin::files as gateway;

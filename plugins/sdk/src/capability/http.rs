@@ -3,6 +3,7 @@
 
 use crate::Failure;
 use crate::secrets::Secret;
+use std::time::Duration;
 
 pub use crate::bindings::capabilities::culvert::plugin::http::{Error, Method, Request, Response};
 
@@ -17,6 +18,48 @@ pub enum Auth<'a> {
     Basic(&'a str, &'a Secret),
     /// Name and value of a header.
     Header(&'a str, &'a Secret),
+}
+
+/// What proves who asks, kept from `open` on.
+pub enum Credentials {
+    /// Nothing does.
+    None,
+    /// `Authorization: Bearer …`.
+    Bearer(Secret),
+    /// User and password.
+    Basic(String, Secret),
+    /// Name and value of a header.
+    Header(String, Secret),
+}
+
+impl Credentials {
+    /// For one `send`.
+    #[must_use]
+    pub fn auth(&self) -> Auth<'_> {
+        match self {
+            Credentials::None => Auth::None,
+            Credentials::Bearer(secret) => Auth::Bearer(secret),
+            Credentials::Basic(user, secret) => Auth::Basic(user, secret),
+            Credentials::Header(name, secret) => Auth::Header(name, secret),
+        }
+    }
+}
+
+impl Response {
+    /// The first header of this name, whatever its capitals.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.headers.iter();
+        let (_, value) = headers.find(|(known, _)| known.eq_ignore_ascii_case(name))?;
+        Some(value)
+    }
+
+    /// How long the server wants to be left alone, at most an hour. A date in its place is not read.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        let seconds: u64 = self.header("retry-after")?.trim().parse().ok()?;
+        Some(Duration::from_secs(seconds.min(3_600)))
+    }
 }
 
 impl Request {

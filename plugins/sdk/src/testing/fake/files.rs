@@ -64,7 +64,11 @@ pub(crate) fn look(path: &str) -> Result<Status, Error> {
 
 pub(crate) fn list(folder: &str, after: Option<&str>) -> Result<Vec<Entry>, Error> {
     DISK.with_borrow_mut(|disk| {
-        let below = if folder == "." { String::new() } else { format!("{folder}/") };
+        let below = if folder == "." {
+            String::new()
+        } else {
+            format!("{folder}/")
+        };
         let entries = disk.files.iter().filter_map(|(path, file)| {
             let name = path.strip_prefix(&below).filter(|name| !name.contains('/'))?;
             let status = file.status();
@@ -145,7 +149,9 @@ pub(crate) fn remove(path: &str) -> Result<(), Error> {
 }
 
 pub(in crate::testing) fn set(path: &str, bytes: &[u8]) {
-    DISK.with_borrow_mut(|disk| drop(disk.make(path, bytes)));
+    DISK.with_borrow_mut(|disk| {
+        disk.make(path, bytes);
+    });
 }
 
 pub(in crate::testing) fn get(path: &str) -> Option<Vec<u8>> {
