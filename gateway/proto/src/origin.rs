@@ -478,7 +478,9 @@ impl Origin {
     pub fn next_to_send(&self, route: &RouteId) -> Option<Sequence> {
         let (held, cursor) = (self.held?, self.routes.get(route)?.cursor?);
         let on_disk = held.base <= cursor && cursor < held.durable;
-        let sendable = on_disk && held.guard_base.is_some() && self.reading != Reading::Elsewhere;
+        // What cannot be read again is nowhere else: it goes on its way whether or not anything is added to it.
+        let ours = self.reading != Reading::Elsewhere || !self.replayable;
+        let sendable = on_disk && held.guard_base.is_some() && ours;
         sendable.then_some(cursor)
     }
 
@@ -566,6 +568,9 @@ impl Origin {
             return self.halt(Halted::PositionLost { route: route.clone() });
         }
         present.beginning = true;
+        if !self.replayable {
+            return self.begin_waiting_routes();
+        }
         if let (None, Some(start)) = (self.start, self.begun_at()) {
             self.remember_start(start);
         }
@@ -595,11 +600,15 @@ impl Origin {
     }
 
     fn begin_waiting_routes(&mut self) {
-        let Some(start) = self.start else { return };
-        let guard = self
-            .held
-            .filter(|held| held.base == start)
-            .and_then(|held| held.guard_base);
+        // What cannot be read again begins, for who comes later, with the first record that is still held.
+        let (start, guard) = match (self.replayable, self.held, self.start) {
+            (false, Some(held), _) => (held.base, None),
+            (_, held, Some(start)) => {
+                let at_start = held.filter(|held| held.base == start);
+                (start, at_start.and_then(|held| held.guard_base))
+            }
+            _ => return,
+        };
         for (route, present) in &mut self.routes {
             if let (true, true, Some(nonce)) = (present.beginning, present.linked, present.asked) {
                 present.beginning = false;

@@ -34,8 +34,10 @@ pub enum Lineage {
         /// The identity of the topic in that source: for Kafka the topic's UUID (KIP-516).
         topic: [u8; 16],
     },
-    /// One life of an outbox: the records exist only there, and are numbered from 0 as they arrive. A fresh
-    /// random identity at each start, so that a restored backup or a cloned disk never reuses a number.
+    /// A run: the records exist only in the outbox that they were taken into, and are numbered from 0 as they arrive. Its
+    /// identity is random, made when its first record was taken in, and kept there with it: it lives as long as that
+    /// outbox, whatever is restarted or killed. An outbox that was put back to an earlier state, or copied, uses numbers
+    /// again; that is found by the guards, each of which names every record from the first one on.
     Run {
         /// The outbox.
         outbox: [u8; 16],
