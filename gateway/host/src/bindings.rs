@@ -105,6 +105,22 @@ pub mod codec {
     }
 }
 
+/// Sources.
+pub mod source {
+    wasmtime::component::bindgen!({
+        path: "../../wit/culvert-plugin",
+        inline: "
+            package culvert:host;
+            world source { export culvert:plugin/source@0.1.0; }
+        ",
+        world: "culvert:host/source",
+        with: {
+            "culvert:plugin/types": super::meta::culvert::plugin::types,
+            "culvert:plugin/config": super::meta::culvert::plugin::config,
+        },
+    });
+}
+
 /// What a plugin may import.
 pub mod capabilities {
     wasmtime::component::bindgen!({
@@ -119,6 +135,7 @@ pub mod capabilities {
                 import culvert:plugin/secrets-reveal@0.1.0;
                 import culvert:plugin/http@0.1.0;
                 import culvert:plugin/files@0.1.0;
+                import culvert:plugin/state@0.1.0;
             }
         ",
         world: "culvert:host/capabilities",

@@ -250,8 +250,7 @@ fn check_import(name: &str) -> Result<(), LoadError> {
     };
     check_contract(&version)?;
     match interface {
-        "log" | "metrics" | "clock" | "secrets" | "secrets-reveal" | "http" | "files" => Ok(()),
-        "state" => Err(unknown("this version does not offer it yet")),
+        "log" | "metrics" | "clock" | "state" | "secrets" | "secrets-reveal" | "http" | "files" => Ok(()),
         _ => Err(unknown("see wit/culvert-plugin/host.wit for what there is")),
     }
 }

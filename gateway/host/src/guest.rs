@@ -4,7 +4,7 @@ use crate::bindings::meta;
 use crate::capability::clock::Clock;
 use crate::capability::log::Logbook;
 use crate::capability::metrics::{Counted, Figure, Figures, Labels};
-use crate::capability::{self, Reach};
+use crate::capability::{self, Reach, state};
 use crate::description::Description;
 use crate::engine::Engine;
 use crate::fault::{LoadError, Poison};
@@ -130,7 +130,7 @@ impl Meter {
         self.log_lines_suppressed.fetch_add(lines, Ordering::Relaxed);
     }
 
-    fn faulted(&self, poison: &Poison) {
+    pub(crate) fn faulted(&self, poison: &Poison) {
         let counter = match poison {
             Poison::Trap(_) | Poison::Answer(_) => &self.traps,
             Poison::Timeout(_) => &self.timeouts,
@@ -147,6 +147,7 @@ pub(crate) struct Guest {
     pub(crate) figures: Counted,
     pub(crate) clock: Clock,
     pub(crate) reach: Reach,
+    pub(crate) state: state::Desk,
 }
 
 /// The memory of an instance, all of it together.
@@ -214,6 +215,8 @@ pub(crate) struct Nursery {
     limits: Limits,
     around: Surroundings,
     pub(crate) veil: Veil,
+    /// What the connector's store holds; empty where it has none.
+    pub(crate) stored: state::Stored,
     pub(crate) meter: Arc<Meter>,
 }
 
@@ -225,6 +228,7 @@ impl Nursery {
             limits,
             around,
             veil,
+            stored: state::Stored::default(),
             meter: Arc::default(),
         }
     }
@@ -258,6 +262,7 @@ impl Nursery {
             figures: Counted(self.meter.clone()),
             clock: Clock(self.around.now.clone()),
             reach: Reach::new(self.around.grants.clone()),
+            state: state::Desk::new(self.stored.clone()),
         };
         let mut store = Store::new(self.engine.wasmtime(), guest);
         store.limiter(|guest| &mut guest.memory);

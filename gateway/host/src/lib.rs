@@ -24,6 +24,7 @@ mod fault;
 mod grants;
 mod guest;
 mod pack;
+mod source;
 mod surroundings;
 mod transform;
 
@@ -33,6 +34,7 @@ pub use capability::http::check_authorities;
 pub use capability::log::{Level, Line, LogSink};
 pub use capability::metrics::{Figure, Labels};
 pub use codec::{Codec, Converted, Payloads, Prepared, Schema, value};
+pub use capability::state::Changes;
 pub use component::{Examined, Plugin, Role, examine};
 pub use description::{
     Capability, Description, Field, FieldType, Importance, Needs, Promises, RequestFor, Validator, Width,
@@ -42,6 +44,7 @@ pub use fault::{LoadError, OpenError, Poison, StageFault};
 pub use grants::{AddressGrant, FolderGrant, Grants, Lack, Method, Request, SecretBytes, Use};
 pub use guest::{Limits, Meter, Usage};
 pub use pack::pack;
+pub use source::{Page, Produced, ResumePoint, Source, SourceFault, Want};
 pub use surroundings::Surroundings;
 pub use transform::{Stream, Transform};
 

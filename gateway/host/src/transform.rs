@@ -9,6 +9,7 @@
 use crate::CONTRACT;
 use crate::bindings::{columns, config, meta::culvert::plugin::types, rows};
 use crate::component::{Plugin, Role};
+use crate::description::Capability;
 use crate::fault::{LoadError, OpenError, Poison, StageFault};
 use crate::guest::{self, Guest, Instance, Limits, Meter, Nursery};
 use crate::surroundings::Surroundings;
@@ -76,6 +77,12 @@ impl Transform {
         around: Surroundings,
     ) -> Result<Transform, OpenError> {
         around.check(plugin)?;
+        if plugin.examined.imports_capability(Capability::State) {
+            return Err(OpenError::Load(LoadError::UnknownImport {
+                import: "culvert:plugin/state".into(),
+                hint: "a stage has no store in this version; a source has",
+            }));
+        }
         let veil = around.veil(plugin, settings);
         let missing = |error: wasmtime::Error| LoadError::MissingExport {
             missing: format!("what its role holds ({error:#})"),

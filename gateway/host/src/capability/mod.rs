@@ -13,6 +13,7 @@ pub(crate) mod http;
 pub(crate) mod log;
 pub(crate) mod metrics;
 pub(crate) mod secrets;
+pub(crate) mod state;
 
 /// Links all there is. Whether a plugin may be opened that imports it is decided before, by [`Grants::lacks`]; and each
 /// call is looked at again, so that what was not granted is denied.
@@ -23,7 +24,8 @@ pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     imported::secrets::add_to_linker::<_, HasSelf<_>>(linker, |guest: &mut Guest| &mut guest.reach)?;
     imported::secrets_reveal::add_to_linker::<_, HasSelf<_>>(linker, |guest: &mut Guest| &mut guest.reach)?;
     imported::http::add_to_linker::<_, HasSelf<_>>(linker, |guest: &mut Guest| &mut guest.reach)?;
-    imported::files::add_to_linker::<_, HasSelf<_>>(linker, |guest: &mut Guest| &mut guest.reach)
+    imported::files::add_to_linker::<_, HasSelf<_>>(linker, |guest: &mut Guest| &mut guest.reach)?;
+    imported::state::add_to_linker::<_, HasSelf<_>>(linker, |guest: &mut Guest| &mut guest.state)
 }
 
 /// What an instance reaches by its grants.

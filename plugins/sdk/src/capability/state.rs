@@ -1,4 +1,4 @@
-//! A small store of the connector's own, for sources and for stages before the outbox. Needs a grant.
+//! A small store of the connector's own, for sources. Needs a grant.
 //!
 //! What is put becomes durable together with the answer of the call in which it was put, or not at all.
 
@@ -22,7 +22,7 @@ pub fn get(keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>, Error> {
 /// Sets keys; `None` removes one.
 ///
 /// # Errors
-/// [`Error::Quota`] above `plugin.state.max`, [`Error::TooLarge`] for a key above 1 KiB or a value above 1 MiB.
+/// [`Error::Quota`] above 4 MiB in all, [`Error::TooLarge`] for a key above 1 KiB or a value above 512 KiB.
 pub fn put(entries: &[(&[u8], Option<&[u8]>)]) -> Result<(), Error> {
     #[cfg(target_family = "wasm")]
     {
@@ -38,9 +38,9 @@ pub fn put(entries: &[(&[u8], Option<&[u8]>)]) -> Result<(), Error> {
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         Failure::fatal(match error {
-            Error::Quota => "the plugin's state is full; raise plugin.state.max",
+            Error::Quota => "the plugin's state is full: it holds at most 4 MiB",
             Error::TooLarge => {
-                "a key above 1 KiB or a value above 1 MiB does not fit into the plugin's state"
+                "a key above 1 KiB or a value above 512 KiB does not fit into the plugin's state"
             }
         })
     }

@@ -133,7 +133,7 @@ pub(crate) fn state_put(entries: &[(&[u8], Option<&[u8]>)]) -> Result<(), crate:
 const KEY_MAX: usize = 1 << 10;
 /// As the contract has it.
 #[cfg(feature = "state")]
-const VALUE_MAX: usize = 1 << 20;
+const VALUE_MAX: usize = 1 << 19;
 
 #[cfg(feature = "secrets")]
 pub(crate) fn secret(name: &str) -> Option<Vec<u8>> {
