@@ -82,6 +82,10 @@ const PLUGINS: &[Plugin] = &[
         name: "reach",
         purpose: Purpose::Tests,
     },
+    Plugin {
+        name: "ledger",
+        purpose: Purpose::Tests,
+    },
 ];
 
 #[derive(clap::Args, Default)]
