@@ -9,7 +9,7 @@ use crate::config::{self, Config, Connector};
 use crate::connector::{generator, kafka, sqlite};
 use crate::flow::delivery::{self, Delivery, MakeSink};
 use crate::flow::exchange::{Exchange, Grants, ReadGrant, RelayGrant, Role, Route, Topics};
-use crate::flow::intake::{self, MakeSource, Task};
+use crate::flow::intake::{self, MakeSource, Task, pages};
 use crate::flow::prove::OpenReader;
 use crate::flow::stage::{Chain, MakeChain};
 use crate::flow::{Place, Reader, Source, SourceFault, transit};
@@ -374,16 +374,27 @@ impl Gateway {
             };
             let mut tasks = Vec::new();
             for number in 0..connector.tasks_max {
-                let make = self.source_of(&connector, u32::from(number));
-                let name = format!("{}-{number}", connector.name);
-                let stages = self.chain_of(&connector);
-                let task = Task::start(&self.exchange, &name, Codec::None, beginning, stages, make)
-                    .map_err(io_error(format!("start connector {}", connector.name)))?;
-                tasks.push(task);
+                let task = self.start_task(&connector, u32::from(number), beginning);
+                tasks.push(task.map_err(io_error(format!("start connector {}", connector.name)))?);
             }
             self.tasks.insert(connector.name.clone(), tasks);
         }
         Ok(())
+    }
+
+    fn start_task(&self, connector: &Connector, number: u32, beginning: Place) -> io::Result<Task> {
+        let stages = self.chain_of(connector);
+        if let (Checked::PluginSource(plan), Some(plugins)) = (&connector.checked, &self.plugins) {
+            let id = pages::TaskId {
+                connector: connector.name.as_str().into(),
+                number,
+            };
+            let make = plugins.source(&connector.name, plan);
+            return pages::start(&self.exchange, id, Codec::None, stages, make);
+        }
+        let make = self.source_of(connector, number);
+        let name = format!("{}-{number}", connector.name);
+        Task::start(&self.exchange, &name, Codec::None, beginning, stages, make)
     }
 
     fn source_of(&self, connector: &Connector, task: u32) -> Box<MakeSource> {
@@ -486,6 +497,18 @@ fn reader_of(sources: &[Connector]) -> Arc<OpenReader> {
             Some(Checked::GeneratorSource(config)) => {
                 Ok(Box::new(generator::GeneratorReader::new(config.clone())))
             }
+            _ if sources
+                .iter()
+                .any(|source| matches!(source.checked, Checked::PluginSource(_))) =>
+            {
+                let reason = format!(
+                    "topic {topic} may be one of a plugin, whose records cannot be read again: its ends cannot be compared"
+                );
+                Err(SourceFault::Stop {
+                    code: "CULVERT-F039",
+                    reason,
+                })
+            }
             _ => {
                 let reason = format!("no source of this gateway reads topic {topic}");
                 Err(SourceFault::Stop {
@@ -515,7 +538,7 @@ fn reads_topic(connector: &Connector, topic: &str) -> bool {
     match &connector.checked {
         Checked::KafkaSource(config) => config.topics.include(topic),
         Checked::GeneratorSource(config) => &*config.topic == topic,
-        // A plugin names the topics of its records as they come: whose a stream is, is known by its task.
+        // A plugin names the topics of its records as they come: its task knows which streams are its own.
         Checked::PluginSource(_) => false,
         Checked::KafkaSink(_) | Checked::SqliteSink(_) | Checked::PluginSink(_) => false,
     }

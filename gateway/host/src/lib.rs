@@ -33,8 +33,8 @@ pub use capability::clock::Now;
 pub use capability::http::check_authorities;
 pub use capability::log::{Level, Line, LogSink};
 pub use capability::metrics::{Figure, Labels};
-pub use codec::{Codec, Converted, Payloads, Prepared, Schema, value};
 pub use capability::state::Changes;
+pub use codec::{Codec, Converted, Payloads, Prepared, Schema, value};
 pub use component::{Examined, Plugin, Role, examine};
 pub use description::{
     Capability, Description, Field, FieldType, Importance, Needs, Promises, RequestFor, Validator, Width,

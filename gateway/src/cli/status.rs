@@ -7,7 +7,7 @@ use super::words::{bytes, seconds};
 use super::{Exit, Format, Session};
 use crate::observe::control;
 use crate::observe::report::{
-    ConnectorStatus, Fault, Guarantee, PeerStatus, Role, State, StatusReport, StreamStatus,
+    ConnectorStatus, Fault, Guarantee, PeerStatus, ResumePoint, Role, State, StatusReport, StreamStatus,
 };
 use std::fmt::Write;
 
@@ -88,6 +88,9 @@ fn text(report: &StatusReport, streams: bool, paint: Paint<'_>) -> String {
                 paint(&connector.name, Tone::Strong),
                 stream_table(connector)
             );
+            if !connector.resume_points.is_empty() {
+                let _ = write!(text, "\n\n{}", resume_points(&connector.resume_points));
+            }
         }
     }
     for (what, fault) in faults(report) {
@@ -204,6 +207,14 @@ fn stream_table(connector: &ConnectorStatus) -> Table {
             bytes(stream.backlog_bytes),
             rate(stream.records_per_second),
         ]);
+    }
+    table
+}
+
+fn resume_points(points: &[ResumePoint]) -> Table {
+    let mut table = Table::new(&["PARTITION", "GOES ON AT"], &[]);
+    for point in points {
+        table.row([point.partition.clone(), point.offset.clone()]);
     }
     table
 }
@@ -339,6 +350,10 @@ mod tests {
                 guarantee: Guarantee::ExactlyOnce,
                 from: "site1".into(),
                 fault: None,
+                resume_points: vec![ResumePoint {
+                    partition: r#"{"file":"orders.log"}"#.into(),
+                    offset: r#"{"line":812}"#.into(),
+                }],
                 stages: vec![StageStatus {
                     name: "check".into(),
                     plugin: "order-check 0.1.0".into(),

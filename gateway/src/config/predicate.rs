@@ -45,7 +45,11 @@ impl<'a> Predicates<'a> {
     /// Reads all of them. What is wrong goes to `found`.
     pub(super) fn read(definition: &'a Definition<'a>, found: &mut Found) -> Predicates<'a> {
         let list = definition.settings.get("predicates").unwrap_or_default();
-        let names: Vec<&str> = list.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+        let names: Vec<&str> = list
+            .split(',')
+            .map(str::trim)
+            .filter(|name| !name.is_empty())
+            .collect();
         let mut named: Vec<Named<'_>> = Vec::new();
         if names.len() > PREDICATES_MAX {
             let problem = format!("names {} predicates", names.len());
@@ -55,7 +59,13 @@ impl<'a> Predicates<'a> {
         for &name in names.iter().take(PREDICATES_MAX) {
             if named.iter().any(|known| known.name == name) {
                 let problem = format!("names {name:?} twice");
-                definition.mistake(CONTRADICTION, "predicates", problem, "name each predicate once", found);
+                definition.mistake(
+                    CONTRADICTION,
+                    "predicates",
+                    problem,
+                    "name each predicate once",
+                    found,
+                );
             } else if !names::is_plain(name, 100) {
                 let problem = format!("{name:?} is not a name");
                 let hint = "valid: letters, digits, '.', '_' and '-'";
@@ -81,7 +91,8 @@ impl<'a> Predicates<'a> {
             Some(text) if text == "true" || text == "false" => text == "true",
             Some(text) => {
                 let problem = format!("{text:?} is no truth value");
-                self.definition.mistake(VALUE, &negate_key, problem, "valid: true or false", found);
+                self.definition
+                    .mistake(VALUE, &negate_key, problem, "valid: true or false", found);
                 false
             }
         };
@@ -89,7 +100,8 @@ impl<'a> Predicates<'a> {
             if get("negate").is_some() {
                 let hint = format!("name one with {predicate_key}, or leave the key out");
                 let problem = "negates a predicate, and none is named";
-                self.definition.mistake(CONTRADICTION, &negate_key, problem, hint, found);
+                self.definition
+                    .mistake(CONTRADICTION, &negate_key, problem, hint, found);
             }
             return None;
         };
@@ -100,7 +112,8 @@ impl<'a> Predicates<'a> {
                 known => format!("valid: {}", known.join(", ")),
             };
             let problem = format!("{name:?} is not among the predicates");
-            self.definition.mistake(VALUE, &predicate_key, problem, hint, found);
+            self.definition
+                .mistake(VALUE, &predicate_key, problem, hint, found);
             return None;
         };
         named.is_used.set(true);
@@ -112,8 +125,12 @@ impl<'a> Predicates<'a> {
     pub(super) fn unused(&self, found: &mut Found) {
         for named in self.named.iter().filter(|named| !named.is_used.get()) {
             let problem = format!("defines {:?}, which no stage uses", named.name);
-            let hint = format!("name it with transforms.….predicate, or leave it out of predicates: {}", named.name);
-            self.definition.mistake(CONTRADICTION, "predicates", problem, hint, found);
+            let hint = format!(
+                "name it with transforms.….predicate, or leave it out of predicates: {}",
+                named.name
+            );
+            self.definition
+                .mistake(CONTRADICTION, "predicates", problem, hint, found);
         }
     }
 }
@@ -171,7 +188,11 @@ fn strangers(definition: &Definition<'_>, named: &[Named<'_>], found: &mut Found
         let Some(inner) = key.strip_prefix("predicates.") else {
             continue;
         };
-        let is_of = |named: &Named<'_>| inner.strip_prefix(named.name).is_some_and(|rest| rest.starts_with('.'));
+        let is_of = |named: &Named<'_>| {
+            inner
+                .strip_prefix(named.name)
+                .is_some_and(|rest| rest.starts_with('.'))
+        };
         if !named.iter().any(is_of) {
             let hint = "name the predicate in predicates, or leave the key out";
             let problem = "is of no predicate that predicates names";

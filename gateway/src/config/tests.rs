@@ -803,13 +803,19 @@ fn transformations_that_follow_each_other_are_one_stage() {
              \"transforms.c.type\": \"Flatten$Key\"{more}}}"
         );
         let config = Site::new(HEAD).connector("c.json", &json).load().unwrap();
-        let names = config.connectors[0].stages.iter().map(|stage| stage.name.to_string());
+        let names = config.connectors[0]
+            .stages
+            .iter()
+            .map(|stage| stage.name.to_string());
         names.collect::<Vec<String>>()
     };
     assert_eq!(stages(""), ["a+b+c"]);
     let predicate = ", \"predicates\": \"p\", \"predicates.p.type\": \"RecordIsTombstone\", \"transforms.b.predicate\": \"p\"";
     assert_eq!(stages(predicate), ["a", "b", "c"]);
-    assert_eq!(stages(", \"transforms.c.culvert.time.max\": \"2s\""), ["a+b", "c"]);
+    assert_eq!(
+        stages(", \"transforms.c.culvert.time.max\": \"2s\""),
+        ["a+b", "c"]
+    );
 }
 
 #[test]

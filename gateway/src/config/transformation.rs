@@ -34,10 +34,22 @@ const ELSEWHERE: [(&str, &str); 8] = [
         "io.confluent.connect.transforms.TombstoneHandler",
         "use Filter with the predicate RecordIsTombstone",
     ),
-    ("io.confluent.connect.transforms.TopicRegexRouter", "use RegexRouter"),
-    ("io.confluent.connect.transforms.Filter", "use Filter with a predicate, or write a plugin"),
-    ("io.confluent.connect.transforms.MessageTimestampRouter", "use TimestampRouter, or write a plugin"),
-    ("", "classes of Java do not run here: use one of Kafka Connect's own, or write a plugin (culvert plugin new)"),
+    (
+        "io.confluent.connect.transforms.TopicRegexRouter",
+        "use RegexRouter",
+    ),
+    (
+        "io.confluent.connect.transforms.Filter",
+        "use Filter with a predicate, or write a plugin",
+    ),
+    (
+        "io.confluent.connect.transforms.MessageTimestampRouter",
+        "use TimestampRouter, or write a plugin",
+    ),
+    (
+        "",
+        "classes of Java do not run here: use one of Kafka Connect's own, or write a plugin (culvert plugin new)",
+    ),
 ];
 
 /// A transformation that a connector names.
@@ -52,10 +64,13 @@ impl<'s> Transformation<'s> {
     pub(super) fn find(wanted: &str, shelf: &'s Shelf) -> Option<Transformation<'s>> {
         let plugin = shelf.get(PLUGIN)?;
         let class = wanted.strip_prefix(PACKAGE).unwrap_or(wanted);
-        classes(plugin).iter().any(|known| known == class).then(|| Transformation {
-            plugin,
-            class: class.to_owned(),
-        })
+        classes(plugin)
+            .iter()
+            .any(|known| known == class)
+            .then(|| Transformation {
+                plugin,
+                class: class.to_owned(),
+            })
     }
 
     /// The class's own keys, as Connect spells them.
@@ -70,7 +85,11 @@ impl<'s> Transformation<'s> {
                     aliases: field.aliases.iter().filter_map(|alias| own(alias)).collect(),
                     ..field.clone()
                 };
-                if field.extra.iter().any(|(name, value)| name == REQUIRED && value == "true") {
+                if field
+                    .extra
+                    .iter()
+                    .any(|(name, value)| name == REQUIRED && value == "true")
+                {
                     field.extra.retain(|(name, _)| name != "optional");
                 }
                 Some(field)
@@ -87,7 +106,9 @@ impl<'s> Transformation<'s> {
         let mut step = Map::new();
         step.insert("name".into(), name.into());
         step.insert("type".into(), self.class.as_str().into());
-        let given = settings.into_iter().filter_map(|(key, value)| Some((key, value?.into())));
+        let given = settings
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, value?.into())));
         step.extend(given);
         let steps = Value::Array(vec![Value::Object(step)]);
         vec![(STEPS.into(), Some(steps.to_string()))]

@@ -12,11 +12,14 @@
 //! - A record is encoded once, here, and decoded once, at delivery. Nothing is allocated for a record.
 //! - While the outbox is full, the source is paused; at most one closed frame a stream waits in memory (A7).
 
+mod memory;
+pub mod pages;
 #[cfg(test)]
 mod tests;
 
 use super::delivery::Trouble;
 use super::exchange::{Exchange, Outlet, Role, Route};
+use super::paged::ResumePoint;
 use super::stage::{Chain, MakeChain, Passed, StageFault};
 use super::transit::Error;
 use super::{Halt, Intake, Place, Slot, Source, SourceFault};
@@ -138,10 +141,15 @@ impl OriginStream {
             .outbox
             .get(&start_key(&spelled))
             .and_then(|bytes| <[u8; 8]>::try_from(&*bytes).ok());
-        machine.restored(
-            start.map(|bytes| Sequence(u64::from_be_bytes(bytes))),
-            survivors(&lane)?,
-        );
+        if id.is_replayable() {
+            machine.restored(
+                start.map(|bytes| Sequence(u64::from_be_bytes(bytes))),
+                survivors(&lane)?,
+            );
+        } else {
+            let end = memory::End::load(&exchange.outbox, &spelled);
+            machine.restored(Some(Sequence::ZERO), Some(run_survivors(&lane, end)?));
+        }
         let stream = Arc::new(OriginStream {
             id: id.clone(),
             spelled,
@@ -436,6 +444,14 @@ impl OriginStream {
                     self.id
                 ),
             ),
+            Halted::Gone { wanted, held } if *wanted > held.to => (
+                "CULVERT-F022",
+                format!(
+                    "a sink holds {} up to {wanted}, and this outbox only knows it up to {}: it was put back to an earlier state, or is \
+                     a copy; run the newer one, or begin the route anew, which delivers what is held here again",
+                    self.id, held.to
+                ),
+            ),
             Halted::Gone { wanted, held } => (
                 "CULVERT-F022",
                 format!(
@@ -491,6 +507,27 @@ fn survivors(lane: &Lane) -> Result<Option<Held>, Error> {
     }))
 }
 
+/// What is left of a run. It holds all that its sinks lack, and goes on behind what it ever held, also when that is gone.
+fn run_survivors(lane: &Lane, end: memory::End) -> Result<Held, Error> {
+    let Extent { durable: tail, .. } = lane.extent();
+    let guard_tail = Guard {
+        epoch: -1,
+        crc: if tail == end.at { end.chain } else { 0 },
+    };
+    let held = survivors(lane)?.unwrap_or(Held {
+        base: tail,
+        durable: tail,
+        tail,
+        guard_base: Some(guard_tail),
+        guard_tail: None,
+    });
+    Ok(Held {
+        guard_base: held.guard_base.or(Some(Guard::NONE)),
+        guard_tail: Some(guard_tail),
+        ..held
+    })
+}
+
 /// The lane of a stream of this site.
 fn lane_key(spelled: &[u8]) -> Vec<u8> {
     [b"origin/", spelled].concat()
@@ -539,6 +576,10 @@ pub struct Status {
     pub records: u64,
     /// Why the task stands, is being tried again, or stopped for good.
     pub trouble: Option<Trouble>,
+    /// Where a source that brings pages goes on; the first of them.
+    pub resume: Vec<ResumePoint>,
+    /// Streams of a source that brings pages.
+    pub streams: Vec<StreamId>,
 }
 
 /// Makes the source of one task; called again after a fault that needs a new client.
@@ -602,6 +643,22 @@ impl Task {
             tracing::error!("an intake thread panicked");
         }
     }
+}
+
+/// Intake waits for room.
+fn outbox_full(outbox: &outbox::Outbox) -> Trouble {
+    let stats = outbox.stats();
+    let disk = if stats.disk_full {
+        ", and the disk has no space left"
+    } else {
+        ""
+    };
+    let reason = format!(
+        "outbox is full: it holds {} bytes of its quota of {}{disk}; intake waits, and goes on by itself",
+        stats.held_bytes, stats.quota_bytes
+    );
+    let code = "CULVERT-O005".into();
+    Trouble::Paused(Fault { code, reason })
 }
 
 struct Runner {
@@ -699,18 +756,7 @@ impl Runner {
     /// What people should know of a source that is read.
     fn trouble(&self, paused_for: Option<Duration>) -> Option<Trouble> {
         if paused_for.is_some_and(|paused_for| paused_for >= PAUSE_TOLD) {
-            let stats = self.desk.exchange.outbox.stats();
-            let disk = if stats.disk_full {
-                ", and the disk has no space left"
-            } else {
-                ""
-            };
-            let reason = format!(
-                "outbox is full: it holds {} bytes of its quota of {}{disk}; intake waits, and goes on by itself",
-                stats.held_bytes, stats.quota_bytes
-            );
-            let code = "CULVERT-O005".into();
-            return Some(Trouble::Paused(Fault { code, reason }));
+            return Some(outbox_full(&self.desk.exchange.outbox));
         }
         let wanted = self.desk.wanted.clone()?;
         Some(Trouble::Waiting(Fault {

@@ -124,7 +124,12 @@ mod tests {
     }
 
     /// Records (value, name of a header) through a stage with this selection: what their values become.
-    fn check(predicate: Predicate, negate: bool, records: &[(Option<&str>, Option<&str>)], expected: &[&str]) {
+    fn check(
+        predicate: Predicate,
+        negate: bool,
+        records: &[(Option<&str>, Option<&str>)],
+        expected: &[&str],
+    ) {
         let mut batch = Columns::begin(Sequence(10));
         for (at, (value, header)) in (10..).zip(records) {
             let mut headers = HeadersBuf::new();
@@ -154,7 +159,11 @@ mod tests {
         let values: Vec<&str> = passed
             .records
             .iter()
-            .map(|(_, record)| record.value.map_or("none", |value| std::str::from_utf8(value).unwrap()))
+            .map(|(_, record)| {
+                record
+                    .value
+                    .map_or("none", |value| std::str::from_utf8(value).unwrap())
+            })
             .collect();
         assert_eq!(values, expected);
         let all = Interval::new(Sequence(10), Sequence(10 + records.len() as u64));
@@ -178,6 +187,11 @@ mod tests {
         check(tombstone(), true, &records, &["seen", "none", "seen"]);
         let topic = |pattern| Predicate::TopicNameMatches(Regex::new(pattern).unwrap());
         check(topic("^(?:ord.*)$"), false, &records, &["seen", "seen", "seen"]);
-        check(topic("^(?:ord)$"), false, &records, &["a", "none", "drop", "drop", "b"]);
+        check(
+            topic("^(?:ord)$"),
+            false,
+            &records,
+            &["a", "none", "drop", "drop", "b"],
+        );
     }
 }

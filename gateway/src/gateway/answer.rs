@@ -7,13 +7,13 @@ use crate::connector::kafka;
 use crate::connector::sqlite::SqliteReader;
 use crate::flow::delivery::{self, Trouble};
 use crate::flow::exchange::Role as RouteRole;
-use crate::flow::intake::OriginStream;
+use crate::flow::intake::{OriginStream, Task};
 use crate::flow::prove::{self, BLOCK_RECORDS, DIFFERENCES_MAX, Differences, Findings};
 use crate::flow::{Reader, SourceFault};
 use crate::observe::control::{Answering, Handler, Progress, Prove};
 use crate::observe::report::{
-    ConnectorStatus, Difference, Fault, Guarantee, Held, OutboxStatus, PeerStatus, ProofReport, Role,
-    StageStatus, State, StatusReport, StreamProof, StreamStatus, Tally,
+    ConnectorStatus, Difference, Fault, Guarantee, Held, OutboxStatus, PeerStatus, ProofReport, ResumePoint,
+    Role, StageStatus, State, StatusReport, StreamProof, StreamStatus, Tally,
 };
 use culvert_proto::digest::{self, Digest};
 use culvert_proto::message::{self, Block, Message};
@@ -129,11 +129,7 @@ impl Gateway {
 
     fn connector_status(&self, connector: &Connector) -> ConnectorStatus {
         let (role, streams, trouble) = if connector.checked.is_source() {
-            let tasks = self
-                .tasks
-                .get(&connector.name)
-                .map(Vec::as_slice)
-                .unwrap_or_default();
+            let tasks = self.tasks_of(connector);
             let trouble = tasks.iter().find_map(|task| task.status().trouble);
             (Role::Source, self.source_streams(connector), trouble)
         } else {
@@ -168,12 +164,36 @@ impl Gateway {
             class: connector.checked.class_name().into(),
             role,
             state,
-            guarantee: Guarantee::ExactlyOnce,
+            guarantee: match &connector.checked {
+                Checked::PluginSource(_) => Guarantee::ExactlyOnceWhileDiskLives,
+                _ => Guarantee::ExactlyOnce,
+            },
             from: connector.from.clone().unwrap_or_else(|| self.config.site.clone()),
             fault,
             stages: self.stages_status(connector),
+            resume_points: self.resume_points(connector),
             streams,
         }
+    }
+
+    fn tasks_of(&self, connector: &Connector) -> &[Task] {
+        self.tasks
+            .get(&connector.name)
+            .map(Vec::as_slice)
+            .unwrap_or_default()
+    }
+
+    /// Where a source that brings pages goes on.
+    fn resume_points(&self, connector: &Connector) -> Vec<ResumePoint> {
+        let kept = self
+            .tasks_of(connector)
+            .iter()
+            .flat_map(|task| task.status().resume);
+        kept.map(|point| ResumePoint {
+            partition: point.partition,
+            offset: point.offset,
+        })
+        .collect()
     }
 
     fn stages_status(&self, connector: &Connector) -> Vec<StageStatus> {
@@ -214,7 +234,15 @@ impl Gateway {
     }
 
     fn source_streams(&self, connector: &Connector) -> Vec<StreamStatus> {
-        let reads = |stream: &&Arc<OriginStream>| super::reads_topic(connector, &stream.id.topic);
+        let own: Vec<StreamId> = self
+            .tasks_of(connector)
+            .iter()
+            .flat_map(|task| task.status().streams)
+            .collect();
+        let reads = |stream: &&Arc<OriginStream>| {
+            let by_topic = stream.id.is_replayable() && super::reads_topic(connector, &stream.id.topic);
+            by_topic || own.contains(&stream.id)
+        };
         let routes = self.exchange.routes();
         let mut streams: Vec<Arc<OriginStream>> =
             self.exchange.streams().iter().filter(reads).cloned().collect();

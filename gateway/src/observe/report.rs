@@ -81,8 +81,20 @@ pub struct ConnectorStatus {
     /// What its records pass through, in order.
     #[serde(default)]
     pub stages: Vec<StageStatus>,
+    /// Where its source goes on, if that is a plugin; the first hundred.
+    #[serde(default)]
+    pub resume_points: Vec<ResumePoint>,
     /// Its streams.
     pub streams: Vec<StreamStatus>,
+}
+
+/// Where the source of a plugin goes on: its own partition and its own offset there, as JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResumePoint {
+    /// Which part of the outside system.
+    pub partition: String,
+    /// How far.
+    pub offset: String,
 }
 
 /// A stage of a connector and what it has used since the start, its tasks together.

@@ -9,6 +9,7 @@ mod check;
 mod log;
 mod plan;
 mod shelf;
+mod source;
 mod stage;
 pub mod testing;
 

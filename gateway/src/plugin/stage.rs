@@ -6,7 +6,8 @@ use super::shelf::Found;
 use crate::flow::predicate::Selecting;
 use crate::flow::stage::{Chain, MakeChain, Stage, StageFault};
 use culvert_host::{
-    Compiler, Engine, Figure, Labels, LoadError, Options, Plugin, Stream, Surroundings, Transform, Usage,
+    Compiler, Engine, Figure, Labels, LoadError, Meter, Options, Plugin, Stream, Surroundings, Transform,
+    Usage,
 };
 use culvert_proto::StreamId;
 use culvert_proto::columns::{Columns, Outcomes};
@@ -27,7 +28,7 @@ struct Metered {
     connector: Arc<str>,
     stage: Arc<str>,
     plugin: String,
-    meter: Arc<culvert_host::Meter>,
+    meter: Arc<Meter>,
 }
 
 /// What `status` shows of a stage, over all of its instances.
@@ -96,13 +97,15 @@ impl Runner {
                     None => Box::new(stage),
                 }
             };
-            Ok(Chain::new(opened.into_iter().zip(&stages).map(selecting).collect()))
+            Ok(Chain::new(
+                opened.into_iter().zip(&stages).map(selecting).collect(),
+            ))
         })
     }
 
     fn open(&self, connector: &Arc<str>, stage: &StagePlan) -> Result<PluginStage, StageFault> {
         let (name, plan) = (&stage.name, &stage.plan);
-        let plugin = self.loaded.lock().get(&plan.plugin).cloned();
+        let plugin = self.loaded(&plan.plugin);
         let plugin = plugin.ok_or_else(|| StageFault::Stop {
             code: "CULVERT-G003",
             reason: format!("stage {name}: plugin {} was not loaded", plan.plugin),
@@ -119,6 +122,22 @@ impl Runner {
             transform,
             ids: BTreeMap::new(),
         })
+    }
+
+    /// The plugin of this name, compiled.
+    pub(super) fn loaded(&self, name: &str) -> Option<Plugin> {
+        self.loaded.lock().get(name).cloned()
+    }
+
+    /// What an instance of `plugin` uses is shown from now on.
+    pub(super) fn meter(&self, connector: &Arc<str>, stage: &str, plugin: &Plugin, meter: Arc<Meter>) {
+        let description = &plugin.description;
+        self.meters.lock().push(Metered {
+            connector: connector.clone(),
+            stage: stage.into(),
+            plugin: format!("{} {}", description.name, description.version),
+            meter,
+        });
     }
 
     /// What every stage has used since the start, those of several tasks together.
