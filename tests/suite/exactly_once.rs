@@ -175,7 +175,7 @@ fn watch(tail: &mut Tail, time: Duration) -> anyhow::Result<()> {
 
 /// `CULVERT_SUITE_SEED`, or a new one; printed, so that a run can be repeated as far as its choices go.
 #[allow(clippy::print_stdout, reason = "the test harness shows it beside a failure")]
-fn seed(test: &str) -> u64 {
+pub(crate) fn seed(test: &str) -> u64 {
     let given = std::env::var("CULVERT_SUITE_SEED")
         .ok()
         .and_then(|seed| seed.parse().ok());

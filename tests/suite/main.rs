@@ -18,6 +18,7 @@ mod plugins;
 mod power_cut;
 mod refusals;
 mod secure;
+mod sources;
 mod starts;
 mod takeover;
 mod toolchains;
