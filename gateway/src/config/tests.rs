@@ -529,8 +529,6 @@ fn settings_of_kafka_connect_that_cannot_be_honoured_are_refused() {
             false,
         ),
         ("value.converter.schemas.enable", "false", true),
-        ("predicates", "a", true),
-        ("predicates.a.type", "x", true),
         ("errors.tolerance", "all", true),
         ("errors.retry.timeout", "1000", true),
         ("errors.tolerance", "none", false),
@@ -798,7 +796,7 @@ fn connects_transformations_are_named_by_their_classes() {
 fn transformations_that_follow_each_other_are_one_stage() {
     let stages = |more: &str| {
         let json = format!(
-            "{{\"name\": \"c\", \"connector.class\": \"GeneratorSource\", \"topic\": \"t\", \"shape\": \"orders\",
+            "{{\"name\": \"c\", \"connector.class\": \"GeneratorSource\",
              \"transforms\": \"a,b,c\", \"transforms.a.type\": \"Flatten$Value\", \"transforms.b.type\": \"Filter\",
              \"transforms.c.type\": \"Flatten$Key\"{more}}}"
         );
@@ -832,10 +830,10 @@ fn predicates_are_named_defined_and_used() {
         "\"transforms.a.predicate\": \"q\", \"predicates\": \"p,r\", \"predicates.p.type\": \"HasHeaderKey\",
          \"predicates.r.type\": \"IsTombstone\"",
         &[
+            "connectors/c.json predicates.p.name CULVERT-C005 is missing",
+            "connectors/c.json:2 transforms.a.predicate CULVERT-C004 \"q\" is not among the predicates",
             "connectors/c.json:2 predicates CULVERT-C006 defines \"p\", which no stage uses",
             "connectors/c.json:2 predicates CULVERT-C006 defines \"r\", which no stage uses",
-            "connectors/c.json:2 transforms.a.predicate CULVERT-C004 \"q\" is not among the predicates",
-            "connectors/c.json predicates.p.name CULVERT-C005 is missing",
             "connectors/c.json:3 predicates.r.type CULVERT-C004 there is no predicate \"IsTombstone\"",
         ],
     );
