@@ -102,7 +102,7 @@ fn enter_topic(args: &Args, ledger: &mut Ledger, bar: &ProgressBar) -> anyhow::R
     Ok(())
 }
 
-/// The file is seen as it was when the reading began. Rows are read by their sequence: the table keeps no other
+/// What a stage refused is a dead letter in the file, and not missing. The file is seen as it was when the reading began. Rows are read by their sequence: the table keeps no other
 /// order, so what can be broken is the order inside the records, not that of the rows.
 fn enter_file(args: &Args, path: &Path, ledger: &mut Ledger, bar: &ProgressBar) -> anyhow::Result<()> {
     let mut reader = SqliteReader::open(path).map_err(SourceFault::from)?;
@@ -110,7 +110,7 @@ fn enter_file(args: &Args, path: &Path, ledger: &mut Ledger, bar: &ProgressBar) 
     for held in streams(args, reader.streams().map_err(SourceFault::from)?)? {
         let partition = held.stream().partition;
         let (mut outcome, mut found) = (Ok(()), Digest::EMPTY);
-        let read = reader.read_stream(&held, Sequence::ZERO, None, &mut |sequence, record| {
+        let read = reader.read_stream_with_letters(&held, &mut |sequence, record| {
             found.add(digest::content(record));
             outcome = enter(ledger, bar, partition, sequence, record);
             flow(&outcome)

@@ -357,3 +357,26 @@ fn a_file_is_checked_with_its_positions_and_one_connector_at_a_time() {
     let says = "site1/readings/1: its position tells of 100 records, 99 are there";
     assert_eq!(report.findings[&Kind::Position].first, [says]);
 }
+
+#[test]
+fn what_a_stage_refused_is_a_dead_letter_and_not_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t.db");
+    let rows = made(Format::Json, 0, 0..100);
+    store(&path, "store", &rows);
+    tamper(
+        &path,
+        "CREATE TABLE culvert_dead_letter AS SELECT stream, partition, sequence, timestamp, key, value, headers,
+             'check' AS stage, 'no' AS code, 'why' AS reason, NULL AS field FROM readings WHERE sequence IN (40, 41, 99)",
+    );
+    tamper(&path, "DELETE FROM readings WHERE sequence IN (40, 41, 99)");
+    let report = run(&format!("--sqlite {} --expect 100", path.display())).unwrap();
+    assert!(report.clean && report.records == 100, "{report}");
+    tamper(&path, "DELETE FROM culvert_dead_letter WHERE sequence = 41");
+    let report = run(&format!("--sqlite {}", path.display())).unwrap();
+    assert_eq!(
+        report.findings[&Kind::Missing].first,
+        ["sensors/3/0 [41, 42)"],
+        "{report}"
+    );
+}

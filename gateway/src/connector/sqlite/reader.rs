@@ -116,10 +116,45 @@ impl SqliteReader {
         if !self.has_table(held.table())? {
             return Ok(());
         }
+        self.read_rows(&schema::select_records(held.table()), held, from, to, each)
+    }
+
+    /// As [`SqliteReader::read_stream`], and between the records those that a stage refused, as they came.
+    ///
+    /// # Errors
+    /// As [`SqliteReader::read_stream`].
+    pub fn read_stream_with_letters(
+        &self,
+        held: &Held,
+        each: &mut dyn FnMut(Sequence, &RecordRef<'_>) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        let from = Sequence::ZERO;
+        match (
+            self.has_table(held.table())?,
+            self.has_table("culvert_dead_letter")?,
+        ) {
+            (true, true) => {
+                let select = schema::select_records_and_letters(held.table());
+                self.read_rows(&select, held, from, None, each)
+            }
+            (false, true) => {
+                let select = schema::select_records("culvert_dead_letter");
+                self.read_rows(&select, held, from, None, each)
+            }
+            (_, false) => self.read_stream(held, from, None, each),
+        }
+    }
+
+    fn read_rows(
+        &self,
+        select: &str,
+        held: &Held,
+        from: Sequence,
+        to: Option<Sequence>,
+        each: &mut dyn FnMut(Sequence, &RecordRef<'_>) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
         let mut read = || -> rusqlite::Result<()> {
-            let mut select = self
-                .connection
-                .prepare_cached(&schema::select_records(held.table()))?;
+            let mut select = self.connection.prepare_cached(select)?;
             let to = to.map_or(i64::MAX, clamped);
             let mut rows = select.query((held.0.number, clamped(from), to))?;
             while let Some(row) = rows.next()? {

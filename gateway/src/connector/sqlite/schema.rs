@@ -165,6 +165,16 @@ pub(super) fn select_records(table: &str) -> String {
     )
 }
 
+/// Records and dead letters of a stream together: each place that the sink did not pass over holds one of them.
+pub(super) fn select_records_and_letters(table: &str) -> String {
+    const COLUMNS: &str = "sequence, timestamp, key, value, headers";
+    const PLACES: &str = "WHERE stream = ?1 AND sequence >= ?2 AND sequence < ?3";
+    format!(
+        "SELECT {COLUMNS} FROM {} {PLACES} UNION ALL SELECT {COLUMNS} FROM culvert_dead_letter {PLACES} ORDER BY sequence",
+        quoted(table)
+    )
+}
+
 fn quoted(table: &str) -> String {
     format!("\"{}\"", table.replace('"', "\"\""))
 }
