@@ -166,7 +166,7 @@ fn config_show_names_the_source_of_each_value_and_no_secret() {
     );
 }
 
-const VERBS: [&str; 30] = [
+const VERBS: [&str; 34] = [
     "",
     "demo",
     "run",
@@ -197,6 +197,10 @@ const VERBS: [&str; 30] = [
     "plugin run",
     "plugin bench",
     "plugin inspect",
+    "plugin keygen",
+    "plugin sign",
+    "plugin verify",
+    "plugin diff",
 ];
 
 #[test]
@@ -453,4 +457,63 @@ fn cases_are_blessed_only_where_they_say_something_else() {
         String::from_utf8_lossy(&again.stdout).contains("1 of 1 hold"),
         "{again:?}"
     );
+}
+
+/// A sink whose stage is a plugin of the directory.
+const STAGED: &str = r#"{
+  "name": "orders-in",
+  "connector.class": "io.culvert.sqlite.SqliteSink",
+  "topics": "orders",
+  "culvert.from": "site1",
+  "culvert.via": "site2",
+  "sqlite.path": "orders.db",
+  "transforms": "check",
+  "transforms.check.type": "order-check"
+}
+"#;
+
+#[test]
+fn a_plugin_runs_only_as_it_was_signed_by_who_is_trusted() {
+    let strict = format!("{GOOD}\n[plugins]\ntrusted_keys = \"acme.pub\"\nrequire_signature = true\n");
+    let site = Site::new(&strict, &[("orders-in.json", STAGED)]);
+    ["pki/gw3.pem", "pki/gw3.key", "pki/ca.pem"]
+        .iter()
+        .for_each(|file| site.write(file, "present"));
+    let said = |arguments: &[&str], code: i32| {
+        let output = site.run_with(arguments, &SECRET);
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
+        text
+    };
+    said(&["plugin", "keygen", "acme"], 0);
+    said(&["plugin", "keygen", "acme"], 1);
+    said(&["plugin", "keygen", "other"], 0);
+    said(&["check"], 0); // The bundled one is of the program.
+    let component = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/plugins/order-check.wasm");
+    let file = site.0.path().join("plugins/order-check.wasm");
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    std::fs::copy(&component, &file).expect("`cargo xtask plugins` has built it");
+    let plugin = "plugins/order-check.wasm";
+    assert!(said(&["check"], 2).contains("[CULVERT-W051]"));
+    assert!(said(&["plugin", "verify", plugin], 1).contains("it is not signed"));
+    assert!(said(&["plugin", "sign", plugin, "--key", "acme.pub"], 1).contains("[CULVERT-W052]"));
+    said(&["plugin", "sign", plugin, "--key", "other.key"], 0);
+    assert!(said(&["check"], 2).contains("which plugins.trusted_keys does not name"));
+    said(&["plugin", "verify", plugin, "--key", "acme.pub"], 1);
+    said(&["plugin", "sign", plugin, "--key", "acme.key"], 0);
+    said(&["check"], 0);
+    said(&["plugin", "verify", plugin, "--key", "acme.pub"], 0);
+    assert_eq!(
+        said(&["plugin", "inspect", plugin], 0)
+            .matches("  signed ")
+            .count(),
+        2
+    );
+    assert!(said(&["plugin", "diff", "order-check", plugin], 0).contains("the same file"));
+    let mut bytes = std::fs::read(&file).unwrap();
+    let place = bytes.len() / 2;
+    bytes[place] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    said(&["check"], 2);
+    assert!(said(&["plugin", "verify", plugin], 1).contains("[CULVERT-W050]"));
 }

@@ -3,6 +3,7 @@
 use crate::component::examine;
 use crate::engine::{Engine, Options};
 use crate::fault::LoadError;
+use crate::signature::signers;
 
 /// The custom section that holds the description, as JSON.
 pub(crate) const SECTION: &str = "culvert:describe";
@@ -11,24 +12,33 @@ pub(crate) const SECTION: &str = "culvert:describe";
 /// it. One that has a description already comes back as it is.
 ///
 /// # Errors
-/// When it is no plugin, or its `describe` fails or says what the contract does not allow.
+/// When it is no plugin, is signed already, or its `describe` fails or says what the contract does not allow.
 pub fn pack(component: &[u8]) -> Result<Vec<u8>, LoadError> {
     if examine(component)?.description.is_some() {
         return Ok(component.to_vec());
+    }
+    if signers(component).is_ok_and(|signers| !signers.is_empty()) {
+        return Err(LoadError::Description {
+            reason: "there is none, and the file is signed already; pack it first, then sign it".into(),
+        });
     }
     let plugin = Engine::new(Options::default())?.load(component)?;
     let json = serde_json::to_vec(&plugin.description).map_err(|error| LoadError::Description {
         reason: error.to_string(),
     })?;
-    let mut packed = component.to_vec();
-    let mut body = Vec::with_capacity(json.len() + SECTION.len() + 2);
-    put_size(&mut body, SECTION.len());
-    body.extend_from_slice(SECTION.as_bytes());
-    body.extend_from_slice(&json);
-    packed.push(0); // a custom section
-    put_size(&mut packed, body.len());
-    packed.extend_from_slice(&body);
-    Ok(packed)
+    Ok([component, &section(SECTION.as_bytes(), &json)].concat())
+}
+
+/// A custom section of this name.
+pub(crate) fn section(name: &[u8], held: &[u8]) -> Vec<u8> {
+    let mut body = Vec::with_capacity(held.len() + name.len() + 2);
+    put_size(&mut body, name.len());
+    body.extend_from_slice(name);
+    body.extend_from_slice(held);
+    let mut section = vec![0];
+    put_size(&mut section, body.len());
+    section.extend_from_slice(&body);
+    section
 }
 
 /// WebAssembly's unsigned LEB128.

@@ -276,6 +276,20 @@ pub const KEYS: &[Key] = &[
         doc: "Where plugins (`*.wasm`) are looked for, at start. One with the name of a bundled plugin takes its place.",
     },
     Key {
+        path: "plugins.trusted_keys",
+        kind: Kind::Paths,
+        need: Need::Optional,
+        since: "0.1",
+        doc: "Public keys of those who sign plugins, PEM (Ed25519), as `culvert plugin keygen` makes them.",
+    },
+    Key {
+        path: "plugins.require_signature",
+        kind: Kind::Choice(&["false", "true"]),
+        need: Need::Default("false"),
+        since: "0.1",
+        doc: "Whether a plugin of the directory that none of `plugins.trusted_keys` has signed is refused. Bundled ones are of the program.",
+    },
+    Key {
         path: "telemetry.listen",
         kind: Kind::Listen,
         need: Need::Default("127.0.0.1:9464"),

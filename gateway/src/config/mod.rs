@@ -43,7 +43,7 @@ pub use names::{Endpoint, TopicPattern};
 pub use read::Effective;
 pub use secret::{HIDDEN, Secret, Settings, is_secret};
 
-use crate::plugin::Shelf;
+use crate::plugin::{self, Shelf, Trust};
 use mistake::{CONTRADICTION, Found, MISSING, REFERENCE, SECRET_IN_CLEAR, UNREADABLE, VALUE};
 use raw::{Literal, Raw};
 use read::Reader;
@@ -289,7 +289,8 @@ fn check(file: &Path, raw: &Raw, environment: &Environment, found: &mut Found) -
     let kafka = kafka(&mut reader, &reference::Resolver { environment, base });
     let directory = reader.path("connectors.directory").map(|path| base.join(path));
     let plugins = reader.path("plugins.directory").map(|path| base.join(path));
-    let plugins = Shelf::open(plugins.as_deref().unwrap_or(Path::new("plugins")));
+    let plugins =
+        Shelf::open(plugins.as_deref().unwrap_or(Path::new("plugins"))).trusting(trust(&mut reader, base));
     let telemetry = telemetry(&mut reader);
     let socket = reader.path("control.socket");
     let own = Own {
@@ -356,6 +357,39 @@ fn outbox(reader: &mut Reader<'_>) -> Option<Outbox> {
 }
 
 /// All of it or nothing: half an identity is a mistake, and none is one where there are peers.
+/// Whose plugins may run.
+fn trust(reader: &mut Reader<'_>, base: &Path) -> Trust {
+    let files = reader.paths("plugins.trusted_keys").unwrap_or_default();
+    let is_required = reader.choice("plugins.require_signature") == Some("true");
+    let mut keys = Vec::new();
+    for file in files.iter().map(|file| base.join(file)) {
+        let key = std::fs::read(&file)
+            .map_err(|error| (UNREADABLE, format!("read {}: {error}", file.display())))
+            .and_then(|pem| {
+                plugin::public_key(&pem).map_err(|error| (VALUE, format!("{}: {error}", file.display())))
+            });
+        match key {
+            Ok(key) => keys.push(key),
+            Err((code, problem)) => {
+                let place = reader.place("plugins.trusted_keys");
+                let hint = "`culvert plugin keygen` makes a key, private and public";
+                reader
+                    .found
+                    .add(code, place, "plugins.trusted_keys", problem, hint);
+            }
+        }
+    }
+    if is_required && files.is_empty() {
+        let place = reader.place("plugins.require_signature");
+        let problem = "is set, and plugins.trusted_keys names nobody";
+        let hint = "name whose signatures count, or leave it out";
+        reader
+            .found
+            .add(CONTRADICTION, place, "plugins.require_signature", problem, hint);
+    }
+    Trust { keys, is_required }
+}
+
 fn identity(reader: &mut Reader<'_>, base: &Path, needed: bool) -> Option<Identity> {
     let certificate = reader.path("identity.certificate").map(|path| base.join(path));
     let key = reader.path("identity.key").map(|path| base.join(path));

@@ -88,9 +88,12 @@ fn every_declared_key_is_read_and_shown() {
     let toml = format!(
         "{HEAD}{PEER}address = \"gw2:7443\"\n[[grant]]\nto = \"site2\"\ntopics = \"a\"\n\
          [[relay]]\nfrom = \"site2\"\nto = \"site3\"\n[[peer]]\nsite = \"site3\"\ngateways = \"gw3\"\n\
-         [kafka]\nclient.id = \"x\"\n"
+         [kafka]\nclient.id = \"x\"\n[plugins]\ntrusted_keys = \"own.pub\"\n"
     );
-    let config = Site::new(&toml).load().expect("it is valid");
+    let site = Site::new(&toml);
+    let (_, public) = crate::plugin::generated().expect("a key");
+    std::fs::write(site.directory.path().join("own.pub"), public).expect("a file of the site");
+    let config = site.load().expect("it is valid");
     for key in keys::KEYS {
         let shown = |value: &Effective| keys::find(&value.key).is_some_and(|found| found.path == key.path);
         assert!(
@@ -99,6 +102,23 @@ fn every_declared_key_is_read_and_shown() {
             key.path
         );
     }
+}
+
+#[test]
+fn signatures_that_are_required_need_someone_whose_they_are() {
+    check(
+        "plugins.require_signature = true\n",
+        &[
+            "culvert.toml:3 plugins.require_signature CULVERT-C006 is set, and plugins.trusted_keys names nobody",
+        ],
+    );
+    check(
+        "plugins.trusted_keys = \"a.pub\"\nplugins.require_signature = \"perhaps\"\n",
+        &[
+            "culvert.toml:3 plugins.trusted_keys CULVERT-C001 read a.pub: No such file or directory (os error 2)",
+            "culvert.toml:4 plugins.require_signature CULVERT-C004 \"perhaps\" is not one of its words",
+        ],
+    );
 }
 
 #[test]

@@ -6,20 +6,24 @@
 //! - Every task has instances of its own. Compiled code is shared.
 
 mod check;
+pub mod diff;
 mod log;
 mod plan;
 mod shelf;
 mod source;
 mod stage;
 pub mod testing;
+mod trust;
 
 pub use crate::flow::predicate::{Predicate, Selection};
 pub use check::{Wrong, check};
 pub use culvert_host::{
     AddressGrant, Capability, Description, Digest, Examined, Field, FieldType, Figure, FolderGrant, Grants,
-    Importance, Level, Limits, Line, LoadError, LogSink, Method, Promises, Role, SecretBytes, Usage, Use,
-    Validator, check_authorities, compile, examine, pack,
+    Importance, Level, Limits, Line, LoadError, LogSink, Method, Promises, PublicKey, Role, SecretBytes,
+    SignatureError, SigningKey, Usage, Use, Validator, check_authorities, compile, examine, pack, sign,
+    signers,
 };
 pub use plan::{PluginPlan, SinkPlan, StagePlan};
 pub use shelf::{Found, Origin, Shelf};
 pub use stage::{Runner, StageFigure, StageUsage};
+pub use trust::{Trust, generated, public_key, signing_key};

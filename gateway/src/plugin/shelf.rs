@@ -1,5 +1,6 @@
 //! The plugins there are: those built into the program, and files of the plugin directory, which win.
 
+use super::trust::Trust;
 use bytes::Bytes;
 use culvert_host::{Description, Digest, Examined, LoadError, Role};
 use std::collections::BTreeMap;
@@ -84,6 +85,7 @@ impl Found {
 #[derive(Clone, Debug)]
 pub struct Shelf {
     directory: PathBuf,
+    trust: Arc<Trust>,
     looked: Arc<OnceLock<Looked>>,
 }
 
@@ -99,7 +101,18 @@ impl Shelf {
     pub fn open(directory: &Path) -> Shelf {
         Shelf {
             directory: directory.to_owned(),
+            trust: Arc::default(),
             looked: Arc::default(),
+        }
+    }
+
+    /// The same, with files of the directory only as far as they are trusted.
+    #[must_use]
+    pub fn trusting(self, trust: Trust) -> Shelf {
+        Shelf {
+            trust: Arc::new(trust),
+            looked: Arc::default(),
+            ..self
         }
     }
 
@@ -135,7 +148,7 @@ impl Shelf {
             looked.plugins.clone_from(plugins);
             looked.refused.clone_from(refused);
             for path in files(&self.directory) {
-                if let Err(reason) = looked.add(&path) {
+                if let Err(reason) = looked.add(&path, &self.trust) {
                     looked.refused.push((path, reason));
                 }
             }
@@ -145,7 +158,7 @@ impl Shelf {
 }
 
 impl Looked {
-    fn add(&mut self, path: &Path) -> Result<(), String> {
+    fn add(&mut self, path: &Path, trust: &Trust) -> Result<(), String> {
         let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
         let found = found(Origin::File(path.to_owned()), &bytes).map_err(|error| error.to_string())?;
         let name = found.description.name.clone();
@@ -153,6 +166,11 @@ impl Looked {
             && let Origin::File(other) = &other.origin
         {
             return Err(format!("{name} is also the name of {}", other.display()));
+        }
+        if let Err(reason) = trust.check(&bytes) {
+            // Nor does the bundled one of that name run in its place: who put the file there means another.
+            self.plugins.remove(&name);
+            return Err(reason);
         }
         self.plugins.insert(name, found);
         Ok(())

@@ -6,7 +6,7 @@ use crate::cli::terminal::Tone;
 use crate::cli::words::bytes;
 use crate::cli::{Exit, Format, Session};
 use crate::plugin::{
-    Description, Digest, Examined, Field, FieldType, Importance, Promises, Validator, examine,
+    Description, Digest, Examined, Field, FieldType, Importance, Promises, Validator, examine, signers,
 };
 use anyhow::Context;
 use serde::Serialize;
@@ -50,6 +50,10 @@ struct Inspected<'a> {
     bytes: usize,
     gzip_bytes: u64,
     sha256: String,
+    /// Keys that have signed the file.
+    signers: Vec<String>,
+    /// What is wrong with its signatures.
+    signature_problem: Option<String>,
     /// None where the file was not packed with one.
     description: Option<&'a Description>,
 }
@@ -69,7 +73,13 @@ struct Import<'a> {
 pub(super) fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     let component = Component::find(&args.plugin, session)?;
     let examined = examine(&component.bytes).with_context(|| component.named.clone())?;
+    let (signers, signature_problem) = match signers(&component.bytes) {
+        Ok(signers) => (signers.iter().map(ToString::to_string).collect(), None),
+        Err(error) => (Vec::new(), Some(error.to_string())),
+    };
     let inspected = Inspected {
+        signers,
+        signature_problem,
         from: &component.from,
         roles: examined.roles.iter().map(|role| role.interface()).collect(),
         contract: examined.contract.to_string(),
@@ -143,6 +153,12 @@ fn text(inspected: &Inspected<'_>, paint: Paint<'_>) -> String {
     let (size, gzip) = (bytes(inspected.bytes as u64), bytes(inspected.gzip_bytes));
     row("size", format!("{size}, {gzip} as gzip"));
     row("sha256", inspected.sha256.clone());
+    for signer in &inspected.signers {
+        row("signed", format!("by {signer}"));
+    }
+    if let Some(problem) = &inspected.signature_problem {
+        row("signed", format!("not as it is now: {problem}"));
+    }
     if let Some(description) = inspected.description {
         row("promises", promises(&description.promises));
         row("looks at", needs(description));
@@ -367,6 +383,8 @@ mod tests {
             bytes: 2_048,
             gzip_bytes: 1_000,
             sha256: "00ff".into(),
+            signers: vec!["aa".into()],
+            signature_problem: None,
             description: Some(&description),
         };
         let expected = "\
@@ -375,6 +393,7 @@ mask 1.2.0: Masks fields
   from      mask.wasm
   size      2.0 KiB, 1000 B as gzip
   sha256    00ff
+  signed    by aa
   promises  deterministic
   looks at  value, headers
   wishes    32 MiB of memory

@@ -4,12 +4,14 @@ use super::{Exit, Session};
 
 mod bench;
 mod build;
+mod diff;
 mod inspect;
 mod list;
 mod new;
 mod pack;
 mod project;
 mod run;
+mod sign;
 mod target;
 mod template;
 mod test;
@@ -24,7 +26,11 @@ pub(super) enum Verb {
     Bench(bench::Args),
     Inspect(inspect::Args),
     List(list::Args),
+    Diff(diff::Args),
     Pack(pack::Args),
+    Keygen(sign::Keygen),
+    Sign(sign::Sign),
+    Verify(sign::Verify),
     Compile(pack::Compile),
 }
 
@@ -37,7 +43,11 @@ pub(super) fn run(verb: &Verb, session: &Session) -> anyhow::Result<Exit> {
         Verb::Bench(args) => bench::run(args, session),
         Verb::Inspect(args) => inspect::run(args, session),
         Verb::List(args) => list::run(args, session),
+        Verb::Diff(args) => diff::run(args, session),
         Verb::Pack(args) => pack::run(args, session),
+        Verb::Keygen(args) => sign::keygen(args, session),
+        Verb::Sign(args) => sign::sign(args, session),
+        Verb::Verify(args) => sign::verify(args, session),
         Verb::Compile(args) => pack::compile(args),
     }
 }

@@ -29,14 +29,18 @@ pub(in crate::cli) struct Args {
 pub(super) fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     let component = read(&args.file)?;
     let packed = plugin::pack(&component).with_context(|| args.file.display().to_string())?;
-    // Under another name until it is whole: a gateway may be reading.
-    let fresh = args.file.with_extension("wasm.fresh");
-    std::fs::write(&fresh, packed).with_context(|| format!("write {}", fresh.display()))?;
-    std::fs::rename(&fresh, &args.file).with_context(|| format!("rename {}", fresh.display()))?;
+    replace(&args.file, &packed)?;
     session
         .terminal
         .note(format!("{} holds its description", args.file.display()));
     Ok(Exit::Ok)
+}
+
+/// Under another name until it is whole: a gateway may be reading.
+pub(super) fn replace(file: &Path, component: &[u8]) -> anyhow::Result<()> {
+    let fresh = file.with_extension("wasm.fresh");
+    std::fs::write(&fresh, component).with_context(|| format!("write {}", fresh.display()))?;
+    std::fs::rename(&fresh, file).with_context(|| format!("rename {}", fresh.display()))
 }
 
 /// From which file to which.

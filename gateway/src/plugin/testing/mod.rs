@@ -5,7 +5,7 @@
 //! - The same seed tries the same messages.
 //! - A failure is shown with the smallest batch that was found for it.
 
-mod base64;
+pub(super) mod base64;
 mod bench;
 mod case;
 mod explore;
