@@ -1,5 +1,7 @@
 //! Count and content of a piece of a stream, by which two ends compare what they hold without sending it.
 
+use crate::record::RecordRef;
+use crate::schema::{Part, behind_prefix};
 use xxhash_rust::xxh3::Xxh3Default;
 
 /// Count and content of the records of one piece of a stream.
@@ -79,10 +81,25 @@ fn pow(mut exponent: u64) -> u128 {
 /// that no two different records spell the same bytes. The timestamp is left out: a target topic may be set to
 /// `LogAppendTime`, and the same content would then never compare equal.
 #[must_use]
-pub fn content(record: &crate::record::RecordRef<'_>) -> u128 {
+pub fn content(record: &RecordRef<'_>) -> u128 {
     let mut hash = Xxh3Default::new();
     record.content_parts(|part| hash.update(part));
     hash.digest128()
+}
+
+/// As [`content`], without the numbers of schemas before key and value: what is the same at both ends of a route that
+/// gives schemas other numbers. `parts` are those that may have one.
+#[must_use]
+pub fn content_without_ids(record: &RecordRef<'_>, parts: &[Part]) -> u128 {
+    let strip = |part, bytes| match bytes {
+        Some(bytes) if parts.contains(&part) => Some(behind_prefix(bytes)),
+        other => other,
+    };
+    content(&RecordRef {
+        key: strip(Part::Key, record.key),
+        value: strip(Part::Value, record.value),
+        ..*record
+    })
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ use crate::field::{self, Field};
 use crate::limits;
 use crate::position::{Guard, Seam};
 use crate::record::RecordRef;
+use crate::schema::Fingerprint;
 use crate::sequence::{Interval, Sequence};
 use crate::stream::StreamId;
 use crate::wire::{self, Malformed};
@@ -77,6 +78,18 @@ const FINGERPRINT_BYTES: usize = 32;
 /// [`Malformed::TooLarge`] above [`limits::FRAME_BYTES_MAX`].
 pub fn announced(head: [u8; 4]) -> Result<usize, Malformed> {
     field::announced(head, limits::FRAME_BYTES_MAX, "frame")
+}
+
+/// The schemas that a frame names, without checking the rest of it: for who stored it itself.
+///
+/// # Errors
+/// When the bytes are no frame's.
+pub fn schemas_named(bytes: &[u8]) -> Result<&[Fingerprint], Malformed> {
+    let mut rest = bytes.get(STREAM_AT - 2..).unwrap_or_default();
+    let stream_length = u16::take(&mut rest, "frame stream")?;
+    wire::take(&mut rest, stream_length.into(), "frame stream")?;
+    let count = usize::from(u16::take(&mut rest, "frame schemas")?);
+    Ok(wire::take(&mut rest, count * FINGERPRINT_BYTES, "frame schemas")?.as_chunks().0)
 }
 
 /// A frame whose bytes were checked once, with its header read. Owned and cheap to clone, as [`Bytes`] are, or
@@ -188,10 +201,11 @@ impl<B: AsRef<[u8]>> Frame<B> {
         self.header.flags & COMPACTED != 0
     }
 
-    /// The fingerprints of the schemas its records were written with.
-    pub fn schemas(&self) -> impl Iterator<Item = &[u8]> {
+    /// The schemas its records were written with.
+    #[must_use]
+    pub fn schemas(&self) -> &[Fingerprint] {
         let behind_count = self.header.stream_end + 2;
-        self.as_slice()[behind_count..self.header.batch_at].chunks_exact(FINGERPRINT_BYTES)
+        self.as_slice()[behind_count..self.header.batch_at].as_chunks().0
     }
 
     /// The record batch, byte for byte; empty where there are no records.

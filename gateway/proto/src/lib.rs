@@ -28,6 +28,7 @@ pub mod position;
 pub mod queue;
 pub mod receiver;
 pub mod record;
+pub mod schema;
 pub mod sequence;
 pub mod stream;
 pub mod traps;

@@ -48,3 +48,9 @@ pub const SCHEMAS_PER_FRAME_MAX: usize = 64;
 
 /// The most topics that the records of one frame may be sent to by stages. By eye: a router by day or by kind names few.
 pub const TOPICS_PER_FRAME_MAX: usize = 500;
+
+/// The largest schema, with all it refers to. What fits into one control message and one setting of an outbox.
+pub const SCHEMA_BYTES_MAX: usize = 900 * 1024;
+
+/// The most texts of one schema, and the most references of one text. By eye.
+pub const SCHEMA_PIECES_MAX: usize = 256;

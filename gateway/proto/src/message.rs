@@ -12,6 +12,7 @@
 use crate::digest::Digest;
 use crate::field::{self, Field};
 use crate::limits;
+use crate::schema::{Part, Schema};
 use crate::sequence::{Interval, Sequence};
 use crate::stream::{RouteId, StreamId};
 use crate::wire::Malformed;
@@ -221,6 +222,8 @@ messages! {
         interval: Interval,
         /// One digest for each so many records.
         block_records: u32,
+        /// The parts of records that are compared without the numbers of their schemas: the sink gives them others.
+        without_ids: Vec<Part>,
     }
 
     /// Part of the answer; parts come in order, each going on where the one before ended.
@@ -237,6 +240,12 @@ messages! {
         done: bool,
         /// Why the rest of the answer does not come.
         fault: Option<Fault>,
+    }
+
+    /// Sender to next hop, before the first frame that names it in this session: a schema of the origin's registry.
+    0x8010 Schema {
+        /// The schema.
+        schema: Schema,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::routes::RoutesBuilder;
 use super::{
-    COMPACTED, ENDS_IN_HOLE, EXPANDED, Frame, Header, MAGIC, ROUTED, STREAM_AT, VERSION, check_holes, invalid,
+    COMPACTED, ENDS_IN_HOLE, EXPANDED, FINGERPRINT_BYTES, Frame, Header, MAGIC, ROUTED, STREAM_AT, VERSION, check_holes, invalid,
 };
 use crate::batch::{BatchBuilder, Codec, Compression, check_size};
 use crate::checksum::crc32c;
@@ -10,6 +10,7 @@ use crate::field::Field;
 use crate::limits;
 use crate::position::Guard;
 use crate::record::RecordRef;
+use crate::schema::Fingerprint;
 use crate::sequence::{Interval, Sequence};
 use crate::stream::StreamId;
 use crate::wire::Malformed;
@@ -41,6 +42,9 @@ pub struct FrameBuilder {
     routes: RoutesBuilder,
     /// A place holds several records.
     expanded: bool,
+    /// The schemas of the open frame's records, and for how many of them there is room before its batch.
+    schemas: Vec<Fingerprint>,
+    schemas_room: usize,
 }
 
 /// One of the records that stages made of one, with the topic it goes to where that is not its stream's.
@@ -80,6 +84,8 @@ impl FrameBuilder {
             guards: Vec::new(),
             routes: RoutesBuilder::default(),
             expanded: false,
+            schemas: Vec::new(),
+            schemas_room: 0,
         };
         builder.restart(from, guard);
         Ok(builder)
@@ -102,7 +108,10 @@ impl FrameBuilder {
         self.guards.clear();
         self.routes.clear();
         self.expanded = false;
+        // The next frame's records are most often written with the schemas of this one's.
+        self.schemas_room = self.schemas.len();
         self.batch.begin(self.head_bytes(), from);
+        self.schemas.clear();
     }
 
     /// The interval of the open frame: empty where nothing was pushed and nothing advanced.
@@ -189,6 +198,23 @@ impl FrameBuilder {
         Ok(pushed)
     }
 
+    /// Whether the open frame can name these schemas too. One without records always can.
+    #[must_use]
+    pub fn has_room_for(&self, schemas: &[Fingerprint]) -> bool {
+        let is_new = |schema: &&Fingerprint| !self.schemas.contains(schema);
+        let named = self.schemas.len() + schemas.iter().filter(is_new).count();
+        self.count() == 0 || named <= limits::SCHEMAS_PER_FRAME_MAX
+    }
+
+    /// The record that was pushed last was written with these schemas, for which there was room.
+    pub fn name(&mut self, schemas: &[Fingerprint]) {
+        for schema in schemas {
+            if !self.schemas.contains(schema) {
+                self.schemas.push(*schema);
+            }
+        }
+    }
+
     /// Accounts for all places below `to`: those not pushed hold no record. Going back is ignored. The last of them is
     /// taken to be of the epoch of what came before; a source that knows better says so
     /// ([`FrameBuilder::advance_in`]).
@@ -241,8 +267,14 @@ impl FrameBuilder {
             alloc::vec![0; head]
         } else {
             let spare = self.guards.len() + 4; // routes are rare
-            self.batch
-                .finish(self.to, self.epoch, spare, codec, compression)?
+            let mut bytes = self
+                .batch
+                .finish(self.to, self.epoch, spare, codec, compression)?;
+            let room = self.stream_head_bytes() + self.schemas_room * FINGERPRINT_BYTES;
+            if room != head {
+                bytes.splice(..room, core::iter::repeat_n(0, head));
+            }
+            bytes
         };
         let guards_at = bytes.len();
         bytes.extend_from_slice(&self.guards);
@@ -327,6 +359,11 @@ impl FrameBuilder {
 
     /// Bytes before the batch.
     fn head_bytes(&self) -> usize {
+        self.stream_head_bytes() + self.schemas.len() * FINGERPRINT_BYTES
+    }
+
+    /// Bytes before the first schema.
+    fn stream_head_bytes(&self) -> usize {
         STREAM_AT + self.stream.len() + 2
     }
 
@@ -386,7 +423,9 @@ impl FrameBuilder {
         let stream_length = u16::try_from(self.stream.len()).map_err(|_| too_large)?;
         stream_length.put(&mut head, "frame stream")?;
         head.extend_from_slice(&self.stream);
-        0u16.put(&mut head, "frame schemas")?; // none are named yet
+        let schemas = u16::try_from(self.schemas.len()).map_err(|_| too_large)?;
+        schemas.put(&mut head, "frame schemas")?;
+        head.extend_from_slice(self.schemas.as_flattened());
         bytes[..header.batch_at].copy_from_slice(&head);
         Ok(())
     }

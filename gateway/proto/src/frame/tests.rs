@@ -127,7 +127,7 @@ fn a_frame_answers_what_was_put_in() {
     }));
     assert_eq!(frame.interval(), Interval::new(Sequence(10), Sequence(20)));
     assert_eq!((frame.count(), frame.epoch(), frame.guard_from()), (3, 7, BEFORE));
-    assert_eq!(frame.schemas().count(), 0);
+    assert!(frame.schemas().is_empty());
     let (batch, rest) = BatchView::parse(frame.batch_bytes()).unwrap();
     assert!(
         rest.is_empty(),
@@ -587,8 +587,37 @@ fn schemas_named_by_another_writer_are_read() {
     bytes[..4].copy_from_slice(&size.to_be_bytes());
     let bytes = resealed(bytes);
     let frame = FrameView::parse(&bytes).unwrap();
-    assert_eq!(frame.schemas().collect::<Vec<_>>(), [[5; 32], [6; 32]]);
+    assert_eq!(frame.schemas(), [[5; 32], [6; 32]]);
     assert_eq!(frame.guard_end(), frame_with(&[12]).guard_end());
+}
+
+#[test]
+fn a_frame_names_the_schemas_of_its_records() {
+    let mut builder = FrameBuilder::new(&stream(), Sequence(10), BEFORE).unwrap();
+    let mut frames = Vec::new();
+    // One schema more than fit into one frame, each for two records.
+    let schemas: Vec<[u8; 32]> = (0..=limits::SCHEMAS_PER_FRAME_MAX).map(|n| [n as u8; 32]).collect();
+    for (at, schema) in (10..).zip(schemas.iter().flat_map(|schema| [schema, schema])) {
+        let named = [*schema];
+        if !builder.has_room_for(&named) {
+            frames.extend(builder.finish(Codec::None, &NoCompression).unwrap());
+        }
+        let value = [at as u8; 40];
+        let record = RecordRef { timestamp: 1, key: None, value: Some(&value), headers: Headers::NONE };
+        assert_eq!(builder.push(Sequence(at), 7, &record).unwrap(), Push::Taken);
+        builder.name(&named);
+    }
+    frames.extend(builder.finish(Codec::None, &NoCompression).unwrap());
+    assert_eq!(frames.len(), 2);
+    let (last, most) = schemas.split_last().unwrap();
+    assert_eq!(frames[0].schemas(), most);
+    assert_eq!(frames[1].schemas(), [*last]);
+    for frame in &frames {
+        assert_eq!(Frame::decode(frame.bytes().clone()).as_ref(), Ok(frame));
+        assert_eq!(schemas_named(frame.bytes()), Ok(frame.schemas()));
+    }
+    assert_eq!(schemas_named(frame_with(&[12]).bytes()), Ok(&[][..]));
+    assert!(schemas_named(b"no frame").is_err());
 }
 
 proptest! {

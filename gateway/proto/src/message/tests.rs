@@ -1,6 +1,7 @@
 use super::envelope::BODY_VERSION;
 use super::*;
 use crate::checksum::crc32c;
+use crate::schema::{Kind, Piece};
 use crate::stream::Lineage;
 use alloc::vec;
 use proptest::prelude::*;
@@ -288,15 +289,24 @@ fn message() -> impl Strategy<Value = Message> {
             stream,
             fault
         }),
-        (any::<(u128, u32)>(), route(), stream(), interval()).prop_map(
-            |((nonce, block_records), route, stream, interval)| Message::DigestAsk {
+        (any::<(u128, u32)>(), route(), stream(), interval(), vec_of(part(), 0..3)).prop_map(
+            |((nonce, block_records), route, stream, interval, without_ids)| Message::DigestAsk {
                 nonce,
                 route,
                 stream,
                 interval,
                 block_records,
+                without_ids,
             }
         ),
+        (part(), any::<u32>(), vec_of(piece(), 1..4)).prop_map(|(part, id, pieces)| Message::Schema {
+            schema: Schema {
+                kind: Kind::Protobuf,
+                part,
+                id,
+                pieces,
+            }
+        }),
         (
             any::<(u128, bool)>(),
             route(),
@@ -315,6 +325,19 @@ fn message() -> impl Strategy<Value = Message> {
                 }
             ),
     ]
+}
+
+fn part() -> impl Strategy<Value = Part> {
+    any::<bool>().prop_map(|is_key| if is_key { Part::Key } else { Part::Value })
+}
+
+fn piece() -> impl Strategy<Value = Piece> {
+    ("[a-z.]{0,9}", any::<u32>(), ".{0,40}").prop_map(|(subject, version, text)| Piece {
+        subject,
+        version,
+        text,
+        references: Vec::new(),
+    })
 }
 
 fn vec_of<S: Strategy>(element: S, size: core::ops::Range<usize>) -> impl Strategy<Value = Vec<S::Value>> {
