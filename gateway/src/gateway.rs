@@ -4,6 +4,7 @@
 //! then sources. Stop, in reverse: sources hand over what they read, the outbox makes it durable, sinks finish the
 //! commit under way, links say goodbye. Any step may be cut short by a kill: nothing depends on a good end.
 
+use crate::codec::registry::Registry;
 use crate::config::connector::{self as definition, Checked};
 use crate::config::{self, Config, Connector};
 use crate::connector::{generator, kafka, sqlite};
@@ -11,7 +12,8 @@ use crate::flow::delivery::{self, Delivery, MakeSink};
 use crate::flow::exchange::{Exchange, Grants, ReadGrant, RelayGrant, Role, Route, Topics};
 use crate::flow::intake::{self, MakeSource, Task, pages};
 use crate::flow::prove::OpenReader;
-use crate::flow::stage::{Chain, MakeChain};
+use crate::flow::schema::{Converter, Renumberer, Tagger, Target};
+use crate::flow::stage::{Chain, MakeChain, Stage};
 use crate::flow::{Place, Reader, Source, SourceFault, transit};
 use crate::link::{self, Links, PeerConfig};
 use crate::observe::health::Health;
@@ -21,6 +23,7 @@ use crate::plugin::PluginPlan;
 use crate::{identity, observe, plugin};
 use culvert_proto::batch::Codec;
 use culvert_proto::message::{Start, TopicFilter};
+use culvert_proto::schema::Part;
 use culvert_proto::stream::RouteId;
 use rand::Rng;
 use std::collections::BTreeMap;
@@ -314,7 +317,7 @@ impl Gateway {
         let options = delivery::Options {
             shards,
             commit_interval: COMMIT_INTERVAL,
-            stages: self.chain_of(connector),
+            stages: self.chain_of(connector)?,
             dead_letters: connector.dead_letters,
         };
         let delivery = Delivery::start(&self.exchange, &route, &upstream, &options, &make)
@@ -328,7 +331,8 @@ impl Gateway {
         match &connector.checked {
             Checked::KafkaSink(config) => {
                 let (filter, shards) = (filter_of(&config.topics), usize::from(connector.tasks_max));
-                let (config, incarnation) = (config.clone(), connector.incarnation);
+                let (mut config, incarnation) = (config.clone(), connector.incarnation);
+                config.keys_have_ids = renumbered_parts(connector).contains(&Part::Key);
                 let staged = !connector.stages.is_empty();
                 let make = move |shard: usize| {
                     let shard = u32::try_from(shard).unwrap_or(u32::MAX);
@@ -346,14 +350,49 @@ impl Gateway {
         }
     }
 
-    /// What opens the stages of one task of a connector.
-    fn chain_of(&self, connector: &Connector) -> Arc<MakeChain> {
-        match &self.plugins {
+    /// What opens the stages of one task of a connector, behind its converters.
+    fn chain_of(&self, connector: &Connector) -> Result<Arc<MakeChain>, Error> {
+        let stages: Arc<MakeChain> = match &self.plugins {
             Some(plugins) if !connector.stages.is_empty() => {
                 plugins.chain(&connector.name, &connector.stages)
             }
             _ => Arc::new(|| Ok(Chain::default())),
+        };
+        if connector.converters.is_empty() {
+            return Ok(stages);
         }
+        let converters = self.converters_of(connector)?;
+        let ledger = self.exchange.schemas.clone();
+        let target = target_of(&connector.checked);
+        let is_source = connector.checked.is_source();
+        Ok(Arc::new(move || {
+            let converters = converters.clone();
+            let first: Box<dyn Stage> = if is_source {
+                Box::new(Tagger::new(converters, ledger.clone()))
+            } else {
+                Box::new(Renumberer::new(converters, target.clone()))
+            };
+            Ok(stages()?.behind(first))
+        }))
+    }
+
+    /// A connector's converters, with clients of their registries.
+    fn converters_of(&self, connector: &Connector) -> Result<Vec<Converter>, Error> {
+        let converter = |plan: &config::ConverterPlan| {
+            let options = plan.registry(self.config.state.join("schemas"));
+            let registry = Registry::new(&options).map_err(|reason| Error::Connector {
+                name: connector.name.clone(),
+                reason: format!("[CULVERT-R005] schema registry: {reason}"),
+            })?;
+            Ok(Converter {
+                part: plan.part,
+                kind: plan.kind,
+                registry: Arc::new(registry),
+                subjects: plan.subjects,
+                registers: plan.registers,
+            })
+        };
+        connector.converters.iter().map(converter).collect()
     }
 
     // ----- sources -----------------------------------------------------------------------------------------------
@@ -374,27 +413,27 @@ impl Gateway {
             };
             let mut tasks = Vec::new();
             for number in 0..connector.tasks_max {
-                let task = self.start_task(&connector, u32::from(number), beginning);
-                tasks.push(task.map_err(io_error(format!("start connector {}", connector.name)))?);
+                tasks.push(self.start_task(&connector, u32::from(number), beginning)?);
             }
             self.tasks.insert(connector.name.clone(), tasks);
         }
         Ok(())
     }
 
-    fn start_task(&self, connector: &Connector, number: u32, beginning: Place) -> io::Result<Task> {
-        let stages = self.chain_of(connector);
+    fn start_task(&self, connector: &Connector, number: u32, beginning: Place) -> Result<Task, Error> {
+        let stages = self.chain_of(connector)?;
+        let failed = || io_error(format!("start connector {}", connector.name));
         if let (Checked::PluginSource(plan), Some(plugins)) = (&connector.checked, &self.plugins) {
             let id = pages::TaskId {
                 connector: connector.name.as_str().into(),
                 number,
             };
             let make = plugins.source(&connector.name, plan);
-            return pages::start(&self.exchange, id, Codec::None, stages, make);
+            return pages::start(&self.exchange, id, Codec::None, stages, make).map_err(failed());
         }
         let make = self.source_of(connector, number);
         let name = format!("{}-{number}", connector.name);
-        Task::start(&self.exchange, &name, Codec::None, beginning, stages, make)
+        Task::start(&self.exchange, &name, Codec::None, beginning, stages, make).map_err(failed())
     }
 
     fn source_of(&self, connector: &Connector, task: u32) -> Box<MakeSource> {
@@ -476,6 +515,19 @@ impl Tunnel {
 /// The least time between two commits of a sink: half of it is the latency it costs on average; at 10,000 records a
 /// second a commit then holds 100.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(10);
+
+/// How a sink names the topics that records go to.
+fn target_of(checked: &Checked) -> Arc<Target> {
+    match checked.clone() {
+        Checked::KafkaSink(config) => Arc::new(move |topic: &str| config.target(topic)),
+        _ => Arc::new(|topic: &str| topic.to_owned()),
+    }
+}
+
+/// The parts of records whose schemas have other numbers at the two ends of a route.
+fn renumbered_parts(sink: &Connector) -> Vec<Part> {
+    sink.converters.iter().map(|plan| plan.part).collect()
+}
 
 fn reader_of(sources: &[Connector]) -> Arc<OpenReader> {
     let sources = sources.to_vec();

@@ -25,7 +25,7 @@ fn read_frame(bytes: &[u8]) {
     assert!(frame.is_of(&stream), "a frame is of the stream that it names");
     let interval = frame.interval();
     assert!(interval.from < interval.to, "a frame covers something");
-    let _ = frame.schemas().count();
+    let _ = frame.schemas().len();
     let middle = Sequence(interval.from.0 + (interval.to.0 - interval.from.0) / 2);
     for at in [interval.from, middle, interval.to] {
         let _ = frame.guard_before(at);

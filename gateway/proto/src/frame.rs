@@ -89,7 +89,9 @@ pub fn schemas_named(bytes: &[u8]) -> Result<&[Fingerprint], Malformed> {
     let stream_length = u16::take(&mut rest, "frame stream")?;
     wire::take(&mut rest, stream_length.into(), "frame stream")?;
     let count = usize::from(u16::take(&mut rest, "frame schemas")?);
-    Ok(wire::take(&mut rest, count * FINGERPRINT_BYTES, "frame schemas")?.as_chunks().0)
+    Ok(wire::take(&mut rest, count * FINGERPRINT_BYTES, "frame schemas")?
+        .as_chunks()
+        .0)
 }
 
 /// A frame whose bytes were checked once, with its header read. Owned and cheap to clone, as [`Bytes`] are, or

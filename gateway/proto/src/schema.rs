@@ -114,7 +114,11 @@ impl Field for Part {
     }
 
     fn take(rest: &mut &[u8], what: &'static str) -> Result<Part, Malformed> {
-        Ok(if bool::take(rest, what)? { Part::Value } else { Part::Key })
+        Ok(if bool::take(rest, what)? {
+            Part::Value
+        } else {
+            Part::Key
+        })
     }
 }
 
@@ -163,11 +167,21 @@ impl Field for Schema {
             let references = take_count(rest, what)?;
             let reference = |_| Ok((take_text(rest, what)?, u16::take(rest, what)?));
             let references = (0..references).map(reference).collect::<Result<_, Malformed>>()?;
-            pieces.push(Piece { subject, version, text, references });
+            pieces.push(Piece {
+                subject,
+                version,
+                text,
+                references,
+            });
         }
         check_pieces(&pieces)?;
         check_size(before - rest.len())?;
-        Ok(Schema { kind, part, id, pieces })
+        Ok(Schema {
+            kind,
+            part,
+            id,
+            pieces,
+        })
     }
 }
 
@@ -177,7 +191,10 @@ fn check_pieces(pieces: &[Piece]) -> Result<(), Malformed> {
         return Err(invalid("schema", "has no text"));
     }
     let refers_back = |(at, piece): (usize, &Piece)| {
-        piece.references.iter().all(|(_, referred)| usize::from(*referred) < at)
+        piece
+            .references
+            .iter()
+            .all(|(_, referred)| usize::from(*referred) < at)
     };
     if pieces.iter().enumerate().all(refers_back) {
         return Ok(());
@@ -190,13 +207,23 @@ fn check_size(size: usize) -> Result<(), Malformed> {
     if size <= max {
         return Ok(());
     }
-    Err(Malformed::TooLarge { what: "schema", size, max })
+    Err(Malformed::TooLarge {
+        what: "schema",
+        size,
+        max,
+    })
 }
 
 fn put_count(count: usize, out: &mut Vec<u8>, what: &'static str) -> Result<(), Malformed> {
     let max = limits::SCHEMA_PIECES_MAX;
     let spelled = u16::try_from(count).ok().filter(|_| count <= max);
-    spelled.ok_or(Malformed::TooLarge { what, size: count, max })?.put(out, what)
+    spelled
+        .ok_or(Malformed::TooLarge {
+            what,
+            size: count,
+            max,
+        })?
+        .put(out, what)
 }
 
 fn take_count(rest: &mut &[u8], what: &'static str) -> Result<usize, Malformed> {
@@ -204,7 +231,11 @@ fn take_count(rest: &mut &[u8], what: &'static str) -> Result<usize, Malformed> 
     if count <= max {
         return Ok(count);
     }
-    Err(Malformed::TooLarge { what, size: count, max })
+    Err(Malformed::TooLarge {
+        what,
+        size: count,
+        max,
+    })
 }
 
 fn put_text(text: &str, out: &mut Vec<u8>, what: &'static str) -> Result<(), Malformed> {
@@ -218,7 +249,8 @@ fn take_text(rest: &mut &[u8], what: &'static str) -> Result<String, Malformed> 
     let length = u32::take(rest, what)? as usize;
     check_size(length)?;
     let text = core::str::from_utf8(wire::take(rest, length, what)?);
-    text.map(ToString::to_string).map_err(|_| invalid("schema", "is not UTF-8"))
+    text.map(ToString::to_string)
+        .map_err(|_| invalid("schema", "is not UTF-8"))
 }
 
 const fn invalid(what: &'static str, why: &'static str) -> Malformed {
@@ -285,7 +317,10 @@ mod tests {
     fn a_schema_is_read_as_it_was_written() {
         let bytes = order().encode().unwrap();
         assert_eq!(Schema::decode(&bytes), Ok(order()));
-        assert_eq!(order().references().collect::<Vec<_>>(), [("shop.Item", "{\"type\":\"long\"}")]);
+        assert_eq!(
+            order().references().collect::<Vec<_>>(),
+            [("shop.Item", "{\"type\":\"long\"}")]
+        );
         for cut in 0..bytes.len() {
             assert!(Schema::decode(&bytes[..cut]).is_err(), "{cut}");
         }
@@ -296,7 +331,10 @@ mod tests {
     fn a_schema_that_refers_forward_or_has_no_text_is_refused() {
         let mut forward = order();
         forward.pieces[0].references = vec![("shop.Order".into(), 1)];
-        let empty = Schema { pieces: Vec::new(), ..order() };
+        let empty = Schema {
+            pieces: Vec::new(),
+            ..order()
+        };
         let mut large = order();
         large.pieces[0].text = "x".repeat(limits::SCHEMA_BYTES_MAX);
         for schema in [forward, empty, large] {

@@ -5,6 +5,7 @@
 //! A setting that cannot be honoured is a mistake: nothing is ignored, unlike in Kafka Connect, where an unknown
 //! key passes validation.
 
+use super::converter::ConverterPlan;
 use super::json::{self, KeyAt};
 use super::mistake::{
     CLASS, CONNECTOR, CONTRADICTION, Found, MISSING, Place, REFERENCE, SYNTAX, UNREADABLE, UNSUPPORTED,
@@ -47,6 +48,8 @@ pub struct Connector {
     pub incarnation: u32,
     /// `transforms`: what its records pass through.
     pub stages: Vec<StagePlan>,
+    /// `key.converter` and `value.converter`, where they have schemas.
+    pub converters: Vec<ConverterPlan>,
     /// `errors.tolerance` is `all`: records that a stage refuses become dead letters.
     pub dead_letters: bool,
     /// Its own settings, checked.
@@ -327,13 +330,13 @@ pub const COMMON: &[Common] = &[
     },
     Common {
         key: "key.converter",
-        doc: "keys pass as bytes, untouched.",
-        honoured: Honoured::Only(BYTES),
+        doc: "What keys are written with: see `value.converter`.",
+        honoured: Honoured::Yes,
     },
     Common {
         key: "value.converter",
-        doc: "values pass as bytes, untouched.",
-        honoured: Honoured::Only(BYTES),
+        doc: "What values are written with. `AvroConverter`, `ProtobufConverter` and `JsonSchemaConverter` of `io.confluent.connect`: their schemas cross the border with them. `ByteArrayConverter` (default), `StringConverter` and `JsonConverter` of Kafka Connect: bytes pass untouched.",
+        honoured: Honoured::Yes,
     },
     Common {
         key: "header.converter",
@@ -367,13 +370,13 @@ pub const COMMON: &[Common] = &[
     },
     Common {
         key: "key.converter.*",
-        doc: "there is no converter to set up; bytes pass untouched.",
-        honoured: Honoured::No,
+        doc: "As `value.converter.*`.",
+        honoured: Honoured::Yes,
     },
     Common {
         key: "value.converter.*",
-        doc: "there is no converter to set up; bytes pass untouched.",
-        honoured: Honoured::No,
+        doc: "The schema registry of a converter, and how schemas are named there: docs/guide/schemas.md.",
+        honoured: Honoured::Yes,
     },
     Common {
         key: "header.converter.*",
@@ -688,6 +691,9 @@ impl<'a> Definition<'a> {
         let before = found.len();
         let stages = super::stage::stages(&self, around.plugins, found);
         let stages = (found.len() == before).then_some(stages);
+        let before = found.len();
+        let converters = super::converter::converters(&self, around.resolver.base, found);
+        let converters = (found.len() == before).then_some(converters);
         let dead_letters = self.dead_letters(class, found);
         let class = class.filter(|_| self.whole)?;
         if class.is_kafka() {
@@ -702,6 +708,7 @@ impl<'a> Definition<'a> {
             start: start?,
             incarnation: incarnation?,
             stages: stages?,
+            converters: converters?,
             dead_letters: dead_letters?,
             checked,
             shown: self.settings,

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub mod connector;
+mod converter;
 mod environment;
 mod grant;
 mod json;
@@ -37,6 +38,7 @@ mod tests;
 
 pub use crate::units::{ByteSize, parse_duration, show_duration};
 pub use connector::Connector;
+pub use converter::ConverterPlan;
 pub use environment::Environment;
 pub use mistake::{Mistake, Mistakes, Place};
 pub use names::{Endpoint, TopicPattern};

@@ -115,13 +115,14 @@ impl fmt::Debug for Settings {
 /// know are covered too; the words are those of librdkafka's and Kafka Connect's sensitive settings.
 #[must_use]
 pub fn is_secret(key: &str) -> bool {
-    const WORDS: [&str; 9] = [
+    const WORDS: [&str; 10] = [
         "password",
         "passphrase",
         "secret",
         "token",
         "jaas",
         "credentials",
+        "user.info",
         "oauthbearer.config",
         "key.pem",
         "private.key",

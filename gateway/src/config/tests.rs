@@ -91,7 +91,7 @@ fn every_declared_key_is_read_and_shown() {
          [kafka]\nclient.id = \"x\"\n[plugins]\ntrusted_keys = \"own.pub\"\n"
     );
     let site = Site::new(&toml);
-    let (_, public) = crate::plugin::generated().expect("a key");
+    let (_, public) = plugin::generated().expect("a key");
     std::fs::write(site.directory.path().join("own.pub"), public).expect("a file of the site");
     let config = site.load().expect("it is valid");
     for key in keys::KEYS {
@@ -539,7 +539,7 @@ fn settings_of_kafka_connect_that_cannot_be_honoured_are_refused() {
     let class = "\"name\": \"c\", \"connector.class\": \"GeneratorSource\"";
     for (key, value, refused) in [
         (
-            "value.converter",
+            "header.converter",
             "org.apache.kafka.connect.json.JsonConverter",
             true,
         ),
@@ -548,7 +548,6 @@ fn settings_of_kafka_connect_that_cannot_be_honoured_are_refused() {
             "org.apache.kafka.connect.converters.ByteArrayConverter",
             false,
         ),
-        ("value.converter.schemas.enable", "false", true),
         ("errors.tolerance", "all", true),
         ("errors.retry.timeout", "1000", true),
         ("errors.tolerance", "none", false),
@@ -904,4 +903,86 @@ fn a_plugin_that_is_no_source_and_no_sink_is_no_class() {
     ];
     check_connector(&class("order-check"), &expected);
     check_connector(&class("io.culvert.plugin.order-check"), &expected);
+}
+
+// ----- converters ------------------------------------------------------------------------------------------------
+
+/// A generator with these settings of converters has exactly these mistakes.
+#[track_caller]
+fn check_converters(settings: &str, expected: &[&str]) {
+    let definition = format!("{{\"name\": \"c\", \"connector.class\": \"GeneratorSource\",\n{settings}}}");
+    let site = Site::new(HEAD)
+        .variable("REGISTRY_USER", "ann:secret")
+        .connector("c.json", &definition);
+    assert_eq!(site.mistakes(), expected, "{settings}");
+}
+
+const AVRO: &str = "\"value.converter\": \"io.confluent.connect.avro.AvroConverter\"";
+const REGISTRY: &str = "\"value.converter.schema.registry.url\": \"http://127.0.0.1:8081\"";
+
+#[test]
+fn converters_by_their_names_in_kafka_connect_are_taken() {
+    for plain in [
+        "org.apache.kafka.connect.converters.ByteArrayConverter",
+        "StringConverter",
+    ] {
+        check_converters(&format!("\"value.converter\": \"{plain}\""), &[]);
+    }
+    check_converters(
+        "\"value.converter\": \"JsonConverter\", \"value.converter.schemas.enable\": \"false\"",
+        &[],
+    );
+    check_converters(&format!("{AVRO}, {REGISTRY}"), &[]);
+    for more in [
+        "\"value.converter.value.subject.name.strategy\": \"RecordNameStrategy\"",
+        "\"value.converter.auto.register.schemas\": \"false\"",
+        "\"value.converter.basic.auth.credentials.source\": \"USER_INFO\", \
+         \"value.converter.basic.auth.user.info\": \"${env:REGISTRY_USER}\"",
+    ] {
+        check_converters(&format!("{AVRO}, {REGISTRY}, {more}"), &[]);
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_converter_is_told() {
+    let check = |settings: &str, key: &str, expected: &str| {
+        let expected = format!("connectors/c.json:2 value.converter{key} {expected}");
+        check_converters(settings, &[&expected]);
+    };
+    let unknown = "CULVERT-C003 is no key of this converter";
+    let unsupported = "CULVERT-C010 is not supported by this version";
+    let own = "\"value.converter\": \"com.example.OwnConverter\"";
+    check(
+        own,
+        "",
+        "CULVERT-C010 no converter is called \"com.example.OwnConverter\"",
+    );
+    check(AVRO, ".schema.registry.url", "CULVERT-C005 is missing");
+    check(
+        "\"value.converter\": \"JsonConverter\"",
+        ".schemas.enable",
+        unsupported,
+    );
+    check(
+        "\"value.converter.schemas.enable\": \"false\"",
+        ".schemas.enable",
+        unknown,
+    );
+    let with = |more: &str| format!("{AVRO}, {REGISTRY}, \"value.converter.{more}");
+    check(
+        &with("auto.register.schema\": \"false\""),
+        ".auto.register.schema",
+        unknown,
+    );
+    check(
+        &with("use.latest.version\": \"true\""),
+        ".use.latest.version",
+        unsupported,
+    );
+    let address = format!("{AVRO}, \"value.converter.schema.registry.url\": \"registry:8081\"");
+    check(
+        &address,
+        ".schema.registry.url",
+        "CULVERT-C004 \"registry:8081\" is no address",
+    );
 }

@@ -368,6 +368,7 @@ fn write_staged(
 fn sink_fault(fault: StageFault) -> SinkFault {
     match fault {
         StageFault::Retry { reason, .. } => SinkFault::Retry(reason),
+        StageFault::Stream { code, reason } => SinkFault::Stream { code, reason },
         StageFault::Stop { code, reason } => SinkFault::Stop { code, reason },
     }
 }
@@ -556,6 +557,9 @@ impl Shard {
         let Some(sink) = &mut self.sink else { return Ok(()) };
         let (mut digest, mut damage) = (Digest::EMPTY, None);
         let (chain, dead_letters) = (&mut self.chain, self.dead_letters);
+        if let Some(exchange) = self.exchange.upgrade().filter(|_| !chain.is_empty()) {
+            chain.named(&exchange.schemas.all(frame.schemas()));
+        }
         let is_plain = chain.is_empty() && !frame.is_expanded() && !frame.is_routed();
         let outcome = match frame.records(at, &mut self.scratch, &Codecs::default()) {
             Err(error) => {
@@ -615,6 +619,9 @@ impl Shard {
                 "CULVERT-F012",
                 format!("record {sequence} cannot be written: {reason}"),
             );
+        }
+        if let Err(SinkFault::Stream { code, reason }) = &outcome {
+            self.halt(stream, code, reason.clone());
         }
         if let Err(SinkFault::Refused { sequence, reason }) = &outcome {
             self.halt(

@@ -6,15 +6,17 @@
 use super::delivery::Delivery;
 use super::intake::OriginStream;
 use super::prove::Proofs;
+use super::schema::Ledger;
 use super::transit::{RelayQueue, Sending};
 use crate::identity::Name;
 use crate::link::Link;
 use crate::outbox::{self, Outbox};
 use culvert_proto::StreamId;
 use culvert_proto::message::{Fault, Message, Start, TopicFilter};
+use culvert_proto::schema::Fingerprint;
 use culvert_proto::stream::RouteId;
 use parking_lot::{Mutex, RwLock};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::runtime::Handle;
@@ -31,6 +33,8 @@ pub struct Exchange {
     pub outbox: Outbox,
     /// What peers may read and carry.
     pub grants: Grants,
+    /// The schemas that frames on their way name.
+    pub schemas: Arc<Ledger>,
     /// Questions about digests that wait for their answer.
     pub proofs: Proofs,
     /// For work that threads hand to the links.
@@ -132,6 +136,8 @@ pub struct Outlet {
     /// Since when.
     pub since: Instant,
     posts: mpsc::Sender<Message>,
+    /// Those that were sent in this session.
+    schemas: Arc<Mutex<HashSet<Fingerprint>>>,
 }
 
 impl Outlet {
@@ -144,6 +150,7 @@ impl Outlet {
                 link,
                 since: Instant::now(),
                 posts,
+                schemas: Arc::default(),
             },
             waiting,
         )
@@ -155,6 +162,24 @@ impl Outlet {
         if let Err(mpsc::error::TrySendError::Full(_)) = self.posts.try_send(message) {
             self.link.close("control messages are not read");
         }
+    }
+
+    /// Sends those of these schemas that were not sent in this session. Answers whether all are known here: a frame that
+    /// names one which is not must not be sent.
+    #[must_use]
+    pub fn tell_schemas(&self, ledger: &Ledger, named: &[Fingerprint]) -> bool {
+        let mut sent = self.schemas.lock();
+        named.iter().all(|fingerprint| {
+            if sent.contains(fingerprint) {
+                return true;
+            }
+            let Some(schema) = ledger.get(fingerprint) else {
+                return false;
+            };
+            let schema = (*schema).clone();
+            self.post(Message::Schema { schema });
+            sent.insert(*fingerprint)
+        })
     }
 
     /// The peer's site.
@@ -233,6 +258,7 @@ impl Exchange {
     pub fn new(site: Arc<str>, outbox: Outbox, grants: Grants, runtime: Handle) -> Exchange {
         Exchange {
             site,
+            schemas: Arc::new(Ledger::open(outbox.clone())),
             outbox,
             grants,
             proofs: Proofs::default(),

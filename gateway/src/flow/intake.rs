@@ -32,6 +32,7 @@ use culvert_proto::frame::{Frame, FrameBuilder, Part, Push};
 use culvert_proto::message::{Fault, Message};
 use culvert_proto::origin::{self, Action, Halted, Held, Origin};
 use culvert_proto::record::RecordRef;
+use culvert_proto::schema::Fingerprint;
 use culvert_proto::stream::RouteId;
 use culvert_proto::wire::Malformed;
 use culvert_proto::{Guard, Interval, Sequence, StreamId, limits};
@@ -708,7 +709,9 @@ impl Runner {
         if self.desk.chain.is_empty() {
             self.desk.chain = stages().map_err(|fault| match fault {
                 StageFault::Retry { reason, .. } => SourceFault::Retry(reason),
-                StageFault::Stop { code, reason } => SourceFault::Stop { code, reason },
+                StageFault::Stream { code, reason } | StageFault::Stop { code, reason } => {
+                    SourceFault::Stop { code, reason }
+                }
             })?;
         }
         Ok(())
@@ -755,6 +758,10 @@ impl Runner {
 
     /// What people should know of a source that is read.
     fn trouble(&self, paused_for: Option<Duration>) -> Option<Trouble> {
+        let mut unstaged = self.desk.slots.values().map(|reading| &reading.unstaged);
+        if let Some(held_back) = unstaged.find_map(|unstaged| unstaged.held_back.as_ref()) {
+            return Some(Trouble::Retrying(held_back.reason.clone()));
+        }
         if paused_for.is_some_and(|paused_for| paused_for >= PAUSE_TOLD) {
             return Some(outbox_full(&self.desk.exchange.outbox));
         }
@@ -868,6 +875,8 @@ struct Unstaged {
 
 /// When stages are tried again.
 struct HeldBack {
+    /// What it waits for.
+    reason: String,
     until: Instant,
     pause: Duration,
 }
@@ -1115,7 +1124,7 @@ impl Reading {
                 let end = self.unstaged.end.take();
                 self.unstaged.records = fresh;
                 self.unstaged.held_back = None;
-                self.take_passed(&batch, &guards, &passed, codec);
+                self.take_passed(&batch, &guards, &passed, chain, codec);
                 if let Some((to, epoch)) = end.filter(|_| self.placed) {
                     self.advance(to, epoch, codec);
                 }
@@ -1126,7 +1135,7 @@ impl Reading {
                 self.hold_back(&reason, after);
                 false
             }
-            Err(StageFault::Stop { code, reason }) => {
+            Err(StageFault::Stream { code, reason } | StageFault::Stop { code, reason }) => {
                 self.halt(code, reason);
                 true
             }
@@ -1144,12 +1153,23 @@ impl Reading {
             }
         };
         let until = Instant::now() + pause.max(after.unwrap_or_default());
-        *held_back = Some(HeldBack { until, pause });
+        *held_back = Some(HeldBack {
+            reason: reason.to_owned(),
+            until,
+            pause,
+        });
         self.due = Some(until);
     }
 
     /// What the stages made of a batch. Records they dropped leave holes, which the source need not confirm.
-    fn take_passed(&mut self, batch: &Columns, guards: &[Guard], passed: &Passed<'_>, codec: Codec) {
+    fn take_passed(
+        &mut self,
+        batch: &Columns,
+        guards: &[Guard],
+        passed: &Passed<'_>,
+        chain: &Chain,
+        codec: Codec,
+    ) {
         let refused = passed.refused.first_key_value();
         let goes_on = |sequence: Sequence| refused.is_none_or(|(refused, _)| sequence < *refused);
         let mut given = batch.iter().map(|(sequence, _)| sequence).zip(guards);
@@ -1163,7 +1183,11 @@ impl Reading {
                 parts.push((passed.records.topic(index), part));
             }
             self.frame.confirm_hole(sequence);
-            self.take_parts(sequence, guard, &parts, codec);
+            let mut schemas = Vec::new();
+            parts
+                .iter()
+                .for_each(|(_, part)| chain.schemas_of(part, &mut schemas));
+            self.take_parts(sequence, guard, &parts, &schemas, codec);
             if !self.placed {
                 return;
             }
@@ -1190,15 +1214,22 @@ impl Reading {
     }
 
     fn take(&mut self, sequence: Sequence, epoch: i32, crc: u32, record: &RecordRef<'_>, codec: Codec) {
-        self.push(sequence, codec, |frame| {
+        self.push(sequence, &[], codec, |frame| {
             frame.push_as(sequence, epoch, crc, record)
         });
     }
 
-    /// What stages made of one record.
-    fn take_parts(&mut self, sequence: Sequence, guard: Guard, parts: &[Part<'_>], codec: Codec) {
+    /// What stages made of one record, and the schemas that it was written with.
+    fn take_parts(
+        &mut self,
+        sequence: Sequence,
+        guard: Guard,
+        parts: &[Part<'_>],
+        schemas: &[Fingerprint],
+        codec: Codec,
+    ) {
         let Guard { epoch, crc } = guard;
-        self.push(sequence, codec, |frame| match parts {
+        self.push(sequence, schemas, codec, |frame| match parts {
             [(None, record)] => frame.push_as(sequence, epoch, crc, record),
             parts => frame.push_parts(sequence, epoch, crc, parts),
         });
@@ -1208,13 +1239,23 @@ impl Reading {
     fn push(
         &mut self,
         sequence: Sequence,
+        schemas: &[Fingerprint],
         codec: Codec,
         push: impl Fn(&mut FrameBuilder) -> Result<Push, Malformed>,
     ) {
         loop {
+            if !self.frame.has_room_for(schemas) {
+                self.close(codec);
+            }
             match push(&mut self.frame) {
-                Ok(Push::Taken) => break,
-                Ok(Push::Full) => return self.close(codec),
+                Ok(Push::Taken) => {
+                    self.frame.name(schemas);
+                    break;
+                }
+                Ok(Push::Full) => {
+                    self.frame.name(schemas);
+                    return self.close(codec);
+                }
                 Ok(Push::NotTaken) => self.close(codec),
                 Err(error) => {
                     return self.halt(

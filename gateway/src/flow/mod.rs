@@ -17,6 +17,7 @@ pub mod intake;
 pub mod paged;
 pub mod predicate;
 pub mod prove;
+pub mod schema;
 pub mod stage;
 pub mod transit;
 
@@ -241,6 +242,14 @@ pub enum SinkFault {
         /// Which record.
         sequence: Sequence,
         /// Why.
+        reason: String,
+    },
+    /// This stream alone cannot go on, until an operator has decided.
+    #[error("[{code}] {reason}")]
+    Stream {
+        /// The code of the page in `docs/errors/`.
+        code: &'static str,
+        /// What happened and what the operator can do.
         reason: String,
     },
     /// A stage refused this record, and there is nowhere to put it.

@@ -11,6 +11,7 @@ use super::exchange::{Exchange, Outlet};
 use super::{Reader, SourceFault};
 use culvert_proto::digest::{self, Digest};
 use culvert_proto::message::{Block, Fault, Message};
+use culvert_proto::schema::Part;
 use culvert_proto::stream::RouteId;
 use culvert_proto::{Interval, Sequence, StreamId};
 use parking_lot::Mutex;
@@ -69,6 +70,7 @@ impl Proofs {
         stream: &StreamId,
         interval: Interval,
         block_records: u32,
+        without_ids: &[Part],
     ) -> (u128, mpsc::UnboundedReceiver<Message>) {
         let (send, receive) = mpsc::unbounded_channel();
         let nonce = rand::random();
@@ -82,6 +84,7 @@ impl Proofs {
                 stream,
                 interval,
                 block_records,
+                without_ids: without_ids.to_vec(),
             },
         );
         (nonce, receive)
@@ -102,6 +105,7 @@ pub(super) fn answer(
     stream: &StreamId,
     interval: Interval,
     block_records: u32,
+    without_ids: &[Part],
 ) {
     let part = {
         let (route, stream) = (route.clone(), stream.clone());
@@ -142,6 +146,7 @@ pub(super) fn answer(
         return outlet.post(part(Vec::new(), true, refuse("CULVERT-F030", reason)));
     }
     let (exchange, outlet, stream) = (exchange.clone(), outlet.clone(), stream.clone());
+    let without_ids = without_ids.to_vec();
     exchange.runtime.clone().spawn_blocking(move || {
         let mut post = |blocks| outlet.post(part(blocks, false, None));
         let outcome = open(&stream.topic).and_then(|mut reader| {
@@ -151,6 +156,7 @@ pub(super) fn answer(
                 stream.partition,
                 interval,
                 block_records,
+                &without_ids,
                 &mut post,
             )
         });
@@ -170,6 +176,7 @@ fn digests(
     partition: u32,
     interval: Interval,
     block_records: u32,
+    without_ids: &[Part],
     post: &mut dyn FnMut(Vec<Block>),
 ) -> Result<Vec<Block>, SourceFault> {
     let mut blocks = Vec::new();
@@ -180,7 +187,7 @@ fn digests(
         interval.from,
         Some(interval.to),
         &mut |sequence, record| {
-            open.add(digest::content(record));
+            open.add(digest::content_without_ids(record, without_ids));
             end = sequence.next();
             if open.count >= u64::from(block_records.max(1)) {
                 blocks.push(Block {

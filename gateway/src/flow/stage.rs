@@ -4,8 +4,10 @@
 //! in order. What a record becomes is decided as a whole: when one part of what it was expanded to is refused later, the
 //! record is refused, and none of its parts goes on.
 
+use super::schema::Named;
 use culvert_proto::columns::{Columns, Outcome, Outcomes, Rejection};
 use culvert_proto::record::RecordRef;
+use culvert_proto::schema::Fingerprint;
 use culvert_proto::wire::Malformed;
 use culvert_proto::{Sequence, StreamId};
 use std::borrow::Cow;
@@ -24,6 +26,12 @@ pub trait Stage: Send {
     /// # Errors
     /// When it cannot now, or not at all. Nothing of the batch counts then.
     fn process(&mut self, stream: &StreamId, topic: &str, batch: &Columns) -> Result<Outcomes, StageFault>;
+
+    /// At a sink: the schemas that the records of the next batch were written with, by their origin's word.
+    fn named(&mut self, _schemas: &[Named]) {}
+
+    /// At a source: adds the schemas that a record which goes on was written with.
+    fn schemas_of(&self, _record: &RecordRef<'_>, _into: &mut Vec<Fingerprint>) {}
 }
 
 /// Why a batch was not treated.
@@ -36,6 +44,14 @@ pub enum StageFault {
         reason: String,
         /// The least pause before it is tried again.
         after: Option<Duration>,
+    },
+    /// This stream alone cannot go on, until an operator has decided.
+    #[error("[{code}] {reason}")]
+    Stream {
+        /// The code of the page in `docs/errors/`.
+        code: &'static str,
+        /// What happened and what the operator can do.
+        reason: String,
     },
     /// Needs an operator.
     #[error("[{code}] {reason}")]
@@ -85,6 +101,25 @@ impl Chain {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.stages.is_empty()
+    }
+
+    /// The same stages, behind one more.
+    #[must_use]
+    pub fn behind(mut self, first: Box<dyn Stage>) -> Chain {
+        self.stages.insert(0, first);
+        self
+    }
+
+    /// See [`Stage::named`].
+    pub fn named(&mut self, schemas: &[Named]) {
+        self.stages.iter_mut().for_each(|stage| stage.named(schemas));
+    }
+
+    /// See [`Stage::schemas_of`].
+    pub fn schemas_of(&self, record: &RecordRef<'_>, into: &mut Vec<Fingerprint>) {
+        self.stages
+            .iter()
+            .for_each(|stage| stage.schemas_of(record, into));
     }
 
     /// Passes a batch through all stages.

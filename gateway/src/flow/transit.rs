@@ -17,14 +17,16 @@ mod tests;
 use super::delivery::Delivery;
 use super::exchange::{Exchange, Outlet, Role, Route, Topics};
 use super::intake::OriginStream;
+use super::schema::{Ledger, NotHeld};
 use crate::identity::Name;
 use crate::link::{LaneReceiver, Link};
 use crate::observe::metrics;
 use crate::outbox::{self, Extent, Lane, Outbox};
 use bytes::Bytes;
-use culvert_proto::frame::Frame;
+use culvert_proto::frame::{self, Frame};
 use culvert_proto::message::{Fault, LaneHeader, Message, Start, TopicFilter};
 use culvert_proto::queue::{self, Queue};
+use culvert_proto::schema::Schema;
 use culvert_proto::stream::RouteId;
 use culvert_proto::{Interval, Sequence, StreamId};
 use parking_lot::Mutex;
@@ -52,6 +54,9 @@ pub enum Error {
     /// The peer sent bytes that are no frame.
     #[error("frame from the peer: {0}")]
     Malformed(#[from] culvert_proto::wire::Malformed),
+    /// A frame in the outbox names a schema that is not held.
+    #[error("a frame names a schema that is not held here")]
+    SchemaLost,
     /// The peer did what it may not do.
     #[error("peer overstepped: {0}")]
     Overstepped(String),
@@ -301,16 +306,27 @@ pub fn handle(exchange: &Arc<Exchange>, outlet: &Outlet, message: Message) -> Re
             ref stream,
             interval,
             block_records,
+            ref without_ids,
         } => {
             match downstream_role(exchange, outlet, route)? {
                 Some(Role::Origin) => {
-                    super::prove::answer(exchange, outlet, nonce, route, stream, interval, block_records);
+                    super::prove::answer(
+                        exchange,
+                        outlet,
+                        nonce,
+                        route,
+                        stream,
+                        interval,
+                        block_records,
+                        without_ids,
+                    );
                 }
                 Some(_) => exchange.post_to_site(&stream.site, &message),
                 None => {}
             }
             Ok(())
         }
+        Message::Schema { schema } => take_schema(exchange, outlet, schema),
         Message::DigestAnswer { nonce, ref route, .. } => {
             match exchange.delivery(route) {
                 Some(_) => exchange.proofs.answered(nonce, message.clone()),
@@ -318,6 +334,26 @@ pub fn handle(exchange: &Arc<Exchange>, outlet: &Outlet, message: Message) -> Re
             }
             Ok(())
         }
+    }
+}
+
+/// A schema that frames to come name. Only from a side on which an origin lies.
+fn take_schema(exchange: &Exchange, outlet: &Outlet, schema: Schema) -> Result<(), Error> {
+    let is_upstream = |route: &Route| match &route.role {
+        Role::Sink { upstream } => upstream == outlet.site(),
+        Role::Relay => route.origin == *outlet.site(),
+        Role::Origin => false,
+    };
+    if !exchange.routes().iter().any(is_upstream) {
+        return Err(Error::Overstepped(
+            "a schema from a site of which nothing is read".into(),
+        ));
+    }
+    match exchange.schemas.put(schema) {
+        Ok(_) => Ok(()),
+        Err(NotHeld::Outbox(error)) => Err(error.into()),
+        Err(NotHeld::Malformed(error)) => Err(error.into()),
+        Err(fault @ NotHeld::TooMany) => Err(Error::Overstepped(fault.to_string())),
     }
 }
 
@@ -641,6 +677,7 @@ pub struct Sending {
     pub stream: StreamId,
     outlet: Outlet,
     supply: Supply,
+    schemas: Arc<Ledger>,
     credit: AtomicU64,
     /// The next hop must be told anew what is held.
     offer_due: AtomicBool,
@@ -719,6 +756,7 @@ pub fn send_from(exchange: &Exchange, outlet: &Outlet, supply: Supply) {
         stream,
         outlet,
         supply,
+        schemas: exchange.schemas.clone(),
         credit,
         offer_due,
         wake,
@@ -767,6 +805,12 @@ impl Sending {
                 // A wish may have come in between: what was read is then not what is due.
                 if spent >= self.credit.load(Ordering::Acquire) || !self.supply.take(&self.outlet, interval) {
                     break;
+                }
+                if !self
+                    .outlet
+                    .tell_schemas(&self.schemas, frame::schemas_named(&frame)?)
+                {
+                    return Err(Error::SchemaLost);
                 }
                 spent += frame.len() as u64;
                 metrics::LINK_SENT_BYTES.with(&[]).increment(frame.len() as u64);
@@ -884,6 +928,11 @@ async fn receive_lane(
                 "a frame of another stream on the lane of {}",
                 header.stream
             )));
+        }
+        if !exchange.schemas.holds(frame.schemas()).await {
+            return Err(Error::Overstepped(
+                "a frame names a schema that was not sent".into(),
+            ));
         }
         match &towards {
             Towards::Sink(delivery) => delivery.frame(frame, &window),

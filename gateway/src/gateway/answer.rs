@@ -1,6 +1,6 @@
 //! What the control socket is answered: `status` out of the tables, `prove` by comparing both ends.
 
-use super::Gateway;
+use super::{Gateway, renumbered_parts};
 use crate::config::Connector;
 use crate::config::connector::Checked;
 use crate::connector::kafka;
@@ -17,6 +17,7 @@ use crate::observe::report::{
 };
 use culvert_proto::digest::{self, Digest};
 use culvert_proto::message::{self, Block, Message};
+use culvert_proto::schema::Part;
 use culvert_proto::stream::RouteId;
 use culvert_proto::{Interval, Position, Sequence, StreamId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -495,8 +496,8 @@ impl Gateway {
             .keys()
             .map(|stream| config.target(&stream.topic))
             .collect();
-        let config = config.clone();
-        let sink = reading_the_sink(move || digest_of_topics(&config, &targets)).await?;
+        let (config, parts) = (config.clone(), renumbered_parts(connector));
+        let sink = reading_the_sink(move || digest_of_topics(&config, &targets, &parts)).await?;
         proof.origin = Some(tally_without_order(&origin));
         proof.sink = Some(tally_without_order(&sink));
         proof.missing = origin.count.saturating_sub(sink.count);
@@ -733,7 +734,15 @@ impl Gateway {
             .map_or("", String::as_str);
         self.find_reader(site, route, stream, interval.from).await;
         let proofs = &self.exchange.proofs;
-        let (nonce, mut parts) = proofs.ask(&self.exchange, site, route, stream, interval, block_records);
+        let (nonce, mut parts) = proofs.ask(
+            &self.exchange,
+            site,
+            route,
+            stream,
+            interval,
+            block_records,
+            &renumbered_parts(connector),
+        );
         let mut blocks = Vec::new();
         let outcome = loop {
             let part = match tokio::time::timeout(ANSWER_WAIT, parts.recv()).await {
@@ -787,10 +796,10 @@ impl Gateway {
             let blocks = self.origin_blocks(connector, route, stream, beginning, 1).await?;
             first = blocks.first().map(|block| block.digest.order);
         }
-        let (checked, named, count) = (connector.checked.clone(), stream.clone(), position.digest.count);
+        let (sink, named, count) = (connector.clone(), stream.clone(), position.digest.count);
         let at = position.clone();
         let (front, all) =
-            reading_the_sink(move || Holdings::open(&checked, &named, &at)?.front(first, count)).await?;
+            reading_the_sink(move || Holdings::open(&sink, &named, &at)?.front(first, count)).await?;
         let behind = all - front;
         let counted = || {
             let positions = self.delivery_of(connector)?.status().positions;
@@ -813,7 +822,7 @@ impl Gateway {
         let started = Instant::now();
         while started.elapsed() < ANSWER_WAIT {
             let nothing = Interval::new(at, at);
-            let (nonce, mut parts) = proofs.ask(&self.exchange, site, route, stream, nothing, 1);
+            let (nonce, mut parts) = proofs.ask(&self.exchange, site, route, stream, nothing, 1, &[]);
             let answer = tokio::time::timeout(PROBE_WAIT, parts.recv()).await;
             proofs.done(nonce);
             if answer.is_ok() {
@@ -831,8 +840,8 @@ impl Gateway {
         block_records: u32,
         span: Span,
     ) -> Result<Vec<Digest>, Fault> {
-        let (checked, stream, position) = (connector.checked.clone(), stream.clone(), position.clone());
-        reading_the_sink(move || Holdings::open(&checked, &stream, &position)?.digests(block_records, span))
+        let (sink, stream, position) = (connector.clone(), stream.clone(), position.clone());
+        reading_the_sink(move || Holdings::open(&sink, &stream, &position)?.digests(block_records, span))
             .await
     }
 }
@@ -928,18 +937,21 @@ struct Holdings {
     partition: u32,
     from: Sequence,
     to: Option<Sequence>,
+    without_ids: Vec<Part>,
 }
 
 impl Holdings {
-    fn open(checked: &Checked, stream: &StreamId, position: &Position) -> Result<Holdings, SourceFault> {
+    fn open(connector: &Connector, stream: &StreamId, position: &Position) -> Result<Holdings, SourceFault> {
         let partition = stream.partition;
-        match checked {
+        let without_ids = renumbered_parts(connector);
+        match &connector.checked {
             Checked::SqliteSink(config) => Ok(Holdings {
                 reader: Box::new(SqliteReader::open(&config.path)?),
                 topic: stream.topic.to_string(),
                 partition,
                 from: position.start,
                 to: Some(position.at),
+                without_ids,
             }),
             Checked::KafkaSink(config) => Ok(Holdings {
                 reader: Box::new(kafka::KafkaReader::of_sink(config)?),
@@ -947,6 +959,7 @@ impl Holdings {
                 partition,
                 from: Sequence::ZERO,
                 to: None,
+                without_ids,
             }),
             other => {
                 let reason = format!("{} is no sink", other.class_name());
@@ -1006,7 +1019,7 @@ impl Holdings {
             self.partition,
             self.from,
             self.to,
-            &mut |_, record| each(digest::content(record)),
+            &mut |_, record| each(digest::content_without_ids(record, &self.without_ids)),
         )
     }
 }
@@ -1070,13 +1083,14 @@ fn tally_without_order(digest: &Digest) -> Tally {
 fn digest_of_topics(
     config: &kafka::config::SinkConfig,
     topics: &BTreeSet<String>,
+    without_ids: &[Part],
 ) -> Result<Digest, SourceFault> {
     let mut reader = kafka::KafkaReader::of_sink(config)?;
     let mut digest = Digest::EMPTY;
     for topic in topics {
         for partition in 0..reader.partitions(topic)? {
             reader.read(topic, partition, Sequence::ZERO, None, &mut |_, record| {
-                digest.add(digest::content(record));
+                digest.add(digest::content_without_ids(record, without_ids));
                 ControlFlow::Continue(())
             })?;
         }

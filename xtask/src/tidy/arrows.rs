@@ -11,7 +11,7 @@ const ABOVE: [&str; 2] = ["cli", "gateway"];
 /// Which rooms a room may name.
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("observe", &["config"]),
-    ("config", &["connector", "identity", "plugin", "units"]),
+    ("config", &["codec", "connector", "identity", "plugin", "units"]),
     ("plugin", &["flow", "units"]),
     ("connector", &["flow", "codec"]),
     ("flow", &["outbox", "link", "codec", "identity", "observe"]),

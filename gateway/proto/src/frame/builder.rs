@@ -2,7 +2,8 @@
 
 use super::routes::RoutesBuilder;
 use super::{
-    COMPACTED, ENDS_IN_HOLE, EXPANDED, FINGERPRINT_BYTES, Frame, Header, MAGIC, ROUTED, STREAM_AT, VERSION, check_holes, invalid,
+    COMPACTED, ENDS_IN_HOLE, EXPANDED, FINGERPRINT_BYTES, Frame, Header, MAGIC, ROUTED, STREAM_AT, VERSION,
+    check_holes, invalid,
 };
 use crate::batch::{BatchBuilder, Codec, Compression, check_size};
 use crate::checksum::crc32c;

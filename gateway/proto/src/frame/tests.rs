@@ -596,14 +596,21 @@ fn a_frame_names_the_schemas_of_its_records() {
     let mut builder = FrameBuilder::new(&stream(), Sequence(10), BEFORE).unwrap();
     let mut frames = Vec::new();
     // One schema more than fit into one frame, each for two records.
-    let schemas: Vec<[u8; 32]> = (0..=limits::SCHEMAS_PER_FRAME_MAX).map(|n| [n as u8; 32]).collect();
+    let schemas: Vec<[u8; 32]> = (0..=limits::SCHEMAS_PER_FRAME_MAX)
+        .map(|n| [n as u8; 32])
+        .collect();
     for (at, schema) in (10..).zip(schemas.iter().flat_map(|schema| [schema, schema])) {
         let named = [*schema];
         if !builder.has_room_for(&named) {
             frames.extend(builder.finish(Codec::None, &NoCompression).unwrap());
         }
         let value = [at as u8; 40];
-        let record = RecordRef { timestamp: 1, key: None, value: Some(&value), headers: Headers::NONE };
+        let record = RecordRef {
+            timestamp: 1,
+            key: None,
+            value: Some(&value),
+            headers: Headers::NONE,
+        };
         assert_eq!(builder.push(Sequence(at), 7, &record).unwrap(), Push::Taken);
         builder.name(&named);
     }

@@ -289,16 +289,23 @@ fn message() -> impl Strategy<Value = Message> {
             stream,
             fault
         }),
-        (any::<(u128, u32)>(), route(), stream(), interval(), vec_of(part(), 0..3)).prop_map(
-            |((nonce, block_records), route, stream, interval, without_ids)| Message::DigestAsk {
-                nonce,
-                route,
-                stream,
-                interval,
-                block_records,
-                without_ids,
-            }
-        ),
+        (
+            any::<(u128, u32)>(),
+            route(),
+            stream(),
+            interval(),
+            vec_of(part(), 0..3)
+        )
+            .prop_map(|((nonce, block_records), route, stream, interval, without_ids)| {
+                Message::DigestAsk {
+                    nonce,
+                    route,
+                    stream,
+                    interval,
+                    block_records,
+                    without_ids,
+                }
+            }),
         (part(), any::<u32>(), vec_of(piece(), 1..4)).prop_map(|(part, id, pieces)| Message::Schema {
             schema: Schema {
                 kind: Kind::Protobuf,

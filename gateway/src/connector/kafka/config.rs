@@ -212,6 +212,9 @@ pub struct SinkConfig {
     pub via: Option<String>,
     /// How a record finds its target partition.
     pub partitioner: Partitioner,
+    /// Keys begin with the number of a schema, which is not the same at other sites: their partition is decided by what
+    /// stands behind it.
+    pub keys_have_ids: bool,
     /// How missing target topics are made; `None`: they are not.
     pub creation: Option<Creation>,
     /// Where dead letters go; `None`: nowhere.
@@ -399,6 +402,7 @@ impl SinkConfig {
             from: form.text("culvert.from"),
             via: form.text("culvert.via"),
             partitioner: form.partitioner(),
+            keys_have_ids: false,
             creation: form.creation(),
             dead_letters: form.dead_letters(),
             connector: context.connector.to_owned(),

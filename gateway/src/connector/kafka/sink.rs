@@ -25,6 +25,7 @@ use super::reader::KafkaReader;
 use super::{ASK_TIMEOUT, Remedy, TOPIC_CHECK_EVERY, partition, remedy};
 use crate::flow::{DeadLetter, Sink, SinkFault, SourceFault};
 use culvert_proto::record::{Headers, HeadersBuf, RecordRef};
+use culvert_proto::schema::behind_prefix;
 use culvert_proto::{Position, Sequence, StreamId};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, OwnedHeaders};
@@ -193,6 +194,9 @@ impl KafkaSink {
             }
             let partition = match (fixed, record.key) {
                 (Some(fixed), _) => fixed,
+                (None, Some(key)) if self.config.keys_have_ids => {
+                    partition::of_key(behind_prefix(key), target.partitions)
+                }
                 (None, Some(key)) => partition::of_key(key, target.partitions),
                 (None, None) => stream.partition % target.partitions.max(1),
             };

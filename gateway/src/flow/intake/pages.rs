@@ -137,7 +137,10 @@ impl From<StageFault> for Interrupt {
     fn from(fault: StageFault) -> Interrupt {
         match fault {
             StageFault::Retry { reason, after } => Interrupt::Retry { reason, after },
-            StageFault::Stop { code, reason } => Interrupt::Failed { code, reason },
+            // A page is one unit: where a stream of it stands, all do.
+            StageFault::Stream { code, reason } | StageFault::Stop { code, reason } => {
+                Interrupt::Failed { code, reason }
+            }
         }
     }
 }

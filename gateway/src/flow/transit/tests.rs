@@ -212,6 +212,7 @@ async fn a_lane_goes_on_when_what_was_due_is_freed_before_it_is_read() {
         stream,
         outlet,
         supply: Supply::Relay(queue.clone()),
+        schemas: stage.exchange.schemas.clone(),
         credit: AtomicU64::new(0),
         offer_due: AtomicBool::new(false),
         wake: Notify::new(),
