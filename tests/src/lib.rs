@@ -5,6 +5,7 @@
 //! | [`Broker`], [`shared_broker`] | one Apache Kafka node (KRaft) with TLS, SASL and a proxied listener if asked |
 //! | [`Gateway`] | one running `culvert`: start, kill, restart, logs, metrics, command line |
 //! | [`TcpProxy`], [`UdpRelay`] | the network between them: cut, delay, loss, one request held |
+//! | [`Registry`] | one schema registry that can be stopped and started again |
 //! | [`LossyDisk`] | a disk whose power can be cut at any act, and what is left of it |
 //! | [`Ledger`] | what was produced and what arrived: lost, duplicated, reordered, changed |
 //! | [`TestCa`] | certificates for all of them |
@@ -28,6 +29,7 @@ pub mod lossy_disk;
 pub mod ports;
 pub mod process;
 pub mod proxy;
+pub mod registry;
 pub mod relay;
 mod scratch;
 mod tls;
@@ -39,6 +41,7 @@ pub use gateway::Gateway;
 pub use ledger::{Ledger, Verdict};
 pub use lossy_disk::LossyDisk;
 pub use proxy::TcpProxy;
+pub use registry::Registry;
 pub use relay::UdpRelay;
 pub use scratch::Scratch;
 pub use tls::{TestCa, TlsFiles};

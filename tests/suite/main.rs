@@ -17,6 +17,7 @@ mod patience;
 mod plugins;
 mod power_cut;
 mod refusals;
+mod schemas;
 mod secure;
 mod sources;
 mod starts;

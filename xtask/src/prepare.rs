@@ -10,7 +10,7 @@ use crate::steps;
 use anyhow::{Context, bail};
 use culvert_tests::broker::{IMAGE, LABEL, Runtime, class_archive};
 use culvert_tests::process::find_program;
-use culvert_tests::{Scratch, toolchains, workspace};
+use culvert_tests::{Scratch, registry, toolchains, workspace};
 use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
@@ -99,6 +99,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     require(TO_BUILD, arguments.install)?;
     plugin_toolchains(arguments.install)?;
     let runtime = brokers(arguments.install)?;
+    registry(arguments.install)?;
     eprintln!("brokers run from: {runtime}");
     Ok(())
 }
@@ -312,6 +313,27 @@ fn fetch_jars(install: bool) -> anyhow::Result<()> {
     remove(&libs)?;
     fs::rename(&fresh, &libs).with_context(|| format!("rename {}", fresh.display()))?;
     Ok(())
+}
+
+/// Unpacks the schema registry that tests start. Brokers from an image do not make it unnecessary: it is a process.
+fn registry(install: bool) -> anyhow::Result<()> {
+    require(TO_RUN_JARS, install)?;
+    let (home, wanted) = (registry::home(), registry::VERSION);
+    let note = home.with_extension("fetched");
+    if fs::read_to_string(&note).is_ok_and(|had| had == wanted) {
+        return Ok(());
+    }
+    require(TO_FETCH_JARS, install)?;
+    remove(&home)?;
+    let mut maven = Command::new("mvn");
+    maven
+        .args(["--batch-mode", "-Dstyle.color=never", "--quiet", "dependency:unpack"])
+        .arg(format!("-Dartifact=io.apicurio:apicurio-registry-app:{wanted}:tar.gz:all"))
+        .arg(format!("-DoutputDirectory={}", home.display()))
+        .arg("--file")
+        .arg(workspace().join("tests/kafka/pom.xml"));
+    steps::run(maven).context("fetch the schema registry")?;
+    Ok(fs::write(note, wanted)?)
 }
 
 fn remove(folder: &Path) -> anyhow::Result<()> {
