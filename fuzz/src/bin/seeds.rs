@@ -84,9 +84,8 @@ fn record<'a>(at: u64, headers: &'a HeadersBuf) -> RecordRef<'a> {
 fn frame(stream: &StreamId) -> io::Result<Bytes> {
     let mut builder = FrameBuilder::new(stream, Sequence(100), Guard::NONE).map_err(io::Error::other)?;
     for (at, headers) in &records() {
-        builder
-            .push(Sequence(*at), 1, &record(*at, headers))
-            .map_err(io::Error::other)?;
+        let pushed = builder.push(Sequence(*at), 1, &record(*at, headers));
+        let _ = pushed.map_err(io::Error::other)?;
     }
     let frame = builder
         .finish(Codec::None, &NoCompression)
