@@ -89,7 +89,7 @@ pub struct Shelf {
     looked: Arc<OnceLock<Looked>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Looked {
     plugins: BTreeMap<String, Found>,
     refused: Vec<(PathBuf, String)>,
@@ -143,10 +143,7 @@ impl Shelf {
 
     fn looked(&self) -> &Looked {
         self.looked.get_or_init(|| {
-            let mut looked = Looked::default();
-            let (plugins, refused) = &*BUNDLED_FOUND;
-            looked.plugins.clone_from(plugins);
-            looked.refused.clone_from(refused);
+            let mut looked = BUNDLED_FOUND.clone();
             for path in files(&self.directory) {
                 if let Err(reason) = looked.add(&path, &self.trust) {
                     looked.refused.push((path, reason));
@@ -178,18 +175,18 @@ impl Looked {
 }
 
 /// What is in the program does not change: it is looked at once.
-static BUNDLED_FOUND: LazyLock<(BTreeMap<String, Found>, Vec<(PathBuf, String)>)> = LazyLock::new(|| {
-    let (mut plugins, mut refused) = (BTreeMap::new(), Vec::new());
+static BUNDLED_FOUND: LazyLock<Looked> = LazyLock::new(|| {
+    let mut looked = Looked::default();
     for (name, bytes) in BUNDLED {
         match found(Origin::Bundled, bytes) {
             Ok(mut found) => {
                 found.bundled = Some(bytes);
-                plugins.insert(found.description.name.clone(), found);
+                looked.plugins.insert(found.description.name.clone(), found);
             }
-            Err(error) => refused.push((PathBuf::from(name), error.to_string())),
+            Err(error) => looked.refused.push((PathBuf::from(name), error.to_string())),
         }
     }
-    (plugins, refused)
+    looked
 });
 
 fn found(origin: Origin, bytes: &[u8]) -> Result<Found, LoadError> {

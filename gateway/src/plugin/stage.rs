@@ -200,12 +200,11 @@ pub struct StageFigure {
     pub figure: Figure,
 }
 
+/// Connector, stage, name and labels.
+type FigureKey = (Arc<str>, Arc<str>, String, Labels);
+
 /// Adds the figures of one task to those of the others. One that is of another kind there is left as it is.
-fn add_figure(
-    all: &mut BTreeMap<(Arc<str>, Arc<str>, String, Labels), Figure>,
-    key: (Arc<str>, Arc<str>, String, Labels),
-    figure: Figure,
-) {
+fn add_figure(all: &mut BTreeMap<FigureKey, Figure>, key: FigureKey, figure: Figure) {
     match (all.get_mut(&key), figure) {
         (None, figure) => drop(all.insert(key, figure)),
         (Some(Figure::Count(all)), Figure::Count(count)) => *all = all.saturating_add(count),

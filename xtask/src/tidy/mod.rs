@@ -27,6 +27,9 @@ pub(crate) fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What a fuzzer is fed with is bytes, whatever it looks like.
+const INPUTS: [&str; 2] = ["fuzz/corpus/", "fuzz/regressions/"];
+
 /// The text files that git knows or would add: (path from the root with `/`, content).
 pub(crate) struct Files(Vec<(String, String)>);
 
@@ -37,7 +40,8 @@ impl Files {
             .current_dir(root);
         let listed = steps::output(git).context("list the repository's files")?;
         let read = |path: &str| Some((path.to_owned(), fs::read_to_string(root.join(path)).ok()?));
-        Ok(Files(listed.lines().filter_map(read).collect()))
+        let is_text = |path: &&str| !INPUTS.iter().any(|folder| path.starts_with(folder));
+        Ok(Files(listed.lines().filter(is_text).filter_map(read).collect()))
     }
 
     fn faults(&self) -> Vec<String> {
