@@ -145,8 +145,8 @@ fn only_granted_secrets_exist_and_only_some_of_them_show_their_bytes() {
         |name: &str, reveal: bool| reach.tell(&json!({ "do": "secret", "name": name, "reveal": reveal }));
     assert_eq!(secret("held", false)["held"], true);
     assert_eq!(secret("shown", true)["bytes"], SECRET.len());
-    assert_eq!(secret("held", true)["error"], "Error::Denied");
-    assert_eq!(secret("other", false)["error"], "Error::Denied");
+    assert!(secret("held", true)["error"].to_string().contains("denied"));
+    assert!(secret("other", false)["error"].to_string().contains("denied"));
     for _ in 0..2_000 {
         assert_eq!(
             secret("held", false)["held"],
