@@ -357,6 +357,7 @@ mod tests {
                 stages: vec![StageStatus {
                     name: "check".into(),
                     plugin: "order-check 0.1.0".into(),
+                    grants: Vec::new(),
                     calls: 12,
                     records: 4_000,
                     bytes_in: 800_000,

@@ -1,5 +1,7 @@
 //! The room as a whole: what is read, what is refused and how it is said.
 
+mod grants;
+
 use super::*;
 use std::fmt::Write;
 

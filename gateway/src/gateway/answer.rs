@@ -203,6 +203,13 @@ impl Gateway {
             .map(|stage| StageStatus {
                 name: stage.stage.to_string(),
                 plugin: stage.plugin,
+                grants: connector
+                    .stages
+                    .iter()
+                    .filter(|plan| plan.name == stage.stage)
+                    .flat_map(|plan| plan.plan.grants.shown())
+                    .map(|(what, grant)| format!("{what}: {grant}"))
+                    .collect(),
                 calls: stage.usage.calls,
                 records: stage.usage.records,
                 bytes_in: stage.usage.bytes_in,

@@ -104,6 +104,9 @@ pub struct StageStatus {
     pub name: String,
     /// Plugin and version.
     pub plugin: String,
+    /// What it may use, secrets by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grants: Vec<String>,
     /// Calls of the plugin.
     pub calls: u64,
     /// Records shown to it, also again after a fault.

@@ -259,6 +259,10 @@ fn table(fields: &[&Field]) -> Table {
         if let Some(instead) = &field.deprecated {
             about = format!("deprecated, {instead}: {about}");
         }
+        let grants: Vec<&str> = field.grants().collect();
+        if !grants.is_empty() {
+            about = format!("grants {}: {about}", grants.join(", "));
+        }
         table.row([
             field.name.clone(),
             kind(field.kind).into(),
