@@ -30,11 +30,11 @@ pub(super) const GO_RUNTIME: &[File] = files!("plugins/template/go-runtime":
 const RUST_SDK: &[File] = files!("plugins":
     "Cargo.toml" "sdk/Cargo.toml" "sdk/README.md" "sdk/derive/Cargo.toml" "sdk/derive/src/choice.rs"
     "sdk/derive/src/config.rs" "sdk/derive/src/lib.rs" "sdk/src/about.rs" "sdk/src/bindings.rs"
-    "sdk/src/capability/clock.rs" "sdk/src/capability/http.rs" "sdk/src/capability/log.rs"
+    "sdk/src/capability/clock.rs" "sdk/src/capability/files.rs" "sdk/src/capability/http.rs" "sdk/src/capability/log.rs"
     "sdk/src/capability/metrics.rs" "sdk/src/capability/mod.rs" "sdk/src/capability/secrets.rs"
     "sdk/src/capability/state.rs" "sdk/src/codec.rs" "sdk/src/config.rs" "sdk/src/lib.rs" "sdk/src/message.rs"
     "sdk/src/outcome.rs" "sdk/src/panics.rs" "sdk/src/sink.rs" "sdk/src/slot.rs" "sdk/src/source.rs"
-    "sdk/src/testing.rs" "sdk/src/testing/fake.rs" "sdk/src/transform.rs");
+    "sdk/src/testing.rs" "sdk/src/testing/fake.rs" "sdk/src/testing/fake/files.rs" "sdk/src/transform.rs");
 
 /// What JavaScript stands on beside QuickJS, as it is put into `bindings`.
 pub(super) const JAVASCRIPT_RUNTIME: &[File] =
@@ -109,11 +109,11 @@ fn contract(folder: &'static str) -> impl Iterator<Item = (String, Cow<'static, 
 /// The SDK, in a workspace with nothing beside it.
 fn sdk() -> impl Iterator<Item = (String, Cow<'static, str>)> {
     let alone = |text: &'static str| {
-        let line = |line: &str| match line.starts_with("members = ") {
-            true => "members = [\"sdk\", \"sdk/derive\"]\n".to_owned(),
-            false => format!("{line}\n"),
-        };
-        Cow::Owned(text.lines().map(line).collect())
+        let parts = text.split_once("members = [").and_then(|(before, rest)| {
+            let (_, behind) = rest.split_once(']')?;
+            Some(format!("{before}members = [\"sdk\", \"sdk/derive\"]{behind}"))
+        });
+        parts.map_or(Cow::Borrowed(text), Cow::Owned)
     };
     let files = RUST_SDK.iter().map(move |(path, text)| {
         let text = if *path == "Cargo.toml" {
@@ -201,6 +201,17 @@ mod tests {
             "plugins/sdk",
             paths(RUST_SDK).filter_map(|path| path.strip_prefix("sdk/")),
         );
+    }
+
+    /// However the workspace's members are laid out.
+    #[test]
+    fn the_sdk_is_written_as_a_workspace_of_its_own() {
+        let (_, manifest) = sdk()
+            .find(|(path, _)| path == "culvert-sdk/Cargo.toml")
+            .expect("a workspace");
+        let manifest: toml::Table = manifest.parse().expect("TOML");
+        let members = manifest["workspace"]["members"].as_array().expect("a list");
+        assert_eq!(members, &["sdk", "sdk/derive"].map(toml::Value::from));
     }
 
     #[test]
