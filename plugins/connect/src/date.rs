@@ -69,7 +69,9 @@ impl Pattern {
                 },
                 letter if letter.is_ascii_alphabetic() => {
                     if !"GyYMLwWDdFEuaHkKhmsSzZX".contains(letter) {
-                        return Err(format!("has the letter {letter:?}, which means nothing in such a pattern"));
+                        return Err(format!(
+                            "has the letter {letter:?}, which means nothing in such a pattern"
+                        ));
                     }
                     if !literal.is_empty() {
                         parts.push(Part::Literal(std::mem::take(&mut literal)));
@@ -122,8 +124,7 @@ impl Pattern {
                 Part::Literal(literal) => reading.literal(literal)?,
                 Part::Field(letter, count) => {
                     // A number that another one touches has as many digits as letters.
-                    let touches_next =
-                        matches!(self.parts.get(at + 1), Some(Part::Field(next, count)) if is_numeric(*next, *count));
+                    let touches_next = matches!(self.parts.get(at + 1), Some(Part::Field(next, count)) if is_numeric(*next, *count));
                     let width = touches_next.then_some(*count);
                     reading.field(*letter, *count, width)?;
                 }
@@ -134,7 +135,8 @@ impl Pattern {
 }
 
 fn is_numeric(letter: char, count: usize) -> bool {
-    !"GEazZX".contains(letter) && !("ML".contains(letter) && count >= 3)
+    let is_word = "GEazZX".contains(letter) || ("ML".contains(letter) && count >= 3);
+    !is_word
 }
 
 /// A moment's fields.
@@ -181,7 +183,10 @@ impl Moment {
             },
             'u' => number((self.weekday() + 6) % 7 + 1, out),
             'w' => number(self.week().1, out),
-            'W' => number((self.day - 1 + (self.weekday() - self.day + 1).rem_euclid(7)) / 7 + 1, out),
+            'W' => number(
+                (self.day - 1 + (self.weekday() - self.day + 1).rem_euclid(7)) / 7 + 1,
+                out,
+            ),
             'D' => number(self.day_of_year(), out),
             'd' => number(self.day, out),
             'F' => number((self.day - 1) / 7 + 1, out),
@@ -435,7 +440,10 @@ mod tests {
 
     #[test]
     fn days_and_dates_are_each_others_inverse() {
-        for days in (-800_000..800_000).step_by(17).chain([CUTOVER - 1, CUTOVER, 0, -1]) {
+        for days in (-800_000..800_000)
+            .step_by(17)
+            .chain([CUTOVER - 1, CUTOVER, 0, -1])
+        {
             let (year, month, day) = date_of(days);
             assert_eq!(days_of(year, month, day), days, "{year}-{month}-{day}");
         }
@@ -446,9 +454,15 @@ mod tests {
 
     #[test]
     fn a_pattern_reads_what_it_writes() {
-        let pattern = Pattern::parse("EEE, d MMM yyyy hh:mm:ss.SSS a XXX").unwrap_or_else(|why| panic!("{why}"));
+        let pattern =
+            Pattern::parse("EEE, d MMM yyyy hh:mm:ss.SSS a XXX").unwrap_or_else(|why| panic!("{why}"));
         for time in [0, 1_700_000_000_123, -62_000_000_000_001] {
-            assert_eq!(pattern.read(&pattern.format(time)), Some(time), "{}", pattern.format(time));
+            assert_eq!(
+                pattern.read(&pattern.format(time)),
+                Some(time),
+                "{}",
+                pattern.format(time)
+            );
         }
     }
 
@@ -466,12 +480,28 @@ mod tests {
             ("yyyy-MM-dd HH:mm", "2023-11-14T10:00", None),
             ("yyyy-MM-dd", "  2023-11-14", Some(1_699_920_000_000)),
             ("yyyy MM", "2023   5", Some(1_682_899_200_000)),
-            ("yyyy-MM-dd'T'HH:mm:ss.SSSX", "2023-11-14T22:13:20.5+02:00", Some(1_699_992_800_005)),
-            ("yyyy-MM-dd'T'HH:mm:ssX", "2023-11-14T22:13:20+0230", Some(1_699_992_800_000)),
+            (
+                "yyyy-MM-dd'T'HH:mm:ss.SSSX",
+                "2023-11-14T22:13:20.5+02:00",
+                Some(1_699_992_800_005),
+            ),
+            (
+                "yyyy-MM-dd'T'HH:mm:ssX",
+                "2023-11-14T22:13:20+0230",
+                Some(1_699_992_800_000),
+            ),
             ("yyyy-MM-dd'T'HH:mm:ssXXX", "2023-11-14T22:13:20+0230", None),
-            ("yyyy-MM-dd'T'HH:mm:ssXXX", "2023-11-14T22:13:20+02:30", Some(1_699_991_000_000)),
+            (
+                "yyyy-MM-dd'T'HH:mm:ssXXX",
+                "2023-11-14T22:13:20+02:30",
+                Some(1_699_991_000_000),
+            ),
             ("yyyy-MM-dd'T'HH:mm:ssXX", "2023-11-14T22:13:20+02:30", None),
-            ("yyyy-MM-dd'T'HH:mm:ssZ", "2023-11-14T22:13:20+0230", Some(1_699_991_000_000)),
+            (
+                "yyyy-MM-dd'T'HH:mm:ssZ",
+                "2023-11-14T22:13:20+0230",
+                Some(1_699_991_000_000),
+            ),
             ("yyyy-MM-dd'T'HH:mm:ssZ", "2023-11-14T22:13:20+02:30", None),
             ("yyyy-MM-dd'T'HH:mm:ssZ", "2023-11-14T22:13:20Z", None),
             ("z", "UTC", Some(0)),

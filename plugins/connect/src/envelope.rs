@@ -78,7 +78,10 @@ pub(crate) fn rename<'n>(
 /// # Errors
 /// `schema-broken` where it is no schema.
 pub(crate) fn wrap<'a>(mut schema: Json<'a>, name: &'a str) -> Result<Json<'a>, Rejection> {
-    schema.fields().ok_or_else(broken)?.put("field", Json::string(name));
+    schema
+        .fields()
+        .ok_or_else(broken)?
+        .put("field", Json::string(name));
     let mut outer = Fields::default();
     outer.put("type", Json::written("\"struct\""));
     outer.put("fields", array(&[schema]));
@@ -94,7 +97,10 @@ pub(crate) fn select(schema: &mut Json<'_>, names: &[String]) -> Result<Json<'st
     let mut fields = Vec::with_capacity(names.len());
     for name in names {
         let mut field = extract(schema, name)?.ok_or_else(|| no_field(name))?;
-        field.fields().ok_or_else(broken)?.put("field", Json::string(name));
+        field
+            .fields()
+            .ok_or_else(broken)?
+            .put("field", Json::string(name));
         fields.push(field);
     }
     let mut outer = Fields::default();
@@ -124,8 +130,12 @@ pub(crate) fn require_struct(schema: &mut Json<'_>) -> Result<(), Rejection> {
 
 /// Whether null is a value of it.
 pub(crate) fn takes_null(schema: &mut Json<'_>) -> bool {
-    let Some(members) = schema.fields() else { return false };
-    let is_optional = members.get("optional").is_some_and(|optional| optional.text() == "true");
+    let Some(members) = schema.fields() else {
+        return false;
+    };
+    let is_optional = members
+        .get("optional")
+        .is_some_and(|optional| optional.text() == "true");
     is_optional || members.get("default").is_some_and(|default| !default.is_null())
 }
 
@@ -138,7 +148,9 @@ fn no_field(name: &str) -> Rejection {
 /// # Errors
 /// `schema-broken` where it is no schema of a struct.
 fn extract(schema: &mut Json<'_>, name: &str) -> Result<Option<Json<'static>>, Rejection> {
-    let found = fields_of(schema)?.into_iter().find_map(|mut field| is_named(&mut field, name).then_some(field));
+    let found = fields_of(schema)?
+        .into_iter()
+        .find_map(|mut field| is_named(&mut field, name).then_some(field));
     Ok(found.map(|mut field| {
         if let Some(members) = field.fields() {
             members.remove("field");
@@ -157,7 +169,10 @@ fn fields_of<'a>(schema: &mut Json<'a>) -> Result<Vec<Json<'a>>, Rejection> {
 }
 
 fn put_fields(schema: &mut Json<'_>, fields: &[Json<'_>]) -> Result<(), Rejection> {
-    schema.fields().ok_or_else(broken)?.put("fields", array(fields).into_owned());
+    schema
+        .fields()
+        .ok_or_else(broken)?
+        .put("fields", array(fields).into_owned());
     Ok(())
 }
 
@@ -183,7 +198,10 @@ fn array(items: &[Json<'_>]) -> Json<'static> {
 }
 
 fn broken() -> Rejection {
-    Rejection::new("schema-broken", "the schema beside the payload is none of Connect's")
+    Rejection::new(
+        "schema-broken",
+        "the schema beside the payload is none of Connect's",
+    )
 }
 
 /// Schema and payload of what `JsonConverter` writes with `schemas.enable=true`; anything else has no schema.
@@ -191,8 +209,7 @@ pub(crate) fn apart(mut json: Json<'_>) -> (Option<Json<'_>>, Json<'_>) {
     let Json::Object(fields) = &mut json else {
         return (None, json);
     };
-    let is_schema =
-        |schema: &Json<'_>| schema.kind() == Kind::Map && schema.text().contains("\"type\"");
+    let is_schema = |schema: &Json<'_>| schema.kind() == Kind::Map && schema.text().contains("\"type\"");
     let is_envelope =
         fields.len() == 2 && fields.get("payload").is_some() && fields.get("schema").is_some_and(is_schema);
     if !is_envelope {
@@ -210,5 +227,8 @@ pub(crate) fn apart(mut json: Json<'_>) -> (Option<Json<'_>>, Json<'_>) {
 
 /// Both together again.
 pub(crate) fn together<'a>(schema: Json<'a>, payload: Json<'a>) -> Json<'a> {
-    Json::Object(Fields::of(vec![("schema".into(), schema), ("payload".into(), payload)]))
+    Json::Object(Fields::of(vec![
+        ("schema".into(), schema),
+        ("payload".into(), payload),
+    ]))
 }

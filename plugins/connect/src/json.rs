@@ -173,7 +173,10 @@ pub(crate) struct Fields<'a>(Vec<(Cow<'a, str>, Json<'a>)>);
 
 impl<'a> Fields<'a> {
     pub(crate) fn get(&self, name: &str) -> Option<&Json<'a>> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value)
+        self.0
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value)
     }
 
     pub(crate) fn get_mut(&mut self, name: &str) -> Option<&mut Json<'a>> {
@@ -226,7 +229,8 @@ impl<'a> Fields<'a> {
     }
 
     fn into_owned(self) -> Fields<'static> {
-        let owned = |(name, value): (Cow<'a, str>, Json<'a>)| (Cow::Owned(name.into_owned()), value.into_owned());
+        let owned =
+            |(name, value): (Cow<'a, str>, Json<'a>)| (Cow::Owned(name.into_owned()), value.into_owned());
         Fields(self.0.into_iter().map(owned).collect())
     }
 }

@@ -114,7 +114,8 @@ impl Key {
 }
 
 const NULLS: &str = "Taken, and without effect: nulls stay as they are.";
-const OPTIONALITY: &str = "Field for `static.value`. As with all of these, `!` behind the name makes it needed in a schema.";
+const OPTIONALITY: &str =
+    "Field for `static.value`. As with all of these, `!` behind the name makes it needed in a schema.";
 
 const fn nulls(class: &'static str) -> Key {
     key(class, "replace.null.with.default", Type::Bool, NULLS).default("true")
@@ -182,7 +183,9 @@ impl Config for Settings {
         .group("Transformation")
         .importance(Importance::High)
         .example("InsertHeader");
-        let steps = Field::of::<Option<String>>("steps", "Several transformations, as the gateway joins them.").internal();
+        let steps =
+            Field::of::<Option<String>>("steps", "Several transformations, as the gateway joins them.")
+                .internal();
         let keys = KEYS.iter().zip(1..).map(|(key, order)| key.field(order));
         [class, steps].into_iter().chain(keys).collect()
     }
@@ -246,7 +249,9 @@ impl Given {
 
     /// As it was given, or its default.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
-        let key = KEYS.iter().find(|key| key.class == self.base() && key.name == name)?;
+        let key = KEYS
+            .iter()
+            .find(|key| key.class == self.base() && key.name == name)?;
         let alias = || self.settings.get(key.alias?);
         let given = self.settings.get(name).or_else(alias);
         given.map(String::as_str).or(key.default)
@@ -282,7 +287,10 @@ impl Given {
             }
             let Some(given) = given else { continue };
             if !key.one_of.is_empty() && !key.one_of.contains(&given) {
-                mistakes.push((key.name, format!("is {given:?}, and must be one of {}", key.one_of.join(", "))));
+                mistakes.push((
+                    key.name,
+                    format!("is {given:?}, and must be one of {}", key.one_of.join(", ")),
+                ));
             }
             let trimmed = given.trim();
             match key.kind {

@@ -75,12 +75,20 @@ fn every_answer_is_that_of_kafka_connect() {
         let ours = opened.as_ref().map_err(|failure| failure.text().to_owned());
         let ours = ours.map(|plugin| plugin.apply(records[answer.record].record()));
         if let Err(difference) = compare(&steps[answer.step], &records[answer.record], &answer, ours) {
-            wrong.push(format!("{:?}, record {}: {difference}", steps[answer.step], answer.record));
+            wrong.push(format!(
+                "{:?}, record {}: {difference}",
+                steps[answer.step], answer.record
+            ));
         }
         count += 1;
     }
     assert_eq!(count, steps.len() * records.len());
-    assert!(wrong.is_empty(), "{} of {count}:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of {count}:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
 }
 
 fn read<'a, T: Deserialize<'a>>(text: &'a str) -> T {
@@ -105,9 +113,17 @@ fn compare(
 ) -> Result<(), String> {
     let ours = match (&theirs.settings, ours) {
         (Some(_), Err(_)) => return Ok(()),
-        (None, Err(_)) if step.values().any(|value| REFUSED_EARLIER.contains(&value.as_str())) => return Ok(()),
+        (None, Err(_))
+            if step
+                .values()
+                .any(|value| REFUSED_EARLIER.contains(&value.as_str())) =>
+        {
+            return Ok(());
+        }
         (theirs, Err(ours)) => return Err(format!("settings: {theirs:?} and {ours:?}")),
-        (Some(theirs), Ok(_)) => return Err(format!("these settings are refused by Kafka Connect: {theirs}")),
+        (Some(theirs), Ok(_)) => {
+            return Err(format!("these settings are refused by Kafka Connect: {theirs}"));
+        }
         (None, Ok(ours)) => ours,
     };
     let changes = match (&theirs.refused, ours) {
@@ -122,14 +138,17 @@ fn compare(
     };
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap_or_default();
     let key = changes.key.map_or_else(|| sent.key.clone(), |key| key.map(text));
-    let value = changes.value.map_or_else(|| sent.value.clone(), |value| value.map(text));
+    let value = changes
+        .value
+        .map_or_else(|| sent.value.clone(), |value| value.map(text));
     let topic = changes.topic.unwrap_or_else(|| sent.topic.clone());
     let header = |(name, value): (Cow<'_, str>, Option<Cow<'_, [u8]>>)| {
         (name.into_owned(), value.map(|value| text(value.into_owned())))
     };
-    let headers = changes
-        .headers
-        .map_or_else(|| sent.headers.clone(), |headers| headers.into_iter().map(header).collect());
+    let headers = changes.headers.map_or_else(
+        || sent.headers.clone(),
+        |headers| headers.into_iter().map(header).collect(),
+    );
     if Some(&topic) != theirs.topic.as_ref() {
         return Err(format!("topic {topic} in place of {:?}", theirs.topic));
     }

@@ -196,10 +196,18 @@ fn cast_decimal(number: f64, target: Type) -> Json<'static> {
 /// What JSON has no number for comes as a string, as Connect's own converter writes it.
 fn decimal(number: f64) -> Json<'static> {
     let text = double_text(number);
-    if number.is_finite() { Json::written(text) } else { Json::string(&text) }
+    if number.is_finite() {
+        Json::written(text)
+    } else {
+        Json::string(&text)
+    }
 }
 
 fn float(number: f32) -> Json<'static> {
     let text = float_text(number);
-    if number.is_finite() { Json::written(text) } else { Json::string(&text) }
+    if number.is_finite() {
+        Json::written(text)
+    } else {
+        Json::string(&text)
+    }
 }

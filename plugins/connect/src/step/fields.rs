@@ -42,7 +42,10 @@ impl InsertField {
         let fixed = name("static.field").map(|field| {
             let value = given.text("static.value");
             if value.is_none() {
-                mistakes.push(("static.value", "is missing: it is what `static.field` holds".to_owned()));
+                mistakes.push((
+                    "static.value",
+                    "is missing: it is what `static.field` holds".to_owned(),
+                ));
             }
             (field, Json::string(value.unwrap_or_default()))
         });
@@ -56,9 +59,16 @@ impl InsertField {
         };
         let is_given = [&step.topic, &step.partition, &step.offset, &step.timestamp];
         if step.fixed.is_none() && is_given.iter().all(|name| name.is_none()) {
-            mistakes.push(("", "inserts nothing: give it one of its fields, such as topic.field".to_owned()));
+            mistakes.push((
+                "",
+                "inserts nothing: give it one of its fields, such as topic.field".to_owned(),
+            ));
         }
-        if mistakes.is_empty() { Ok(Box::new(step)) } else { Err(mistakes) }
+        if mistakes.is_empty() {
+            Ok(Box::new(step))
+        } else {
+            Err(mistakes)
+        }
     }
 }
 
@@ -88,7 +98,11 @@ impl Step for InsertField {
         insert(self.offset.as_ref(), Inserted::Int64, offset)?;
         insert(self.timestamp.as_ref(), Inserted::Timestamp, timestamp)?;
         let fixed = self.fixed.as_ref();
-        insert(fixed.map(|(name, _)| name), Inserted::String, fixed.map(|(_, value)| value.clone()))?;
+        insert(
+            fixed.map(|(name, _)| name),
+            Inserted::String,
+            fixed.map(|(_, value)| value.clone()),
+        )?;
         Ok(Flow::GoesOn)
     }
 }
@@ -198,12 +212,18 @@ impl Step for ExtractField {
     fn apply<'a>(&'a self, record: &mut Record<'a>) -> Result<Flow, Rejection> {
         let part = record.part(self.side);
         let (schema, json) = part.change_both()?;
-        let schema = schema.map(|schema| envelope::follow(schema, &self.path)).transpose()?;
+        let schema = schema
+            .map(|schema| envelope::follow(schema, &self.path))
+            .transpose()?;
         if schema.is_none() && json.is_null() {
             part.keep();
             return Ok(Flow::GoesOn);
         }
-        let found = if json.is_null() { Json::NULL } else { self.found(part)? };
+        let found = if json.is_null() {
+            Json::NULL
+        } else {
+            self.found(part)?
+        };
         if let Some(schema) = schema.clone().as_mut()
             && found.is_null()
             && !envelope::takes_null(schema)
@@ -251,8 +271,15 @@ impl ValueToKey {
 impl Step for ValueToKey {
     fn apply<'a>(&'a self, record: &mut Record<'a>) -> Result<Flow, Rejection> {
         let (schema, value) = record.value.look_struct("ValueToKey")?;
-        let schema = schema.map(|schema| envelope::select(schema, &self.fields)).transpose()?;
-        let of = |name: &'a String| (Cow::Borrowed(name.as_str()), value.get(name).cloned().unwrap_or(Json::NULL));
+        let schema = schema
+            .map(|schema| envelope::select(schema, &self.fields))
+            .transpose()?;
+        let of = |name: &'a String| {
+            (
+                Cow::Borrowed(name.as_str()),
+                value.get(name).cloned().unwrap_or(Json::NULL),
+            )
+        };
         let key = Fields::of(self.fields.iter().map(of).collect());
         record.key.set_both(schema, Json::Object(key));
         Ok(Flow::GoesOn)
@@ -263,7 +290,9 @@ impl Step for ValueToKey {
 pub(super) fn header_value<'a>(value: &Json<'a>) -> Option<Cow<'a, [u8]>> {
     match value.kind() {
         Kind::Null => None,
-        Kind::String => value.as_string().map(|text| Cow::Owned(text.into_owned().into_bytes())),
+        Kind::String => value
+            .as_string()
+            .map(|text| Cow::Owned(text.into_owned().into_bytes())),
         _ => {
             let mut written = String::new();
             value.write(&mut written);

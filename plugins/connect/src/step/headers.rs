@@ -67,7 +67,11 @@ impl HeaderFrom {
     pub(super) fn open(given: &Given, side: Side) -> Opened {
         let (fields, headers) = (given.list("fields"), given.list("headers"));
         if fields.len() != headers.len() {
-            let mistake = format!("names {} headers for {} fields; give one for each", headers.len(), fields.len());
+            let mistake = format!(
+                "names {} headers for {} fields; give one for each",
+                headers.len(),
+                fields.len()
+            );
             return Err(vec![("headers", mistake)]);
         }
         Ok(Box::new(HeaderFrom {

@@ -90,7 +90,10 @@ const fn plain(base: &'static str, open: fn(&Given) -> Opened) -> Kind {
 pub(crate) fn open(given: &Given) -> Opened {
     let Some(kind) = Kind::ALL.iter().find(|kind| kind.base == given.base()) else {
         let names: Vec<String> = Kind::ALL.iter().flat_map(Kind::names).collect();
-        return Err(vec![("", format!("there is no such class; there are {}", names.join(", ")))]);
+        return Err(vec![(
+            "",
+            format!("there is no such class; there are {}", names.join(", ")),
+        )]);
     };
     let mut mistakes = given.mistakes();
     let side = given.class[given.base().len()..].strip_prefix('$');
@@ -105,7 +108,8 @@ pub(crate) fn open(given: &Given) -> Opened {
         opened => {
             // What a single key shows is said once.
             let more = opened.err().unwrap_or_default();
-            let is_new = |(key, _): &(&str, String)| key.is_empty() || !mistakes.iter().any(|(known, _)| known == key);
+            let is_new =
+                |(key, _): &(&str, String)| key.is_empty() || !mistakes.iter().any(|(known, _)| known == key);
             let more: Mistakes = more.into_iter().filter(is_new).collect();
             mistakes.extend(more);
             Err(mistakes)

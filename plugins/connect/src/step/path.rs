@@ -13,8 +13,8 @@ pub(super) fn parse(path: &str) -> Result<Vec<String>, String> {
                 &rest[end..]
             }
             Some(quoted) => {
-                let (step, behind) =
-                    until_backtick(quoted).ok_or_else(|| format!("has a backtick without another in {path:?}"))?;
+                let (step, behind) = until_backtick(quoted)
+                    .ok_or_else(|| format!("has a backtick without another in {path:?}"))?;
                 steps.push(step);
                 behind
             }
@@ -68,7 +68,11 @@ mod tests {
             ("`a\\`.b`", vec!["a`.b"]),
             ("`a`b`", vec!["a`b"]),
         ] {
-            assert_eq!(parse(path), Ok(steps.into_iter().map(str::to_owned).collect()), "{path}");
+            assert_eq!(
+                parse(path),
+                Ok(steps.into_iter().map(str::to_owned).collect()),
+                "{path}"
+            );
         }
         assert!(parse("`a").is_err());
         assert!(parse("a.`b").is_err());

@@ -26,9 +26,12 @@ impl TimestampRouter {
 
 impl Step for TimestampRouter {
     fn apply<'a>(&'a self, record: &mut Record<'a>) -> Result<Flow, Rejection> {
-        let timestamp = record
-            .timestamp
-            .ok_or_else(|| Rejection::new("no-timestamp", "TimestampRouter needs a timestamp, and there is none"))?;
+        let timestamp = record.timestamp.ok_or_else(|| {
+            Rejection::new(
+                "no-timestamp",
+                "TimestampRouter needs a timestamp, and there is none",
+            )
+        })?;
         let topic = self.topic.replace("${topic}", &record.topic);
         let topic = topic.replace("${timestamp}", &self.timestamp.format(timestamp));
         record.reroute(topic);
@@ -114,13 +117,17 @@ impl Piece {
 /// A number takes as many digits as there are groups for.
 fn pieces(text: &str, regex: Option<&Regex>) -> Result<Vec<Piece>, String> {
     let groups = regex.map_or(usize::MAX, Regex::captures_len);
-    let is_named = |name: &str| regex.is_none_or(|regex| regex.capture_names().any(|known| known == Some(name)));
+    let is_named =
+        |name: &str| regex.is_none_or(|regex| regex.capture_names().any(|known| known == Some(name)));
     let mut pieces = Vec::new();
     let mut literal = String::new();
     let mut rest = text.chars().peekable();
     while let Some(next) = rest.next() {
         match next {
-            '\\' => literal.push(rest.next().ok_or("ends with a backslash that makes nothing plain")?),
+            '\\' => literal.push(
+                rest.next()
+                    .ok_or("ends with a backslash that makes nothing plain")?,
+            ),
             '$' => {
                 if !literal.is_empty() {
                     pieces.push(Piece::Literal(std::mem::take(&mut literal)));
@@ -134,7 +141,8 @@ fn pieces(text: &str, regex: Option<&Regex>) -> Result<Vec<Piece>, String> {
                     continue;
                 }
                 let digit = rest.next().and_then(|digit| digit.to_digit(10));
-                let mut number = digit.ok_or("has a $ without a group; write \\$ for the character")? as usize;
+                let mut number =
+                    digit.ok_or("has a $ without a group; write \\$ for the character")? as usize;
                 if number >= groups {
                     return Err(format!("names the group {number}, which regex has not"));
                 }

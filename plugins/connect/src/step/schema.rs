@@ -16,9 +16,14 @@ pub(super) struct SetSchemaMetadata {
 impl SetSchemaMetadata {
     pub(super) fn open(given: &Given, side: Side) -> Opened {
         let name = given.text("schema.name").map(Json::string);
-        let version = given.text("schema.version").map(|text| Json::written(text.trim().to_owned()));
+        let version = given
+            .text("schema.version")
+            .map(|text| Json::written(text.trim().to_owned()));
         if name.is_none() && version.is_none() {
-            return Err(vec![("", "sets nothing: give it schema.name or schema.version".to_owned())]);
+            return Err(vec![(
+                "",
+                "sets nothing: give it schema.name or schema.version".to_owned(),
+            )]);
         }
         Ok(Box::new(SetSchemaMetadata { side, name, version }))
     }
@@ -32,7 +37,9 @@ impl Step for SetSchemaMetadata {
             Some(schema) => {
                 // Of a struct alone, as in Connect.
                 envelope::require_struct(schema)?;
-                let Some(schema) = schema.fields() else { return Ok(Flow::GoesOn) };
+                let Some(schema) = schema.fields() else {
+                    return Ok(Flow::GoesOn);
+                };
                 if let Some(name) = &self.name {
                     schema.put("name", name.clone());
                 }

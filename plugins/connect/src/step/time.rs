@@ -94,7 +94,9 @@ impl TimestampConverter {
             }
             Kind::String => {
                 let Some(pattern) = &self.pattern else {
-                    return Err(not_a_time("it is a text, and no format says how to read it".to_owned()));
+                    return Err(not_a_time(
+                        "it is a text, and no format says how to read it".to_owned(),
+                    ));
                 };
                 let text = value.as_string();
                 let read = text.and_then(|text| pattern.read(&text));
