@@ -174,7 +174,7 @@ pub(crate) struct Settings {
 impl Config for Settings {
     fn fields() -> Vec<Field> {
         let classes = Kind::ALL.iter().flat_map(|kind| kind.names()).collect();
-        let class = Field::of::<Option<String>>(
+        let class = Field::of::<String>(
             "class",
             "The transformation, with `$Key` or `$Value` where it has the two. In a connector, write Kafka Connect's own \
              class as the stage's `type`, and the keys below without the first word.",
@@ -182,7 +182,7 @@ impl Config for Settings {
         .validator(Validator::OneOf(classes))
         .group("Transformation")
         .importance(Importance::High)
-        .example("InsertHeader");
+        .example("Flatten$Value");
         let steps =
             Field::of::<Option<String>>("steps", "Several transformations, as the gateway joins them.")
                 .internal();
