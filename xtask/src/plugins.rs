@@ -51,6 +51,14 @@ const PLUGINS: &[Plugin] = &[
         purpose: Purpose::Bundled,
     },
     Plugin {
+        name: "protobuf",
+        purpose: Purpose::Bundled,
+    },
+    Plugin {
+        name: "json",
+        purpose: Purpose::Bundled,
+    },
+    Plugin {
         name: "connect-transforms",
         purpose: Purpose::Bundled,
     },

@@ -64,6 +64,12 @@ impl Trouble {
         }))
     }
 
+    /// Which of [`code`] it is, or one of a codec's own.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        self.0.code
+    }
+
     /// It happened below this field, item or entry.
     #[cold]
     pub fn below(mut self, step: &(impl ToString + ?Sized)) -> Trouble {
