@@ -124,7 +124,8 @@ fn check_case(case: &Value, counts: &mut Counts) {
                 let is_named = |named: &Value| {
                     // Python names the object for a member that must not be there, and the list for an item.
                     let named = named.as_str().unwrap();
-                    named == place || place.rsplit_once('/').is_some_and(|(around, _)| named == around)
+                    let is_around = place.rsplit_once('/').is_some_and(|(around, _)| named == around);
+                    named == place || is_around
                 };
                 assert!(
                     value["places"].as_array().unwrap().iter().any(is_named),
