@@ -80,7 +80,7 @@ impl Number {
             .bytes()
             .fold(0, |rest, digit| (rest * 10 + u128::from(digit - b'0')) % of);
         match u64::try_from(power) {
-            Ok(power) => digits * power_of_ten(power, of) % of == 0,
+            Ok(power) => (digits * power_of_ten(power, of)).is_multiple_of(of),
             Err(_) => false,
         }
     }

@@ -152,10 +152,8 @@ fn endless_schemas_and_deep_values_end_on_a_small_stack() {
     };
     let run = || {
         let check = |schema: &str, value: &str, expected: &str| {
-            assert_eq!(
-                said(&mut codec(&[]), &named(schema, &[]), value.as_bytes()),
-                expected
-            );
+            let found = said(&mut codec(&[]), &named(schema, &[]), value.as_bytes());
+            assert_eq!(found.split(' ').next(), Some(expected), "{schema}");
         };
         check(r##"{"$ref":"#"}"##, "1", "too-deep");
         check(

@@ -344,7 +344,7 @@ impl Keywords<'_, '_> {
             Some(Token::Number(text)) => {
                 let number = text.parse::<f64>().map_err(|_| invalid())?;
                 let is_count = number >= 0.0 && number.fract() == 0.0;
-                is_count.then(|| Some(number as u64)).ok_or_else(invalid)
+                is_count.then_some(Some(number as u64)).ok_or_else(invalid)
             }
             Some(_) => Err(invalid()),
         }

@@ -56,7 +56,7 @@ pub(super) fn files(text: &str, references: &[(String, String)]) -> Result<Files
 /// Errors of the parser and the linker name places as `(schema):3:7: what`; more lines repeat the text.
 fn said(error: &str) -> String {
     let first = error.lines().next().unwrap_or_default();
-    cut(first.trim_start_matches(MAIN).trim_start_matches(':')).to_owned()
+    cut(first.trim_start_matches(MAIN).trim_start_matches(':'))
 }
 
 #[derive(Default)]
