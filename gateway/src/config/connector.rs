@@ -728,6 +728,11 @@ impl<'a> Definition<'a> {
                 .map_err(told)
                 .ok(),
             Class::Source(plugin) => {
+                if self.settings.get("culvert.start") == Some("latest") {
+                    let key = "culvert.start";
+                    let way = "leave it out: where a plugin begins is for a setting of its own";
+                    unsupported(self.place(key), key, way, found);
+                }
                 super::stage::connector_plan(self, plugin, found).map(Checked::PluginSource)
             }
             Class::Sink(plugin) => {

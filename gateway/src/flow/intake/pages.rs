@@ -12,6 +12,9 @@
 //! - The source hears that a page is durable when it is (A2).
 //! - A source that breaks is opened again behind what was kept; nothing of the call that failed is.
 
+#[cfg(test)]
+mod tests;
+
 use super::memory::{End, Memory, Unfit};
 use super::{
     COMMIT_EVERY, MakeChain, Order, OriginStream, POLL_MAX, RETRY_MAX, STAGE_RETRY_MIN, Status, Task,
@@ -191,15 +194,14 @@ struct Topic {
 /// What the source was told to be durable.
 #[derive(Default)]
 struct Told {
-    /// Groups that the outbox was given, and how many of them it was asked about.
+    /// Groups that the outbox was given.
     groups: u64,
-    asked: u64,
     /// Groups that are on disk for certain.
     stored: Arc<AtomicU64>,
     /// What is to be told once so many groups are.
     waiting: Option<(u64, Vec<ResumePoint>)>,
-    /// The source was opened since.
-    again: bool,
+    /// There are resume points that it was not told of.
+    news: bool,
     due: Option<Instant>,
 }
 
@@ -303,7 +305,7 @@ impl Runner {
         self.idle_until = Instant::now();
         self.told.waiting = None;
         // What it opened behind is told as soon as it is certain.
-        self.told.again = true;
+        self.told.news = !self.memory.points().is_empty();
         self.told.due = None;
         self.keep(
             source,
@@ -342,6 +344,7 @@ impl Runner {
         }
         source.kept(&page.changes);
         self.told.groups += 1;
+        self.told.news |= !page.points.is_empty();
         self.status.lock().records += prepared.records;
         self.show();
         Ok(())
@@ -525,10 +528,8 @@ impl Runner {
                 }
             }
         }
-        let news = self.told.groups > self.told.asked || std::mem::take(&mut self.told.again);
-        if self.told.waiting.is_none() && news {
+        if self.told.waiting.is_none() && std::mem::take(&mut self.told.news) {
             let number = self.told.groups;
-            self.told.asked = number;
             self.told.waiting = Some((number, self.memory.points()));
             let (outbox, stored) = (self.exchange.outbox.clone(), self.told.stored.clone());
             self.exchange.runtime.spawn(async move {
