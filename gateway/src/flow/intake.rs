@@ -1088,6 +1088,9 @@ impl Reading {
         if self.unstaged.is_full() {
             // Where a stage cannot now, the source is told to pause; until it does, some more come together here.
             self.stage(chain, codec);
+            if !self.placed {
+                return;
+            }
         }
         let unstaged = &mut self.unstaged;
         if let Err(error) = unstaged.records.push(sequence, record) {
