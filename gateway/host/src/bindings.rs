@@ -121,6 +121,22 @@ pub mod source {
     });
 }
 
+/// Sinks.
+pub mod sink {
+    wasmtime::component::bindgen!({
+        path: "../../wit/culvert-plugin",
+        inline: "
+            package culvert:host;
+            world sink { export culvert:plugin/sink@0.1.0; }
+        ",
+        world: "culvert:host/sink",
+        with: {
+            "culvert:plugin/types": super::meta::culvert::plugin::types,
+            "culvert:plugin/config": super::meta::culvert::plugin::config,
+        },
+    });
+}
+
 /// What a plugin may import.
 pub mod capabilities {
     wasmtime::component::bindgen!({

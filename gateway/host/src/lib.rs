@@ -25,6 +25,7 @@ mod grants;
 mod guest;
 mod pack;
 mod signature;
+mod sink;
 mod source;
 mod surroundings;
 mod transform;
@@ -46,6 +47,7 @@ pub use grants::{AddressGrant, FolderGrant, Grants, Lack, Method, Request, Secre
 pub use guest::{Limits, Meter, Usage};
 pub use pack::pack;
 pub use signature::{PublicKey, SignatureError, SigningKey, sign, signers};
+pub use sink::{PutFault, Refusal, Sink, Token, Written};
 pub use source::{Page, Produced, ResumePoint, Source, SourceFault, Want};
 pub use surroundings::Surroundings;
 pub use transform::{Stream, Transform};

@@ -9,7 +9,7 @@
 use crate::CONTRACT;
 use crate::bindings::{columns, config, meta::culvert::plugin::types, rows};
 use crate::component::{Plugin, Role};
-use crate::description::Capability;
+use crate::description::{Capability, Needs};
 use crate::fault::{LoadError, OpenError, Poison, StageFault};
 use crate::guest::{self, Guest, Instance, Limits, Meter, Nursery};
 use crate::surroundings::Surroundings;
@@ -318,7 +318,10 @@ impl Transform {
             to: batch.interval().to.0,
             sequences: batch.sequences().to_vec(),
             attributes: Vec::new(),
-            messages: batch.iter().map(|(_, record)| self.message(&record)).collect(),
+            messages: batch
+                .iter()
+                .map(|(_, record)| message(&self.plugin.description.needs, &record))
+                .collect(),
         };
         let logbook = &mut instance.store.data_mut().logbook;
         logbook.about(shown.from, &shown.sequences);
@@ -338,29 +341,6 @@ impl Transform {
             self.note(outcome, &original, &mut outcomes)?;
         }
         Ok(Ok(outcomes))
-    }
-
-    /// A record with the parts that the plugin looks at.
-    fn message(&self, record: &RecordRef<'_>) -> types::Message {
-        let needs = &self.plugin.description.needs;
-        let owned = |is_needed: bool, bytes: Option<&[u8]>| bytes.filter(|_| is_needed).map(<[u8]>::to_vec);
-        let headers = if needs.headers {
-            record.headers
-        } else {
-            Headers::NONE
-        };
-        types::Message {
-            key: owned(needs.key, record.key),
-            value: owned(needs.value, record.value),
-            headers: headers
-                .iter()
-                .map(|(name, value)| types::Header {
-                    name: name.into(),
-                    value: value.map(<[u8]>::to_vec),
-                })
-                .collect(),
-            timestamp: Some(record.timestamp).filter(|timestamp| needs.timestamp && *timestamp >= 0),
-        }
     }
 
     fn note(
@@ -417,6 +397,28 @@ impl Transform {
         };
         self.nursery.meter.answered(made.as_record().size());
         made
+    }
+}
+
+/// A record with the parts that the plugin looks at.
+pub(crate) fn message(needs: &Needs, record: &RecordRef<'_>) -> types::Message {
+    let owned = |is_needed: bool, bytes: Option<&[u8]>| bytes.filter(|_| is_needed).map(<[u8]>::to_vec);
+    let headers = if needs.headers {
+        record.headers
+    } else {
+        Headers::NONE
+    };
+    types::Message {
+        key: owned(needs.key, record.key),
+        value: owned(needs.value, record.value),
+        headers: headers
+            .iter()
+            .map(|(name, value)| types::Header {
+                name: name.into(),
+                value: value.map(<[u8]>::to_vec),
+            })
+            .collect(),
+        timestamp: Some(record.timestamp).filter(|timestamp| needs.timestamp && *timestamp >= 0),
     }
 }
 

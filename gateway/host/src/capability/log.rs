@@ -87,6 +87,11 @@ impl Logbook {
         self.last_error = None;
     }
 
+    /// The next lines are about no batch: the number of a message says nothing.
+    pub(crate) fn about_nothing(&mut self) {
+        self.about(u64::MAX, &[]);
+    }
+
     /// What a trap that follows may have been about: an SDK writes a panic's text before it traps.
     pub(crate) fn last_error(&self) -> Option<&str> {
         self.last_error.as_deref()
@@ -109,7 +114,7 @@ impl Logbook {
         self.bytes += text.len();
         let sequence = message.and_then(|number| match self.sequences.get(number as usize) {
             Some(sequence) => Some(*sequence),
-            None if self.sequences.is_empty() => self.from.checked_add(number.into()),
+            None if self.sequences.is_empty() && self.from < u64::MAX => self.from.checked_add(number.into()),
             None => None,
         });
         let text = &text;
