@@ -8,6 +8,7 @@
 //! - What waits for a shard is bounded by the credit of its lanes; it is given back when a frame was written.
 //! - A stream that halts stops no other (L3). A route that fails keeps everything at the origin.
 
+mod caution;
 #[cfg(test)]
 mod tests;
 
@@ -17,7 +18,8 @@ use super::transit::{Window, registration};
 use super::{DeadLetter, Sink, SinkFault};
 use crate::codec::compression::Codecs;
 use crate::observe::metrics;
-use culvert_proto::columns::Columns;
+use caution::Caution;
+use culvert_proto::columns::{Columns, Rejection};
 use culvert_proto::digest::{self, Digest};
 use culvert_proto::frame::{Frame, FrameRecords};
 use culvert_proto::message::{Fault, Message};
@@ -37,6 +39,9 @@ const COMMIT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// How long a shard looks at an empty inbox before it looks around.
 const IDLE: Duration = Duration::from_millis(200);
+
+/// The first wait between two attempts.
+const WAIT_MIN: Duration = Duration::from_millis(50);
 
 /// The longest wait between two attempts to take a shard whose sink is away. Most of the time that a sink needs after it is
 /// back; an attempt at a cluster that is away takes 5 s by itself.
@@ -154,6 +159,7 @@ impl Delivery {
                 windows: HashMap::new(),
                 asked_by: HashMap::new(),
                 halted: BTreeSet::new(),
+                caution: Caution::default(),
                 scratch: Vec::new(),
                 status: status.clone(),
                 commit_interval: options.commit_interval,
@@ -287,6 +293,7 @@ struct Shard {
     windows: HashMap<StreamId, Arc<Window>>,
     asked_by: HashMap<(u128, StreamId), Outlet>,
     halted: BTreeSet<StreamId>,
+    caution: Caution,
     scratch: Vec<u8>,
     status: Arc<Mutex<Status>>,
     commit_interval: Duration,
@@ -308,6 +315,9 @@ fn side_by_side(
     let (mut batch, mut digest) = (Columns::begin(at), Digest::EMPTY);
     while let Some(item) = records.next() {
         let (sequence, record) = item?;
+        if sequence >= to {
+            break;
+        }
         digest.add(digest::content(&record));
         batch.push_to(records.topic(), sequence, &record)?;
     }
@@ -365,6 +375,39 @@ fn write_staged(
     Ok(refused.len() as u64)
 }
 
+/// Writes what the sink failed at, one record and all of its parts, as dead letters.
+fn write_poison(
+    sink: &mut dyn Sink,
+    stream: &StreamId,
+    rejection: &Rejection,
+    batch: &Columns,
+) -> Result<u64, SinkFault> {
+    let letter = |(sequence, record)| DeadLetter {
+        sequence,
+        record,
+        stage: "sink",
+        rejection,
+    };
+    sink.refuse(stream, &batch.iter().map(letter).collect::<Vec<_>>())?;
+    Ok(1)
+}
+
+/// The place behind the first so many places with records, and what lies before it; `None` where the frame holds no more.
+fn cut_behind(mut records: FrameRecords<'_>, places_max: usize) -> Option<(Sequence, Guard)> {
+    let (mut places, mut last) = (0, None);
+    loop {
+        let guard = records.guard();
+        let (sequence, _) = records.next()?.ok()?;
+        if last != Some(sequence) {
+            if let Some(last) = last.filter(|_| places == places_max) {
+                return Some((last.next(), guard));
+            }
+            places += 1;
+            last = Some(sequence);
+        }
+    }
+}
+
 fn sink_fault(fault: StageFault) -> SinkFault {
     match fault {
         StageFault::Retry { reason, .. } => SinkFault::Retry(reason),
@@ -375,11 +418,14 @@ fn sink_fault(fault: StageFault) -> SinkFault {
 
 impl Shard {
     fn run(mut self) {
-        let mut wait = Duration::from_millis(50);
+        let mut wait = WAIT_MIN;
+        // A sink that can be taken and not be written to is not called without a pause.
+        let mut faults = 0u32;
         loop {
             if self.receiver.must_take() {
                 match self.take() {
-                    Ok(()) => wait = Duration::from_millis(50),
+                    Ok(()) if faults < 2 => wait = WAIT_MIN,
+                    Ok(()) => {}
                     Err(SinkFault::Stop { code, reason }) => return self.failed(code, &reason),
                     Err(fault) => {
                         self.trouble(&fault);
@@ -392,12 +438,20 @@ impl Shard {
                 }
             }
             match self.deliver() {
-                Ok(Next::Go) => {}
+                Ok(Next::Go) => (faults, wait) = (0, WAIT_MIN),
                 Ok(Next::Stop) => return,
                 Err(SinkFault::Stop { code, reason }) => return self.failed(code, &reason),
                 Err(fault) => {
                     self.trouble(&fault);
+                    self.learn(fault);
                     self.receiver.lost();
+                    faults = faults.saturating_add(1);
+                    if faults > 1 {
+                        if self.hold_back(wait) {
+                            return;
+                        }
+                        wait = (wait * 2).min(RETRY_MAX);
+                    }
                 }
             }
         }
@@ -489,7 +543,8 @@ impl Shard {
                     guard,
                 } => self.begin(outlet, nonce, stream, start, guard),
             }
-            if bytes >= COMMIT_BYTES_MAX || self.receiver.must_take() {
+            let is_full = self.sink.as_ref().is_some_and(|sink| sink.is_full());
+            if bytes >= COMMIT_BYTES_MAX || is_full || self.receiver.must_take() {
                 break;
             }
             work = self
@@ -537,7 +592,10 @@ impl Shard {
         match self.receiver.frame(stream, frame.interval()) {
             Verdict::Apply(at) => {
                 window.fulfilled();
-                self.write(frame, stream, at)
+                match self.caution.records_max() {
+                    None => self.write(frame, stream, at),
+                    Some(records) => self.write_in_parts(frame, stream, records),
+                }
             }
             Verdict::Gap(at) => {
                 window.want(at, frame.interval());
@@ -553,14 +611,47 @@ impl Shard {
         }
     }
 
+    /// While a record is sought at which the sink fails: a commit for every few records.
+    fn write_in_parts(
+        &mut self,
+        frame: &Frame,
+        stream: &StreamId,
+        records_max: usize,
+    ) -> Result<(), SinkFault> {
+        self.commit()?;
+        while let Verdict::Apply(at) = self.receiver.frame(stream, frame.interval()) {
+            let cut = match frame.records(at, &mut self.scratch, &Codecs::default()) {
+                Ok(records) => cut_behind(records, records_max),
+                // Said by who writes the rest.
+                Err(_) => None,
+            };
+            self.write_until(frame, stream, at, cut)?;
+            self.commit()?;
+        }
+        Ok(())
+    }
+
     fn write(&mut self, frame: &Frame, stream: &StreamId, at: Sequence) -> Result<(), SinkFault> {
+        self.write_until(frame, stream, at, None)
+    }
+
+    /// Writes the records of a frame from `at` to its end, or to a place in it.
+    fn write_until(
+        &mut self,
+        frame: &Frame,
+        stream: &StreamId,
+        at: Sequence,
+        cut: Option<(Sequence, Guard)>,
+    ) -> Result<(), SinkFault> {
+        let (end, guard_end) = cut.unwrap_or_else(|| (frame.interval().to, frame.guard_end()));
         let Some(sink) = &mut self.sink else { return Ok(()) };
-        let (mut digest, mut damage) = (Digest::EMPTY, None);
+        let (mut digest, mut damage, mut first) = (Digest::EMPTY, None, None);
         let (chain, dead_letters) = (&mut self.chain, self.dead_letters);
         if let Some(exchange) = self.exchange.upgrade().filter(|_| !chain.is_empty()) {
             chain.named(&exchange.schemas.all(frame.schemas()));
         }
-        let is_plain = chain.is_empty() && !frame.is_expanded() && !frame.is_routed();
+        let is_plain =
+            chain.is_empty() && !frame.is_expanded() && !frame.is_routed() && !self.caution.has_found();
         let outcome = match frame.records(at, &mut self.scratch, &Codecs::default()) {
             Err(error) => {
                 damage = Some(error);
@@ -569,7 +660,9 @@ impl Shard {
             Ok(mut records) => match self.receiver.admit(stream, records.seam()) {
                 Admission::Admitted if is_plain => {
                     let mut sound = records.by_ref().map_while(|item| match item {
+                        Ok((sequence, _)) if sequence >= end => None,
                         Ok((sequence, record)) => {
+                            first = first.or(Some(sequence));
                             digest.add(digest::content(&record));
                             Some((sequence, record))
                         }
@@ -580,10 +673,15 @@ impl Shard {
                     });
                     sink.write(stream, &mut sound)
                 }
-                Admission::Admitted => match side_by_side(at, frame.interval().to, records) {
+                Admission::Admitted => match side_by_side(at, end, records) {
                     Ok((batch, counted)) => {
                         digest = counted;
-                        let refused = write_staged(&mut **sink, chain, dead_letters, stream, &batch);
+                        first = batch.get(0).map(|(sequence, _)| sequence);
+                        let poison = first.and_then(|first| self.caution.poison(stream, first));
+                        let refused = match poison {
+                            Some(rejection) => write_poison(&mut **sink, stream, &rejection, &batch),
+                            None => write_staged(&mut **sink, chain, dead_letters, stream, &batch),
+                        };
                         refused.map(|refused| {
                             metrics::DEAD_LETTERS.with(&[&self.route.0]).increment(refused);
                         })
@@ -631,8 +729,10 @@ impl Shard {
             );
         }
         outcome?;
-        self.receiver
-            .wrote(stream, frame.interval().to, frame.guard_end(), &digest);
+        self.receiver.wrote(stream, end, guard_end, &digest);
+        let first = first.map(|sequence| (stream.clone(), sequence));
+        let records = usize::try_from(digest.count).unwrap_or(usize::MAX);
+        self.caution.wrote(first, records);
         Ok(())
     }
 
@@ -645,6 +745,7 @@ impl Shard {
         let started = Instant::now();
         let positions = self.receiver.to_commit();
         sink.commit(&positions)?;
+        self.caution.committed();
         self.committed_at = Instant::now();
         metrics::COMMIT_SECONDS
             .with(&[&self.route.0])
@@ -773,6 +874,7 @@ impl Shard {
             reason,
         };
         self.receiver.halt(stream);
+        self.caution.forget(stream);
         self.halted.insert(stream.clone());
         exchange.halted(stream, Some(&self.route), fault.clone());
         let message = Message::Halted {
@@ -781,6 +883,37 @@ impl Shard {
             fault,
         };
         exchange.post_to_site(&self.upstream, &message);
+    }
+
+    /// What a fault says of the records that were open.
+    fn learn(&mut self, fault: SinkFault) {
+        match fault {
+            SinkFault::Poison { code, reason } => {
+                let Some((stream, sequence)) = self.caution.failed() else {
+                    return;
+                };
+                let rejection = Rejection {
+                    code: code.into(),
+                    reason: reason.clone(),
+                    field: None,
+                };
+                if !self.dead_letters || self.caution.is_poison((stream.clone(), sequence), rejection) {
+                    let reason =
+                        format!("record {sequence} cannot be written: each time it was alone, {reason}");
+                    self.halt(&stream, "CULVERT-F012", reason);
+                }
+            }
+            SinkFault::Unwritable {
+                stream,
+                sequence,
+                reason,
+            } => {
+                self.caution.lost();
+                let reason = format!("record {sequence} cannot be written: {reason}");
+                self.halt(&stream, "CULVERT-F012", reason);
+            }
+            _ => self.caution.lost(),
+        }
     }
 
     fn trouble(&mut self, fault: &SinkFault) {

@@ -5,7 +5,7 @@
 //! and links.
 
 use culvert_proto::columns::Rejection;
-use culvert_proto::record::RecordRef;
+use culvert_proto::record::{HeadersBuf, RecordRef};
 use culvert_proto::{Guard, Position, Sequence, StreamId};
 use std::time::Duration;
 
@@ -195,6 +195,11 @@ pub trait Sink: Send {
         true
     }
 
+    /// Whether the open atomic write is to be committed before more is written into it.
+    fn is_full(&self) -> bool {
+        false
+    }
+
     /// Writes records that a stage refused to where this sink keeps dead letters, into the same open atomic write. A
     /// record is refused or written, never both (S10). Only called where [`delivery::Options::dead_letters`] is set.
     ///
@@ -224,6 +229,28 @@ pub struct DeadLetter<'a> {
     pub rejection: &'a Rejection,
 }
 
+impl DeadLetter<'_> {
+    /// Adds the headers by which Kafka Connect's tools know a dead letter, and ours.
+    pub fn put_context(&self, headers: &mut HeadersBuf, connector: &str, shard: u32, stream: &StreamId) {
+        let rejection = self.rejection;
+        let mut put = |name: &str, value: &str| headers.push(name, Some(value.as_bytes()));
+        put("__connect.errors.topic", &stream.topic);
+        put("__connect.errors.partition", &stream.partition.to_string());
+        put("__connect.errors.offset", &self.sequence.to_string());
+        put("__connect.errors.connector.name", connector);
+        put("__connect.errors.task.id", &shard.to_string());
+        put("__connect.errors.stage", "TRANSFORMATION");
+        put("__connect.errors.class.name", self.stage);
+        put("__connect.errors.exception.class.name", &rejection.code);
+        put("__connect.errors.exception.message", &rejection.reason);
+        put("culvert.site", &stream.site);
+        put("culvert.code", &rejection.code);
+        if let Some(field) = &rejection.field {
+            put("culvert.field", field);
+        }
+    }
+}
+
 /// Why an atomic write did not happen, or may not have.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkFault {
@@ -250,6 +277,25 @@ pub enum SinkFault {
         /// The code of the page in `docs/errors/`.
         code: &'static str,
         /// What happened and what the operator can do.
+        reason: String,
+    },
+    /// As `Record`, of a record that was written into the open atomic write before: nothing of it happened.
+    #[error("{stream}: record {sequence} refused: {reason}")]
+    Unwritable {
+        /// Its stream.
+        stream: StreamId,
+        /// Which record.
+        sequence: Sequence,
+        /// Why.
+        reason: String,
+    },
+    /// The open atomic write ended its writer, as a record may do at which a plugin fails. The outcome is not known: as
+    /// `Uncertain`, and next time with less in it, until the record at fault stands alone.
+    #[error("[{code}] {reason}")]
+    Poison {
+        /// The code of the dead letter.
+        code: &'static str,
+        /// What happened.
         reason: String,
     },
     /// A stage refused this record, and there is nowhere to put it.

@@ -244,7 +244,7 @@ impl KafkaSink {
                 headers.push(name, value);
             }
             if settings.context_headers {
-                put_context(&mut headers, &self.config.connector, self.shard, stream, letter);
+                letter.put_context(&mut headers, &self.config.connector, self.shard, stream);
             }
             let record = RecordRef {
                 headers: headers.as_headers(),
@@ -769,32 +769,6 @@ const PROOF: RecordRef<'static> = RecordRef {
     value: None,
     headers: Headers::NONE,
 };
-
-/// Why a record is a dead letter: Kafka Connect's names (KIP-298), and ours where it has none.
-fn put_context(
-    headers: &mut HeadersBuf,
-    connector: &str,
-    shard: u32,
-    stream: &StreamId,
-    letter: &DeadLetter<'_>,
-) {
-    let rejection = letter.rejection;
-    let mut put = |name: &str, value: &str| headers.push(name, Some(value.as_bytes()));
-    put("__connect.errors.topic", &stream.topic);
-    put("__connect.errors.partition", &stream.partition.to_string());
-    put("__connect.errors.offset", &letter.sequence.to_string());
-    put("__connect.errors.connector.name", connector);
-    put("__connect.errors.task.id", &shard.to_string());
-    put("__connect.errors.stage", "TRANSFORMATION");
-    put("__connect.errors.class.name", letter.stage);
-    put("__connect.errors.exception.class.name", &rejection.code);
-    put("__connect.errors.exception.message", &rejection.reason);
-    put("culvert.site", &stream.site);
-    put("culvert.code", &rejection.code);
-    if let Some(field) = &rejection.field {
-        put("culvert.field", field);
-    }
-}
 
 /// A record as rdkafka wants it.
 fn message<'a>(topic: &'a str, partition: u32, record: &RecordRef<'a>) -> BaseRecord<'a, [u8], [u8], ()> {
