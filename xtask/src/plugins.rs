@@ -94,6 +94,10 @@ const PLUGINS: &[Plugin] = &[
         name: "ledger",
         purpose: Purpose::Tests,
     },
+    Plugin {
+        name: "leaky-sink",
+        purpose: Purpose::Tests,
+    },
 ];
 
 #[derive(clap::Args, Default)]

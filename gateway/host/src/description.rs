@@ -100,6 +100,16 @@ pub struct Needs {
     pub timestamp: bool,
 }
 
+impl Needs {
+    /// All of them.
+    pub(crate) const ALL: Needs = Needs {
+        key: true,
+        value: true,
+        headers: true,
+        timestamp: true,
+    };
+}
+
 /// As in the contract: `meta.promises`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, clippy::struct_excessive_bools, reason = "as in the contract")]
@@ -222,6 +232,14 @@ impl Description {
         let optional = self.extra.iter().filter(|(name, _)| name == "optional");
         let mut words = optional.flat_map(|(_, words)| words.split(','));
         words.any(|word| word.trim() == what.word())
+    }
+
+    /// Whether a sink keeps dead letters too (`extra`, `dead-letters`).
+    #[must_use]
+    pub fn keeps_dead_letters(&self) -> bool {
+        self.extra
+            .iter()
+            .any(|(name, value)| name == "dead-letters" && value == "true")
     }
 
     /// What the contract's words do not say in types.

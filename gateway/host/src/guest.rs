@@ -261,7 +261,7 @@ impl Nursery {
             logbook: Logbook::new(self.around.log.clone(), self.veil.clone(), self.meter.clone()),
             figures: Counted(self.meter.clone()),
             clock: Clock(self.around.now.clone()),
-            reach: Reach::new(self.around.grants.clone()),
+            reach: Reach::new(self.around.grants.clone(), self.around.cut.clone()),
             state: state::Desk::new(self.stored.clone()),
         };
         let mut store = Store::new(self.engine.wasmtime(), guest);

@@ -49,7 +49,7 @@ pub use pack::pack;
 pub use signature::{PublicKey, SignatureError, SigningKey, sign, signers};
 pub use sink::{PutFault, Refusal, Sink, Token, Written};
 pub use source::{Page, Produced, ResumePoint, Source, SourceFault, Want};
-pub use surroundings::Surroundings;
+pub use surroundings::{Cut, Surroundings};
 pub use transform::{Stream, Transform};
 
 /// The version of the contract this host speaks.

@@ -6,6 +6,7 @@
 
 use crate::bindings::{config, sink, types};
 use crate::component::{Plugin, Role};
+use crate::description::Needs;
 use crate::fault::{LoadError, OpenError, Poison};
 use crate::guest::{self, Guest, Instance, Limits, Meter, Nursery};
 use crate::surroundings::Surroundings;
@@ -44,6 +45,8 @@ pub struct Written<'a> {
     pub stream: Stream<'a>,
     /// What is known of all of them.
     pub attributes: &'a [(String, String)],
+    /// All parts of the records are shown, whatever the plugin needs.
+    pub is_whole: bool,
     /// The records.
     pub records: &'a Columns,
 }
@@ -271,7 +274,10 @@ impl Sink {
     }
 
     fn shown(&self, batch: &Written<'_>) -> types::Batch {
-        let needs = &self.plugin.description.needs;
+        let needs = match batch.is_whole {
+            true => &Needs::ALL,
+            false => &self.plugin.description.needs,
+        };
         let (stream, records) = (&batch.stream, batch.records);
         types::Batch {
             stream: stream.id.into(),

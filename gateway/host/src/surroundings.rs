@@ -7,6 +7,7 @@ use crate::description::FieldType;
 use crate::fault::OpenError;
 use crate::grants::{Grants, Veil};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What the instances of one plugin for one connector stand in. Cheap to clone.
 #[derive(Clone)]
@@ -17,6 +18,33 @@ pub struct Surroundings {
     pub now: Now,
     /// What it may use.
     pub grants: Arc<Grants>,
+    /// When it is cut off, as by a kill; only tests do that.
+    pub cut: Option<Cut>,
+}
+
+/// Ends instances at a call to the outside: whatever a plugin does between two of them, a kill may come there.
+#[derive(Clone, Debug)]
+pub struct Cut(Arc<AtomicU64>);
+
+impl Cut {
+    /// So many calls are made; every later one ends its instance.
+    #[must_use]
+    pub fn after(calls: u64) -> Cut {
+        Cut(Arc::new(AtomicU64::new(calls)))
+    }
+
+    /// How many calls may still be made.
+    #[must_use]
+    pub fn left(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_due(&self) -> bool {
+        let spend = |left: u64| left.checked_sub(1);
+        self.0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend)
+            .is_err()
+    }
 }
 
 impl Surroundings {
@@ -27,6 +55,7 @@ impl Surroundings {
             log,
             now: clock::system(),
             grants: Arc::default(),
+            cut: None,
         }
     }
 
@@ -39,6 +68,15 @@ impl Surroundings {
     #[must_use]
     pub fn at(self, now: Now) -> Surroundings {
         Surroundings { now, ..self }
+    }
+
+    /// With an end that comes at one of its calls.
+    #[must_use]
+    pub fn cut(self, cut: Cut) -> Surroundings {
+        Surroundings {
+            cut: Some(cut),
+            ..self
+        }
     }
 
     /// With these grants.

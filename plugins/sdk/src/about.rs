@@ -21,6 +21,7 @@ pub struct About {
     pub(crate) batch_ms: Option<u32>,
     pub(crate) asks: &'static [Ask],
     pub(crate) optional: &'static [Capability],
+    pub(crate) keeps_dead_letters: bool,
 }
 
 /// An [`About`] with name, version and summary of the crate that is built.
@@ -50,6 +51,7 @@ impl About {
             batch_ms: None,
             asks: &[],
             optional: &[],
+            keeps_dead_letters: false,
         }
     }
 
@@ -99,6 +101,15 @@ impl About {
         About { asks, ..self }
     }
 
+    /// A sink that is to be shown dead letters too, in batches with the attribute `dead-letter`.
+    #[must_use]
+    pub const fn keeps_dead_letters(self) -> About {
+        About {
+            keeps_dead_letters: true,
+            ..self
+        }
+    }
+
     /// Those of the capabilities that the plugin can do without: where one was not granted, its calls answer `denied`.
     #[must_use]
     pub const fn optional(self, optional: &'static [Capability]) -> About {
@@ -134,8 +145,16 @@ pub fn description<C: Config>(about: &About) -> Description {
         promises: about.promises,
         memory_mb: about.memory_mb,
         batch_ms: about.batch_ms,
-        extra: optional(about.optional),
+        extra: extra(about),
     }
+}
+
+fn extra(about: &About) -> Vec<(String, String)> {
+    let mut extra = optional(about.optional);
+    if about.keeps_dead_letters {
+        extra.push(("dead-letters".to_owned(), "true".to_owned()));
+    }
+    extra
 }
 
 fn optional(capabilities: &[Capability]) -> Vec<(String, String)> {

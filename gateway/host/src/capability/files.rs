@@ -30,14 +30,17 @@ const SAFELY: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC).union(OFlags::NON
 
 impl contract::Host for Reach {
     fn look(&mut self, path: String) -> wasmtime::Result<Result<Status, Error>> {
+        self.outside()?;
         Ok(Reach::look(self, &path))
     }
 
     fn list(&mut self, folder: String, after: Option<String>) -> wasmtime::Result<Result<Vec<Entry>, Error>> {
+        self.outside()?;
         Ok(Reach::list(self, &folder, after.as_deref()))
     }
 
     fn read(&mut self, path: String, offset: u64, length: u32) -> wasmtime::Result<Result<Piece, Error>> {
+        self.outside()?;
         Ok(Reach::read(self, &path, offset, length))
     }
 
@@ -47,10 +50,16 @@ impl contract::Host for Reach {
         at: Option<u64>,
         bytes: Vec<u8>,
     ) -> wasmtime::Result<Result<u64, Error>> {
+        if let Err(cut) = self.outside() {
+            // A write that is cut short may have got half-way.
+            let _ = Reach::append(self, &path, at, &bytes[..bytes.len() / 2]);
+            return Err(cut);
+        }
         Ok(Reach::append(self, &path, at, &bytes))
     }
 
     fn truncate(&mut self, path: String, size: u64) -> wasmtime::Result<Result<(), Error>> {
+        self.outside()?;
         Ok(Reach::truncate(self, &path, size))
     }
 
@@ -60,14 +69,17 @@ impl contract::Host for Reach {
         bytes: Vec<u8>,
         only: Condition,
     ) -> wasmtime::Result<Result<(), Error>> {
+        self.outside()?;
         Ok(Reach::replace(self, &path, &bytes, &only))
     }
 
     fn sync(&mut self, path: String) -> wasmtime::Result<Result<(), Error>> {
+        self.outside()?;
         Ok(Reach::sync(self, &path))
     }
 
     fn remove(&mut self, path: String) -> wasmtime::Result<Result<(), Error>> {
+        self.outside()?;
         Ok(Reach::remove(self, &path))
     }
 }

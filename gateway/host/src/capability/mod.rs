@@ -3,6 +3,7 @@
 use crate::bindings::capabilities::culvert::plugin as imported;
 use crate::grants::Grants;
 use crate::guest::Guest;
+use crate::surroundings::Cut;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
@@ -31,6 +32,7 @@ pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 /// What an instance reaches by its grants.
 pub(crate) struct Reach {
     grants: Arc<Grants>,
+    cut: Option<Cut>,
     /// Handles that the plugin holds.
     handles: ResourceTable,
     /// Made with the first request; holds connections that are open.
@@ -41,14 +43,23 @@ pub(crate) struct Reach {
 }
 
 impl Reach {
-    pub(crate) fn new(grants: Arc<Grants>) -> Reach {
+    pub(crate) fn new(grants: Arc<Grants>, cut: Option<Cut>) -> Reach {
         let mut handles = ResourceTable::new();
         handles.set_max_capacity(secrets::HANDLES_MAX);
         Reach {
             grants,
+            cut,
             handles,
             client: None,
             deadline: Instant::now(),
+        }
+    }
+
+    /// Before every call that reaches the outside: a cut ends the instance there.
+    fn outside(&self) -> wasmtime::Result<()> {
+        match &self.cut {
+            Some(cut) if cut.is_due() => Err(wasmtime::format_err!("cut off from the outside")),
+            _ => Ok(()),
         }
     }
 
