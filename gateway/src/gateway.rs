@@ -346,6 +346,18 @@ impl Gateway {
                 let make = move |_| Ok(Box::new(sqlite::SqliteSink::new(config.clone())) as Box<_>);
                 Ok((filter, 1, Arc::new(make)))
             }
+            Checked::PluginSink(sink) => {
+                let Some(plugins) = &self.plugins else {
+                    return Err(format!("plugin {} was not loaded", sink.plan.plugin));
+                };
+                let end = plugin::RouteEnd {
+                    route: RouteId::new(&self.config.site, &connector.name),
+                    connector: connector.name.as_str().into(),
+                    dead_letters: connector.dead_letters,
+                    outbox: self.exchange.outbox.clone(),
+                };
+                Ok((sink.topics.clone(), 1, plugins.sink(&sink.plan, end)))
+            }
             other => Err(format!("{} is no sink", other.class_name())),
         }
     }

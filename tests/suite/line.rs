@@ -188,7 +188,7 @@ fn merge(config: &mut Value, keys: &[(String, String)]) {
 const READY: Duration = Duration::from_secs(60);
 
 /// The part of a gateway's file that all have.
-fn head(name: &str, site: &str, tls: &TlsFiles, tunnel: Option<SocketAddr>, more: &str) -> String {
+pub(crate) fn head(name: &str, site: &str, tls: &TlsFiles, tunnel: Option<SocketAddr>, more: &str) -> String {
     let listen = tunnel.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, ports::free_udp()).into());
     format!(
         "gateway = \"{name}\"\nsite = \"{site}\"\nstate = \"state\"\n{more}\

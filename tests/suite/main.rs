@@ -14,6 +14,7 @@ mod lag;
 mod operation;
 mod partitions;
 mod patience;
+mod plugin_sinks;
 mod plugins;
 mod power_cut;
 mod refusals;

@@ -273,6 +273,7 @@ fn guarantee(guarantee: Guarantee) -> &'static str {
     match guarantee {
         Guarantee::ExactlyOnce => "exactly-once",
         Guarantee::ExactlyOnceWhileDiskLives => "exactly-once while this disk lives",
+        Guarantee::AtLeastOnceIdempotent => "at-least-once, idempotent",
         Guarantee::AtLeastOnce => "at-least-once",
     }
 }

@@ -259,6 +259,11 @@ impl<'p> Class<'p> {
         matches!(self, Class::BuiltIn(of) if of == class)
     }
 
+    /// A plugin sink that does not say that it keeps them.
+    fn loses_dead_letters(self) -> bool {
+        matches!(self, Class::Sink(plugin) if !plugin.description.keeps_dead_letters())
+    }
+
     fn is_kafka(self) -> bool {
         self.is(BuiltIn::KafkaSource) || self.is(BuiltIn::KafkaSink)
     }
@@ -803,7 +808,7 @@ impl<'a> Definition<'a> {
         let Some(text) = self.settings.get("tasks.max") else {
             return Some(1);
         };
-        let is_plugin = matches!(class, Some(Class::Source(_)));
+        let is_plugin = matches!(class, Some(Class::Source(_) | Class::Sink(_)));
         let most = if is_plugin { 1 } else { TASKS_MAX };
         let tasks = text
             .trim()
@@ -813,7 +818,7 @@ impl<'a> Definition<'a> {
         if tasks.is_none() {
             let problem = format!("{:?} is not a number of tasks", brief(text));
             let hint = if is_plugin {
-                "valid: 1; a plugin is not told which part of the work a task has, so that two would bring the same records"
+                "valid: 1; a plugin is not told which part of the work a task has, and has one writer"
                     .to_owned()
             } else {
                 format!("valid: 1 to {TASKS_MAX}")
@@ -862,6 +867,12 @@ impl<'a> Definition<'a> {
             {
                 let hint = "name the topic of dead letters: unlike in Kafka Connect, refused records are never thrown away";
                 found.add(MISSING, self.place(key), TOPIC, "is missing", hint);
+                None
+            }
+            Some("all") if class.is_some_and(Class::loses_dead_letters) => {
+                let problem = "the plugin keeps no dead letters";
+                let hint = "leave it out: the first refused record then stops its stream";
+                found.add(CONTRADICTION, self.place(key), key, problem, hint);
                 None
             }
             Some("all") => Some(true),

@@ -33,6 +33,10 @@ const MEMORY_MIN: u64 = 1 << 20;
 /// The longest a call may take: a shard is held up as long.
 const TIME_MAX: Duration = Duration::from_secs(60);
 
+/// How long a call of a connector may take unless its settings say otherwise: an outside system answers within 10 s, or not
+/// at all.
+const CONNECTOR_TIME: Duration = Duration::from_secs(10);
+
 /// All stages, in order. What is wrong goes to `found`.
 pub(super) fn stages(definition: &Definition<'_>, shelf: &Shelf, found: &mut Found) -> Vec<StagePlan> {
     let names: Vec<&str> = definition
@@ -117,7 +121,12 @@ pub(super) fn connector_plan(
     found: &mut Found,
 ) -> Option<PluginPlan> {
     let prefix = String::new();
-    Asked { definition, prefix }.plan(plugin, found)
+    let mut plan = Asked { definition, prefix }.plan(plugin, found)?;
+    // A connector's call waits for what is outside.
+    if definition.settings.get("culvert.time.max").is_none() {
+        plan.limits.call_time_max = CONNECTOR_TIME;
+    }
+    Some(plan)
 }
 
 /// What a connector's settings say to one plugin.

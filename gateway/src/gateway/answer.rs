@@ -165,10 +165,7 @@ impl Gateway {
             class: connector.checked.class_name().into(),
             role,
             state,
-            guarantee: match &connector.checked {
-                Checked::PluginSource(_) => Guarantee::ExactlyOnceWhileDiskLives,
-                _ => Guarantee::ExactlyOnce,
-            },
+            guarantee: self.guarantee(connector),
             from: connector.from.clone().unwrap_or_else(|| self.config.site.clone()),
             fault,
             stages: self.stages_status(connector),
@@ -195,6 +192,22 @@ impl Gateway {
             offset: point.offset,
         })
         .collect()
+    }
+
+    /// What a plugin promises decides; connectors of this program are exactly-once.
+    fn guarantee(&self, connector: &Connector) -> Guarantee {
+        let sink = match &connector.checked {
+            Checked::PluginSource(_) => return Guarantee::ExactlyOnceWhileDiskLives,
+            Checked::PluginSink(sink) => sink,
+            _ => return Guarantee::ExactlyOnce,
+        };
+        let found = self.config.plugins.get(&sink.plan.plugin);
+        let promises = found.map(|found| found.description.promises).unwrap_or_default();
+        match (promises.transactional, promises.idempotent) {
+            (true, _) => Guarantee::ExactlyOnce,
+            (false, true) => Guarantee::AtLeastOnceIdempotent,
+            (false, false) => Guarantee::AtLeastOnce,
+        }
     }
 
     fn stages_status(&self, connector: &Connector) -> Vec<StageStatus> {
@@ -390,7 +403,12 @@ impl Gateway {
             return Ok(vec![unknown(&delivery)]);
         }
         if !connector.stages.is_empty() {
-            return Ok(vec![changed_on_the_way(&delivery, connector)]);
+            let why = format!("stages of {} change what they pass", connector.name);
+            return Ok(vec![not_comparable(&delivery, &why)]);
+        }
+        if let Checked::PluginSink(_) = &connector.checked {
+            let why = format!("the target of {} is read by its plugin alone", connector.name);
+            return Ok(vec![not_comparable(&delivery, &why)]);
         }
         if let Checked::KafkaSink(config) = &connector.checked
             && config.partitioner != kafka::config::Partitioner::Same
@@ -1049,12 +1067,11 @@ fn unknown(delivery: &delivery::Delivery) -> StreamProof {
 }
 
 /// A proof of nothing: the ends do not hold the same records, by the operator's wish.
-fn changed_on_the_way(delivery: &delivery::Delivery, connector: &Connector) -> StreamProof {
-    let name = &connector.name;
+fn not_comparable(delivery: &delivery::Delivery, why: &str) -> StreamProof {
     StreamProof {
         fault: Some(Fault {
             code: "CULVERT-F037".into(),
-            message: format!("stages of {name} change what they pass: the ends cannot be compared"),
+            message: format!("{why}: the ends cannot be compared"),
         }),
         ..nothing(&delivery.route)
     }

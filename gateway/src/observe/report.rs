@@ -163,6 +163,8 @@ pub enum Guarantee {
     ExactlyOnce,
     /// Each once, unless the disk of the gateway that took them is lost.
     ExactlyOnceWhileDiskLives,
+    /// Each, some more than once, to a target that holds one of them.
+    AtLeastOnceIdempotent,
     /// Each, some more than once.
     AtLeastOnce,
 }

@@ -10,6 +10,7 @@ pub mod diff;
 mod log;
 mod plan;
 mod shelf;
+mod sink;
 mod source;
 mod stage;
 pub mod testing;
@@ -25,5 +26,6 @@ pub use culvert_host::{
 };
 pub use plan::{PluginPlan, SinkPlan, StagePlan};
 pub use shelf::{Found, Origin, Shelf};
+pub use sink::RouteEnd;
 pub use stage::{Runner, StageFigure, StageUsage};
 pub use trust::{Trust, generated, public_key, signing_key};

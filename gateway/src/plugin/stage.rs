@@ -1,10 +1,13 @@
 //! A plugin as a stage of the flow.
 
 use super::log::StageLog;
-use super::plan::StagePlan;
+use super::plan::{PluginPlan, StagePlan};
 use super::shelf::Found;
+use super::sink::{PluginSink, RouteEnd};
+use crate::flow::delivery::MakeSink;
 use crate::flow::predicate::Selecting;
 use crate::flow::stage::{Chain, MakeChain, Stage, StageFault};
+use crate::flow::{Sink, SinkFault};
 use culvert_host::{
     Compiler, Engine, Figure, Labels, LoadError, Meter, Options, Plugin, Stream, Surroundings, Transform,
     Usage,
@@ -101,6 +104,33 @@ impl Runner {
                 opened.into_iter().zip(&stages).map(selecting).collect(),
             ))
         })
+    }
+
+    /// What makes the one shard of a sink connector that is a plugin.
+    #[must_use]
+    pub fn sink(self: &Arc<Runner>, plan: &PluginPlan, end: RouteEnd) -> Arc<MakeSink> {
+        let (runner, plan) = (self.clone(), plan.clone());
+        Arc::new(move |_| runner.open_sink(&plan, &end))
+    }
+
+    fn open_sink(&self, plan: &PluginPlan, end: &RouteEnd) -> Result<Box<dyn Sink>, SinkFault> {
+        let stop = |code, reason| SinkFault::Stop {
+            code,
+            reason: format!("connector {}: {reason}", end.connector),
+        };
+        let plugin = self.loaded(&plan.plugin).ok_or_else(|| {
+            let reason = format!("plugin {} was not loaded", plan.plugin);
+            stop("CULVERT-G003", reason)
+        })?;
+        let log = Arc::new(StageLog {
+            connector: end.connector.clone(),
+            stage: "sink".into(),
+        });
+        let around = Surroundings::new(log).granting(plan.grants.clone());
+        let sink = culvert_host::Sink::new(&plugin, &plan.settings, plan.limits.clone(), around)
+            .map_err(|error| super::sink::open_fault(&end.connector, error))?;
+        self.meter(&end.connector, "sink", &plugin, sink.meter());
+        Ok(Box::new(PluginSink::new(sink, end.clone())))
     }
 
     fn open(&self, connector: &Arc<str>, stage: &StagePlan) -> Result<PluginStage, StageFault> {
