@@ -213,11 +213,12 @@ fn places_after_cuts(fault: &str) -> Vec<Vec<u64>> {
         let held = during.open([2; 16]).ok().and_then(|tokens| place(&tokens));
         let is_through = held.is_some() && put(&mut during, 2, &["c", "d"]).is_ok();
         let mut after = sink(folder.path(), fault, None);
-        let held = place(&after.open([3; 16]).expect("it opens")).expect("a token");
-        if held == 2 {
+        // A target that cannot be opened any more is as broken as one that lost a record.
+        let held = after.open([3; 16]).ok().and_then(|tokens| place(&tokens));
+        if held == Some(2) {
             put(&mut after, 2, &["c", "d"]).expect("it is written");
         }
-        found.push(places(folder.path()));
+        found.push(held.map_or(Vec::new(), |_| places(folder.path())));
         if is_through {
             assert!(calls > 3, "its calls were counted");
             break;
