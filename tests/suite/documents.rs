@@ -334,7 +334,14 @@ const PLUGINS: &[&str] = &["culvert plugin list", "culvert plugin inspect connec
 fn the_plugins_that_the_guide_names_are_there() -> anyhow::Result<()> {
     let scratch = Scratch::new("plugins-listed")?;
     let listed = succeeds(scratch.path(), PLUGINS[0])?;
-    for name in ["order-check", "field-policy", "avro", "protobuf", "json", "connect-transforms"] {
+    for name in [
+        "order-check",
+        "field-policy",
+        "avro",
+        "protobuf",
+        "json",
+        "connect-transforms",
+    ] {
         ensure!(listed.contains(name), "{name} is not in {listed}");
     }
     let inspected = succeeds(scratch.path(), PLUGINS[1])?;

@@ -44,6 +44,7 @@ fn order_value(number: u64, version: usize) -> Value {
 }
 
 /// In Confluent's framing.
+#[allow(clippy::needless_pass_by_value, reason = "made where it is given")]
 fn framed(id: u32, schema: &str, value: Value) -> anyhow::Result<Vec<u8>> {
     let schema = apache_avro::Schema::parse_str(schema)?;
     let mut bytes = [&[0][..], &id.to_be_bytes()].concat();

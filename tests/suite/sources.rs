@@ -43,9 +43,12 @@ fn topics(name: &str) -> [String; 3] {
     [0, 1, 2].map(|number| format!("{name}-{number}"))
 }
 
+/// Numbers and sums by topic and partition.
+type Arrived = BTreeMap<(String, i32), Vec<(u64, u64)>>;
+
 /// Number and sum of all records of the target, by topic and partition, in order.
-fn arrived(line: &Line) -> anyhow::Result<BTreeMap<(String, i32), Vec<(u64, u64)>>> {
-    let mut arrived: BTreeMap<_, Vec<(u64, u64)>> = BTreeMap::new();
+fn arrived(line: &Line) -> anyhow::Result<Arrived> {
+    let mut arrived = Arrived::new();
     for topic in topics(&line.plan.name) {
         // A topic is made with its first record.
         for record in Topic::new(&line.plan.target_cluster, &topic)

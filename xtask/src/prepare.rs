@@ -327,8 +327,15 @@ fn registry(install: bool) -> anyhow::Result<()> {
     remove(&home)?;
     let mut maven = Command::new("mvn");
     maven
-        .args(["--batch-mode", "-Dstyle.color=never", "--quiet", "dependency:unpack"])
-        .arg(format!("-Dartifact=io.apicurio:apicurio-registry-app:{wanted}:tar.gz:all"))
+        .args([
+            "--batch-mode",
+            "-Dstyle.color=never",
+            "--quiet",
+            "dependency:unpack",
+        ])
+        .arg(format!(
+            "-Dartifact=io.apicurio:apicurio-registry-app:{wanted}:tar.gz:all"
+        ))
         .arg(format!("-DoutputDirectory={}", home.display()))
         .arg("--file")
         .arg(workspace().join("tests/kafka/pom.xml"));

@@ -75,7 +75,7 @@ fn records() -> [(u64, HeadersBuf); 3] {
 fn record<'a>(at: u64, headers: &'a HeadersBuf) -> RecordRef<'a> {
     RecordRef {
         timestamp: 1_700_000_000_000,
-        key: (at % 2 == 0).then_some(&b"key"[..]),
+        key: (at.is_multiple_of(2)).then_some(&b"key"[..]),
         value: (at != 101).then_some(&b"{\"id\":4711}"[..]),
         headers: headers.as_headers(),
     }

@@ -87,7 +87,7 @@ fn keep(criterion: &mut Criterion) {
         bencher.iter(|| {
             values.iter().for_each(|value| {
                 black_box(record(value));
-            })
+            });
         });
     });
     group.bench_function("stage", |bencher| {
@@ -156,7 +156,7 @@ fn instances(criterion: &mut Criterion) {
         });
         let plugin = engine.load(&bytes).expect("it loads");
         group.bench_function(format!("fresh/{name}"), |bencher| {
-            bencher.iter(|| open(&plugin, &[]))
+            bencher.iter(|| open(&plugin, &[]));
         });
     }
     group.finish();

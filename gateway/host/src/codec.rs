@@ -94,6 +94,9 @@ struct Exports {
 /// How an attempt ended that did come back: with the plugin's answer, or its failure.
 type Told<Answer> = Result<Answer, types::Failure>;
 
+/// One call of an instance for some payloads.
+type Ask<'a, Answer> = dyn 'a + Fn(&Codec, &mut Live, Payloads<'_>) -> Result<Told<Answer>, Poison>;
+
 impl Codec {
     /// Opens a plugin with settings: names and values, defaults filled in.
     ///
@@ -282,7 +285,7 @@ impl Codec {
     fn convert<Answer: Gathered>(
         &mut self,
         payloads: Payloads<'_>,
-        one: &dyn Fn(&Codec, &mut Live, Payloads<'_>) -> Result<Told<Answer>, Poison>,
+        one: &Ask<'_, Answer>,
     ) -> Result<Answer, StageFault> {
         if payloads.ends.is_empty() {
             return Ok(Answer::default());

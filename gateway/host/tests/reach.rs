@@ -100,11 +100,13 @@ impl Reach {
         }
     }
 
+    #[allow(clippy::needless_pass_by_value, reason = "made where it is given")]
     fn send(&mut self, requests: Value) -> Vec<Value> {
         let answers = self.tell(&json!({ "do": "send", "requests": requests }));
         answers["answers"].as_array().expect("answers").clone()
     }
 
+    #[allow(clippy::needless_pass_by_value, reason = "made where it is given")]
     fn files(&mut self, call: &str, path: &str, more: Value) -> Value {
         let mut told = json!({ "do": "files", "call": call, "path": path });
         for (name, value) in more.as_object().into_iter().flatten() {

@@ -399,6 +399,9 @@ STREAM          STATE    HELD FROM  TAIL  APPLIED  BACKLOG     BYTES    RATE
 site1/orders/0  running         40  1040      900      140  27.3 KiB  1234/s
 site1/orders/1  halted          40  1040        -      140  27.3 KiB  1234/s
 
+PARTITION              GOES ON AT
+{\"file\":\"orders.log\"}  {\"line\":812}
+
 peer site2 gw2b: its certificate has expired [CULVERT-L003]
 
 stream site1/orders/1 of orders-in: the source no longer holds [900, 950) [CULVERT-K007]";

@@ -62,6 +62,7 @@ impl Proofs {
     /// Asks the origin of `stream` for digests of `interval`, one for each `block_records` records. The parts of the
     /// answer come in order; [`Proofs::done`] must follow.
     #[must_use]
+    #[allow(clippy::too_many_arguments, reason = "the fields of the question")]
     pub fn ask(
         &self,
         exchange: &Exchange,
@@ -97,6 +98,7 @@ impl Proofs {
 }
 
 /// Answers a question of the sink's gateway: reads the source again, on a thread of its own.
+#[allow(clippy::too_many_arguments, reason = "the fields of the question")]
 pub(super) fn answer(
     exchange: &Arc<Exchange>,
     outlet: &Outlet,

@@ -333,6 +333,9 @@ pub struct Renumberer {
 /// The numbers of one batch's schemas: the origin's, and ours.
 type Numbers = BTreeMap<(Part, u32), Known<u32>>;
 
+/// Parts of a record with another number before their bytes.
+type Renumbered = Vec<(Part, Vec<u8>)>;
+
 impl Renumberer {
     /// For one shard of a sink.
     #[must_use]
@@ -351,7 +354,7 @@ impl Renumberer {
         topic: &str,
         record: &RecordRef<'_>,
         numbers: &mut Numbers,
-    ) -> Result<Known<Vec<(Part, Vec<u8>)>>, StageFault> {
+    ) -> Result<Known<Renumbered>, StageFault> {
         let mut changed = Vec::new();
         for at in 0..self.converters.len() {
             let part = self.converters[at].part;

@@ -113,7 +113,9 @@ impl Source for Ledger {
             (b"sum", Some(sum.to_string().as_bytes())),
             (b"next", Some(behind.to_string().as_bytes())),
         ])?;
-        if first <= u64::from(self.settings.at) && u64::from(self.settings.at) < behind || self.settings.at == 0 {
+        if first <= u64::from(self.settings.at) && u64::from(self.settings.at) < behind
+            || self.settings.at == 0
+        {
             self.misbehave(&mut made)?;
         }
         self.next = behind;
@@ -160,7 +162,10 @@ fn number(text: &str) -> Option<u64> {
 fn stored(key: &str) -> Result<u64, Failure> {
     let found = state::get(&[key.as_bytes()])?.pop().flatten();
     let text = found.map(String::from_utf8);
-    Ok(text.and_then(Result::ok).and_then(|text| text.parse().ok()).unwrap_or(0))
+    Ok(text
+        .and_then(Result::ok)
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0))
 }
 
 fn stored_told() -> Result<u64, Failure> {

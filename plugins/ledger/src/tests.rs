@@ -49,6 +49,9 @@ fn numbers_and_sums_go_on_behind_the_resume_point() {
 
 #[test]
 fn a_store_that_is_not_of_the_resume_point_is_told() {
-    open(&[], Vec::new()).expect("it opens").poll(LIMITS).expect("a page");
+    open(&[], Vec::new())
+        .expect("it opens")
+        .poll(LIMITS)
+        .expect("a page");
     assert!(matches!(open(&[], Vec::new()), Err(Failure::Fatal(_))));
 }

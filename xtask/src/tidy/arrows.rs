@@ -12,7 +12,7 @@ const ABOVE: [&str; 2] = ["cli", "gateway"];
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("observe", &["config"]),
     ("config", &["codec", "connector", "identity", "plugin", "units"]),
-    ("plugin", &["flow", "units"]),
+    ("plugin", &["flow", "observe", "outbox", "units"]),
     ("connector", &["flow", "codec"]),
     ("flow", &["outbox", "link", "codec", "identity", "observe"]),
     ("link", &["identity"]),

@@ -319,6 +319,7 @@ impl Runner {
     // ----- a page ----------------------------------------------------------------------------------------------
 
     /// Gives a page to the outbox, however long it takes to have room.
+    #[allow(clippy::needless_pass_by_value, reason = "a page is used up")]
     fn keep(&mut self, source: &mut dyn PagedSource, page: Page) -> Result<(), Interrupt> {
         if page.records.is_empty() && page.points.is_empty() && page.changes.is_empty() {
             self.show();
@@ -470,6 +471,7 @@ impl Runner {
         Ok(())
     }
 
+    #[allow(clippy::needless_pass_by_value, reason = "an order is used up")]
     fn obey(&self, order: Order) -> Result<(), Interrupt> {
         match order {
             Order::Stop => return Err(Interrupt::Stop),

@@ -36,7 +36,10 @@ fn converters(server: &Server, directory: &tempfile::TempDir, parts: &[Part]) ->
     parts.iter().map(converter).collect()
 }
 
-fn batch(records: &[(Option<&[u8]>, Option<&[u8]>)]) -> Columns {
+/// Key and value.
+type Pair<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
+
+fn batch(records: &[Pair<'_>]) -> Columns {
     let mut batch = Columns::begin(Sequence(0));
     for (at, (key, value)) in (0..).zip(records) {
         let record = RecordRef {
