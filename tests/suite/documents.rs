@@ -37,6 +37,25 @@ const NOT_RUN: &[(&str, &str)] = &[
         "minutes, and the machine for itself",
     ),
     ("cargo xtask bench micro", "as cargo xtask bench mirror --quick"),
+    ("cargo xtask bench plugins", "as cargo xtask bench all"),
+    (
+        "cargo xtask fuzz",
+        "builds everything with coverage; `fuzz/tests` runs the targets",
+    ),
+    ("cargo xtask fuzz --hours 1 frame message", "as cargo xtask fuzz"),
+    ("cargo xtask fuzz --light", "as cargo xtask fuzz"),
+    (
+        "culvert plugin keygen acme",
+        "run by `gateway/tests/cli.rs`, with what signs and verifies",
+    ),
+    (
+        "culvert plugin sign order-check.wasm --key acme.key",
+        "as culvert plugin keygen acme",
+    ),
+    (
+        "culvert plugin verify order-check.wasm --key acme.pub",
+        "as culvert plugin keygen acme",
+    ),
     (
         "culvert plugin new --lang rust check-amounts",
         "run by `toolchains.rs`, for each language",
