@@ -103,7 +103,10 @@ impl Ledger {
         }
         self.outbox.put(&[SCHEMA_KEYS, &fingerprint].concat(), &bytes)?;
         known.insert(fingerprint, Arc::new(schema));
-        self.count.send_replace(known.len());
+        let count = known.len();
+        // Told without the lock: who waits looks in while it holds the channel's.
+        drop(known);
+        self.count.send_modify(|told| *told = count.max(*told));
         Ok(fingerprint)
     }
 
