@@ -252,6 +252,9 @@ impl Gateway {
             .env("CULVERT_TELEMETRY__LISTEN", self.telemetry.to_string())
             .env("CULVERT_TELEMETRY__LOG_FORMAT", "json")
             .env_remove("RUST_LOG")
+            // Of the tests, and no keys of a gateway.
+            .env_remove("CULVERT_SUITE_SEED")
+            .env_remove("CULVERT_SUITE_KILLS")
             .envs(self.environment.iter().map(|(key, value)| (key, value)));
         Ok(command)
     }
