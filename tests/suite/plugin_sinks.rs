@@ -162,7 +162,7 @@ fn killing_gateways_loses_and_doubles_nothing_in_a_plugins_target() -> anyhow::R
                 let now = delivered(&pair.file);
                 (now > before || now == all).then_some(())
             })
-            .with_context(|| pair.account())?;
+            .with_context(|| format!("seed {seed}\n{}", pair.account()))?;
         }
     }
     pair.judge(count).with_context(|| format!("seed {seed}"))?;

@@ -14,7 +14,8 @@ const DEADLINE: Duration = Duration::from_secs(600);
 /// What the child says is shown to people up to here.
 const SAID_BYTES_MAX: u64 = 4096;
 
-/// Runs `<program> outbox verify <path>` and waits for its verdict.
+/// Runs `<program> outbox verify <path> --parent <this process>` and waits for its verdict. It ends with this process: the
+/// store is locked as long as it reads, and who is started next must not find it so.
 ///
 /// # Errors
 /// [`Error::Unverified`] when it finds damage, dies or does not come to an end; [`Error::Io`] when it cannot be run.
@@ -22,6 +23,7 @@ pub(super) fn verify_in_child(program: &Path, path: &Path) -> Result<(), Error> 
     let doing = || format!("run {} to verify outbox {}", program.display(), path.display());
     let mut child = Command::new(program)
         .args([OsStr::new("outbox"), OsStr::new("verify"), path.as_os_str()])
+        .args(["--parent", &std::process::id().to_string()])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
