@@ -228,3 +228,36 @@ fn a_schema_that_its_subject_does_not_take_stops_its_stream_alone() {
         "{reason}"
     );
 }
+
+/// A frame's reader waits for its schema while the message with it comes in on another thread.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_a_schema_holds_up_none_that_comes() {
+    let directory = tempfile::tempdir().unwrap();
+    let ledger = Arc::new(Ledger::open(outbox(&directory.path().join("outbox"))));
+    let schemas: Vec<Schema> = (0..2_000)
+        .map(|id| Schema {
+            kind: Kind::Avro,
+            part: Part::Value,
+            id,
+            pieces: vec![culvert_proto::schema::Piece {
+                text: "\"long\"".into(),
+                ..culvert_proto::schema::Piece::default()
+            }],
+        })
+        .collect();
+    let named: Vec<Fingerprint> = schemas
+        .iter()
+        .map(|schema| fingerprint_of(&schema.encode().unwrap()))
+        .collect();
+    let comes = ledger.clone();
+    let coming = std::thread::spawn(move || {
+        for schema in schemas {
+            comes.put(schema).unwrap();
+        }
+    });
+    for name in named {
+        assert!(ledger.holds(&[name]).await);
+    }
+    coming.join().unwrap();
+    ledger.outbox.synced().await.unwrap();
+}
