@@ -1,16 +1,15 @@
 #![doc = include_str!("../README.md")]
 
 mod answer;
-mod auth;
 
 use answer::{Reading, Record};
-use auth::Way;
 use culvert_plugin::http::{self, Credentials, Method, Request, Response};
 use culvert_plugin::prelude::*;
 use culvert_plugin::source::{Limits, Page, ResumePoint, Source};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::time::Duration;
+use who_asks::{Way, WhoAsks};
 
 /// The settings.
 #[derive(Config)]
@@ -77,6 +76,17 @@ struct Settings {
     auth_header: String,
 }
 
+impl Settings {
+    fn who_asks(&self) -> WhoAsks<'_> {
+        WhoAsks {
+            way: self.auth,
+            secret: self.auth_secret.as_deref(),
+            user: self.auth_user.as_deref(),
+            header: &self.auth_header,
+        }
+    }
+}
+
 /// A resume point.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -133,7 +143,7 @@ impl Source for HttpPoll {
             None => Place::default(),
         };
         Ok(HttpPoll {
-            credentials: auth::credentials(&settings)?,
+            credentials: settings.who_asks().credentials()?,
             settings,
             then: Place::default(),
             place,
@@ -168,7 +178,7 @@ impl Source for HttpPoll {
     }
 
     fn check(settings: &Settings) -> Vec<Verdict> {
-        let mut verdicts = auth::check(settings);
+        let mut verdicts = settings.who_asks().check();
         let pointers = [
             ("records", Some(&settings.records)),
             ("key", settings.key.as_ref()),

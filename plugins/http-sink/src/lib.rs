@@ -1,13 +1,11 @@
 #![doc = include_str!("../README.md")]
 
-mod auth;
-
-use auth::Way;
 use culvert_plugin::http::{self, Credentials, Method, Request, Response};
 use culvert_plugin::prelude::*;
 use culvert_plugin::sink::{Batch, Message, PutError, Refusal, Sink, Token};
 use std::collections::BTreeSet;
 use std::time::Duration;
+use who_asks::{Way, WhoAsks};
 
 /// The longest part of a server's answer that a dead letter quotes.
 const QUOTE_BYTES_MAX: usize = 200;
@@ -60,6 +58,17 @@ struct Settings {
         group = "Who asks"
     )]
     auth_header: String,
+}
+
+impl Settings {
+    fn who_asks(&self) -> WhoAsks<'_> {
+        WhoAsks {
+            way: self.auth,
+            secret: self.auth_secret.as_deref(),
+            user: self.auth_user.as_deref(),
+            header: &self.auth_header,
+        }
+    }
 }
 
 /// The method.
@@ -126,7 +135,7 @@ impl Sink for HttpSink {
 
     fn open(settings: Settings, _writer: Vec<u8>) -> Result<(HttpSink, Vec<Token>), Failure> {
         let sink = HttpSink {
-            credentials: auth::credentials(&settings)?,
+            credentials: settings.who_asks().credentials()?,
             settings,
             taken: BTreeSet::new(),
         };
@@ -163,7 +172,7 @@ impl Sink for HttpSink {
     }
 
     fn check(settings: &Settings) -> Vec<Verdict> {
-        auth::check(settings)
+        settings.who_asks().check()
     }
 }
 
