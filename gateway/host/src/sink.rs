@@ -10,7 +10,7 @@ use crate::description::Needs;
 use crate::fault::{LoadError, OpenError, Poison};
 use crate::guest::{self, Guest, Instance, Limits, Meter, Nursery};
 use crate::surroundings::Surroundings;
-use crate::transform::{Stream, message, rejection};
+use crate::transform::{Stream, message, open_error, pause, rejection, settings_of};
 use culvert_proto::columns::{Columns, Rejection};
 use sink::exports::culvert::plugin::sink as exported;
 use std::collections::BTreeMap;
@@ -125,17 +125,10 @@ impl Sink {
         let pre = sink::SinkPre::new(linked).map_err(|error| LoadError::MissingExport {
             missing: format!("what its role holds ({error:#})"),
         })?;
-        let settings = settings
-            .iter()
-            .map(|(name, value)| config::Value {
-                name: name.clone(),
-                value: value.clone(),
-            })
-            .collect();
         Ok(Sink {
             nursery: Nursery::new(plugin.engine.clone(), limits, around, veil),
             plugin: plugin.clone(),
-            settings,
+            settings: settings_of(settings),
             pre,
             live: None,
         })
@@ -173,13 +166,7 @@ impl Sink {
                     .call_open(store, &self.settings, &writer)
             })
             .map_err(OpenError::Poison)?
-            .map_err(|failure| match failure {
-                types::Failure::Retry(later) => OpenError::Retry {
-                    after: pause(&later),
-                    reason: self.nursery.words(later.reason),
-                },
-                types::Failure::Fatal(reason) => OpenError::Fatal(self.nursery.words(reason)),
-            })?;
+            .map_err(|failure| open_error(failure, &self.nursery))?;
         let tokens = self
             .read_tokens(told)
             .map_err(|why| OpenError::Poison(Poison::Answer(why)))?;
@@ -357,8 +344,4 @@ fn kept(token: &Token) -> exported::Token {
         to: token.to,
         position: token.position.clone(),
     }
-}
-
-fn pause(later: &types::RetryLater) -> Option<Duration> {
-    later.after_ms.map(|ms| Duration::from_millis(ms.into()))
 }

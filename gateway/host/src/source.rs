@@ -10,7 +10,7 @@ use crate::component::{Plugin, Role};
 use crate::fault::{LoadError, OpenError, Poison};
 use crate::guest::{self, Guest, Instance, Limits, Meter, Nursery};
 use crate::surroundings::Surroundings;
-use crate::transform::settings_of;
+use crate::transform::{pause, settings_of};
 use culvert_proto::columns::Made;
 use culvert_proto::limits;
 use culvert_proto::record::HeadersBuf;
@@ -244,7 +244,7 @@ impl Source {
     fn failed(&self, failure: types::Failure) -> SourceFault {
         match failure {
             types::Failure::Retry(later) => SourceFault::Retry {
-                after: later.after_ms.map(|ms| Duration::from_millis(ms.into())),
+                after: pause(&later),
                 reason: self.nursery.words(later.reason),
             },
             types::Failure::Fatal(reason) => SourceFault::Stop {

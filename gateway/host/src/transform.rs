@@ -456,7 +456,7 @@ fn check_parts(count: usize) -> Result<(), Poison> {
 pub(crate) fn open_error(failure: types::Failure, nursery: &Nursery) -> OpenError {
     match failure {
         types::Failure::Retry(later) => OpenError::Retry {
-            after: later.after_ms.map(|ms| Duration::from_millis(ms.into())),
+            after: pause(&later),
             reason: nursery.words(later.reason),
         },
         types::Failure::Fatal(reason) => OpenError::Fatal(nursery.words(reason)),
@@ -467,14 +467,19 @@ pub(crate) fn open_error(failure: types::Failure, nursery: &Nursery) -> OpenErro
 pub(crate) fn stage_fault(failure: types::Failure, nursery: &Nursery) -> StageFault {
     match failure {
         types::Failure::Retry(later) => StageFault::Retry {
+            after: pause(&later),
             reason: nursery.words(later.reason),
-            after: later.after_ms.map(|ms| Duration::from_millis(ms.into())),
         },
         types::Failure::Fatal(reason) => StageFault::Stop {
             code: "CULVERT-W022",
             reason: nursery.words(reason),
         },
     }
+}
+
+/// The least pause that a plugin asks for.
+pub(crate) fn pause(later: &types::RetryLater) -> Option<Duration> {
+    later.after_ms.map(|ms| Duration::from_millis(ms.into()))
 }
 
 /// Settings as the contract spells them.
