@@ -1177,16 +1177,19 @@ impl Reading {
         let goes_on = |sequence: Sequence| refused.is_none_or(|(refused, _)| sequence < *refused);
         let mut given = batch.iter().map(|(sequence, _)| sequence).zip(guards);
         let mut made = passed.records.iter().enumerate().peekable();
+        // Filled anew for each record: nothing is allocated for one.
+        let (mut parts, mut schemas) = (Vec::new(), Vec::new());
         while let Some((index, (sequence, record))) = made.next_if(|(_, (sequence, _))| goes_on(*sequence)) {
             let guard = given
                 .find(|(given, _)| *given == sequence)
                 .map_or(Guard::NONE, |(_, guard)| *guard);
-            let mut parts = vec![(passed.records.topic(index), record)];
+            parts.clear();
+            parts.push((passed.records.topic(index), record));
             while let Some((index, (_, part))) = made.next_if(|(_, (next, _))| *next == sequence) {
                 parts.push((passed.records.topic(index), part));
             }
             self.frame.confirm_hole(sequence);
-            let mut schemas = Vec::new();
+            schemas.clear();
             parts
                 .iter()
                 .for_each(|(_, part)| chain.schemas_of(part, &mut schemas));
