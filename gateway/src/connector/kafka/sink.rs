@@ -63,6 +63,8 @@ pub struct KafkaSink {
     writer: Option<Writer>,
     /// By source topic, or the topic that a stage named in its place.
     targets: BTreeMap<Arc<str>, Target>,
+    /// Source topics whose target was not there, or too narrow, when it was looked for; the next record of one says so.
+    absent: BTreeSet<Arc<str>>,
     /// Of the positions read last: the target that each stream had.
     held_targets: BTreeMap<StreamId, [u8; 16]>,
     /// Records pass through stages, which may send all of them elsewhere: a stream's own target need not be there.
@@ -100,6 +102,7 @@ impl KafkaSink {
             fenced: BTreeSet::new(),
             batch_bytes_max: BATCH_BYTES_MAX,
             dead_letter_topic: None,
+            absent: BTreeSet::new(),
             held_targets: BTreeMap::new(),
             staged: false,
         }
@@ -117,6 +120,7 @@ impl Sink for KafkaSink {
     fn take(&mut self) -> Result<Vec<(StreamId, Position)>, SinkFault> {
         self.writer = None;
         self.targets.clear();
+        self.absent.clear();
         self.dead_letter_topic = None;
         let mut reader = KafkaReader::of_sink(&self.config)?;
         self.prepare_positions_topic(&reader)?;
@@ -261,18 +265,7 @@ impl KafkaSink {
 
     fn commit_positions(&mut self, positions: &[(StreamId, Position)]) -> Result<(), SinkFault> {
         self.check_known_targets()?;
-        let staged = self.staged;
-        for (stream, _) in positions.iter().filter(|_| !staged) {
-            match self.know_target(&stream.topic, stream.partition) {
-                // Nothing was written there, and perhaps nothing ever is: stages at the origin may send all of it elsewhere.
-                Ok(())
-                | Err(SinkFault::Stop {
-                    code: "CULVERT-K013" | "CULVERT-K014",
-                    ..
-                }) => {}
-                Err(fault) => return Err(fault),
-            }
-        }
+        self.look_for_targets(positions)?;
         let topic = self.config.positions_topic();
         let id = self.config.transactional_id(self.shard);
         let Some(writer) = &mut self.writer else {
@@ -302,6 +295,30 @@ impl KafkaSink {
             writer.send(&topic, self.shard, Sequence::ZERO, &PROOF)?;
         }
         writer.commit()
+    }
+
+    /// Looks once, before any record, for the targets of streams: where that is asked for they are made.
+    fn look_for_targets(&mut self, positions: &[(StreamId, Position)]) -> Result<(), SinkFault> {
+        if self.staged {
+            return Ok(());
+        }
+        for (stream, _) in positions {
+            if self.absent.contains(&stream.topic) {
+                continue;
+            }
+            match self.know_target(&stream.topic, stream.partition) {
+                Ok(()) => {}
+                // Nothing was written there, and perhaps nothing ever is: stages at the origin may send all of it elsewhere.
+                Err(SinkFault::Stop {
+                    code: "CULVERT-K013" | "CULVERT-K014",
+                    ..
+                }) => {
+                    self.absent.insert(stream.topic.clone());
+                }
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(())
     }
 
     /// After a fault the writer is gone; only a single record's fault leaves it.
