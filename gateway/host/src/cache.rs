@@ -10,11 +10,16 @@
 
 use crate::fault::LoadError;
 use std::fmt;
+use std::fs::File;
 use std::hash::{Hash, Hasher};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use wasmtime::component::Component;
+use xxhash_rust::xxh3::Xxh3;
+
+/// What of a file is read at a time to sum it: as much as stays near the processor.
+const CHUNK: usize = 256 * 1024;
 
 /// SHA-256 of a component's bytes: which plugin it is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -59,7 +64,7 @@ impl Cache {
                 doing: format!("make {}", folder.display()),
                 source,
             })?;
-        let mut hasher = xxhash_rust::xxh3::Xxh3::new();
+        let mut hasher = Xxh3::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
         let settings = hasher.finish();
         Ok(Cache { folder, settings })
@@ -76,9 +81,8 @@ impl Cache {
             else {
                 continue;
             };
-            let bytes = std::fs::read(entry.path()).ok()?;
-            if sum == checksum(&bytes) {
-                match deserialize(engine, &bytes) {
+            if sum == checksum(File::open(entry.path()).ok()?).ok()? {
+                match deserialize_file(engine, &entry.path()) {
                     Ok(component) => return Some(component),
                     Err(error) => tracing::info!(%error, "compiled plugin is not of this engine"),
                 }
@@ -89,7 +93,7 @@ impl Cache {
     }
 
     pub(crate) fn keep(&self, digest: &Digest, compiled: &[u8]) -> io::Result<()> {
-        let name = format!("{}{}.cwasm", self.prefix(digest), checksum(compiled));
+        let name = format!("{}{}.cwasm", self.prefix(digest), checksum(compiled)?);
         let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
         file.write_all(compiled)?;
         file.as_file().sync_all()?;
@@ -103,17 +107,37 @@ impl Cache {
     }
 }
 
-fn checksum(bytes: &[u8]) -> String {
-    format!("{:032x}", xxhash_rust::xxh3::xxh3_128(bytes))
+fn checksum(mut bytes: impl Read) -> io::Result<String> {
+    let mut hasher = Xxh3::new();
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        match bytes.read(&mut buffer)? {
+            0 => return Ok(format!("{:032x}", hasher.digest128())),
+            read => hasher.update(&buffer[..read]),
+        }
+    }
 }
 
-/// The one place where compiled code is taken in.
+/// Takes in code that was compiled a moment ago.
 pub(crate) fn deserialize(engine: &wasmtime::Engine, compiled: &[u8]) -> Result<Component, LoadError> {
-    // SAFETY: the bytes came from this engine a moment ago, from a child of ours that runs the same program, or from a
-    // file of our own folder whose checksum matches the name that we gave it.
+    // SAFETY: the bytes came from this engine, or from a child of ours that runs the same program.
     #[allow(unsafe_code, reason = "compiled code is code: see the head of this file")]
     let component = unsafe { Component::deserialize(engine, compiled) };
-    component.map_err(|error| LoadError::Compile {
+    component.map_err(not_taken)
+}
+
+/// Takes in code that is kept: mapped, so that an interpreter's 50 MB are neither copied nor held where nothing runs them.
+fn deserialize_file(engine: &wasmtime::Engine, file: &Path) -> Result<Component, LoadError> {
+    // SAFETY: a file of our own folder whose checksum matches the name that we gave it; files there are replaced and
+    // removed, never written to.
+    #[allow(unsafe_code, reason = "compiled code is code: see the head of this file")]
+    let component = unsafe { Component::deserialize_file(engine, file) };
+    component.map_err(not_taken)
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "given to map_err")]
+fn not_taken(error: wasmtime::Error) -> LoadError {
+    LoadError::Compile {
         reason: format!("{error:#}"),
-    })
+    }
 }

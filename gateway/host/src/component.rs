@@ -7,7 +7,7 @@ use crate::fault::LoadError;
 use crate::{CONTRACT, pack};
 use semver::Version;
 use std::fmt;
-use wasmparser::{Encoding, Parser, Payload};
+use wasmparser::{Chunk, Encoding, Parser, Payload};
 use wasmtime::component::Component;
 
 /// What a plugin does, by the interface it exports.
@@ -98,24 +98,41 @@ const TYPES: [&str; 2] = ["types", "config"];
 pub fn examine(bytes: &[u8]) -> Result<Examined, LoadError> {
     check_kind(bytes)?;
     let mut found = Found::default();
-    let mut depth = 0usize;
-    for payload in Parser::new(0).parse_all(bytes) {
-        match payload.map_err(invalid)? {
-            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
-            Payload::End(_) => depth = depth.saturating_sub(1),
-            Payload::ComponentImportSection(section) if depth == 0 => {
+    let (mut parser, mut rest) = (Parser::new(0), bytes);
+    loop {
+        let (read, payload) = match parser.parse(rest, true).map_err(invalid)? {
+            Chunk::Parsed { consumed, payload } => (consumed, payload),
+            Chunk::NeedMoreData(_) => {
+                return Err(LoadError::Invalid {
+                    reason: "it ends in the middle".into(),
+                });
+            }
+        };
+        rest = &rest[read..];
+        match payload {
+            // What is inside is the compiler's business: only what the component itself says counts here.
+            Payload::ModuleSection { unchecked_range, .. }
+            | Payload::ComponentSection { unchecked_range, .. } => {
+                rest = rest
+                    .get(unchecked_range.len()..)
+                    .ok_or_else(|| LoadError::Invalid {
+                        reason: format!("it ends before byte {}", unchecked_range.end),
+                    })?;
+            }
+            Payload::ComponentImportSection(section) => {
                 for import in section {
                     found.imports.push(import.map_err(invalid)?.name.name.to_owned());
                 }
             }
-            Payload::ComponentExportSection(section) if depth == 0 => {
+            Payload::ComponentExportSection(section) => {
                 for export in section {
                     found.exports.push(export.map_err(invalid)?.name.name.to_owned());
                 }
             }
-            Payload::CustomSection(section) if depth == 0 && section.name() == pack::SECTION => {
+            Payload::CustomSection(section) if section.name() == pack::SECTION => {
                 found.description = Some(section.data().to_vec());
             }
+            Payload::End(_) => break,
             _ => {}
         }
     }
@@ -194,7 +211,7 @@ fn check_kind(bytes: &[u8]) -> Result<(), LoadError> {
         return Err(LoadError::NotWasm { found });
     }
     match Parser::new(0).parse(bytes, true).map_err(invalid)? {
-        wasmparser::Chunk::Parsed {
+        Chunk::Parsed {
             payload:
                 Payload::Version {
                     encoding: Encoding::Component,
