@@ -66,7 +66,7 @@ pub(crate) fn alone(rows: &mut Rows) -> anyhow::Result<()> {
     if let Some(folder) = std::env::var_os("CULVERT_BENCH_PLUGINS").map(PathBuf::from) {
         let mut names: Vec<String> = std::fs::read_dir(&folder)?
             .flatten()
-            .filter_map(|entry| Some(entry.path().file_stem()?.to_str()?.to_owned()))
+            .filter_map(|entry| Some(format!("in-{}", entry.path().file_stem()?.to_str()?)))
             .collect();
         names.sort();
         plugins.extend(names.into_iter().map(|name| (Some(folder.clone()), name)));
