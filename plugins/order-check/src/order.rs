@@ -44,7 +44,12 @@ pub(crate) struct Row<'a> {
 
 impl<'a> Order<'a> {
     pub(crate) fn read(value: &'a [u8]) -> Result<Order<'a>, Rejection> {
-        serde_json::from_slice(value).map_err(|error| diagnosis(value, &error))
+        let read = match std::str::from_utf8(value) {
+            // Once for the whole of it, rather than text by text.
+            Ok(text) => serde_json::from_str(text),
+            Err(_) => serde_json::from_slice(value),
+        };
+        read.map_err(|error| diagnosis(value, &error))
     }
 
     /// The rules that an order's types do not hold.
