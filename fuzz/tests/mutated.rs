@@ -73,6 +73,11 @@ targets! {
     avro_data = "avro-datum",
     avro_json = "avro-json",
     avro_containers = "avro-container",
+    protobuf_schemas = "protobuf-schema",
+    protobuf_messages = "protobuf-message",
+    protobuf_json = "protobuf-json",
+    json_schemas = "json-schema",
+    json_values = "json-value",
     compressed_batches = "compression",
     files_of_plugins = "examine",
     descriptions = "description",
@@ -80,4 +85,5 @@ targets! {
     positions = "positions",
     configurations = "config",
     connectors = "connector",
+    answers_of_registries = "registry",
 }

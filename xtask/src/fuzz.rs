@@ -122,7 +122,7 @@ fn folder() -> PathBuf {
 
 /// The folders of the corpus: each target has one.
 fn targets(is_light: bool) -> anyhow::Result<Vec<String>> {
-    const HEAVY: [&str; 7] = [
+    const HEAVY: [&str; 8] = [
         "compression",
         "examine",
         "description",
@@ -130,6 +130,7 @@ fn targets(is_light: bool) -> anyhow::Result<Vec<String>> {
         "positions",
         "config",
         "connector",
+        "registry",
     ];
     let corpus = workspace().join("fuzz/corpus");
     let mut names = fs::read_dir(&corpus)

@@ -1,8 +1,9 @@
 //! The bundled codec, natively: the very code that runs as a plugin.
 
+use super::named;
 use avro::container::Container;
 use avro::{Avro, Schema, Settings};
-use culvert_plugin::codec::{Codec, Schema as Named};
+use culvert_plugin::codec::Codec;
 use culvert_plugin::testing::settings;
 
 /// Schemas of every type there is, the second of each pair a later version of the first.
@@ -115,13 +116,5 @@ fn codec() -> Avro {
 }
 
 fn prepared(codec: &mut Avro, text: &str) -> avro::Prepared {
-    let named = Named {
-        id: 1,
-        subject: String::new(),
-        version: 1,
-        text: text.to_owned(),
-        references: Vec::new(),
-        attributes: Vec::new(),
-    };
-    codec.prepare(&named).expect("a schema that can be read")
+    codec.prepare(&named(text)).expect("a schema that can be read")
 }

@@ -2,8 +2,10 @@
 
 use super::wire::read_batches;
 use culvert::codec::compression::Codecs;
+use culvert::codec::registry::read_answers;
 use culvert::config::{Config, Environment};
 use culvert::{connector, outbox};
+use culvert_proto::schema::Schema;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -64,6 +66,20 @@ pub(super) fn positions(bytes: &[u8]) {
     };
     let (key, value) = bytes.split_at(usize::from(*size).min(bytes.len()));
     connector::kafka::read_record(key, value);
+}
+
+/// What a registry answers to whoever asks for a schema and then for its number: an answer a line, a status and what it says.
+pub(super) fn registry(bytes: &[u8]) {
+    let answers = bytes.split(|byte| *byte == b'\n').filter_map(|line| {
+        let (status, body) = line.split_at_checked(3)?;
+        let status = str::from_utf8(status).ok()?.parse().ok()?;
+        Some((status, body.trim_ascii()))
+    });
+    let answers: Vec<(u16, &[u8])> = answers.collect();
+    if let Ok(schema) = read_answers(&answers) {
+        let spelled = schema.encode().expect("what was found can be carried");
+        assert_eq!(Schema::decode(&spelled), Ok(schema));
+    }
 }
 
 /// The file of the configuration.

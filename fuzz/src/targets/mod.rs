@@ -4,9 +4,13 @@ mod avro;
 mod columns;
 #[cfg(feature = "gateway")]
 mod gateway;
+mod json;
+mod protobuf;
 mod wire;
 
 use crate::Target;
+use culvert_plugin::Fault;
+use culvert_plugin::codec::Schema;
 
 /// Every decoder that this build has.
 pub const TARGETS: &[Target] = &[
@@ -31,6 +35,15 @@ pub const TARGETS: &[Target] = &[
     ),
     light("avro-json", "JSON to be written as Avro", avro::json),
     light("avro-container", "Avro's container files", avro::container),
+    light("protobuf-schema", "the text of a .proto file", protobuf::schema),
+    light(
+        "protobuf-message",
+        "a Protobuf message, under schemas that fit and that do not",
+        protobuf::message,
+    ),
+    light("protobuf-json", "JSON to be written as Protobuf", protobuf::json),
+    light("json-schema", "the text of a JSON Schema", json::schema),
+    light("json-value", "JSON to be checked by a schema", json::value),
     #[cfg(feature = "gateway")]
     heavy(
         "compression",
@@ -53,6 +66,8 @@ pub const TARGETS: &[Target] = &[
     heavy("config", "culvert.toml", gateway::config),
     #[cfg(feature = "gateway")]
     heavy("connector", "a connector's definition", gateway::connector),
+    #[cfg(feature = "gateway")]
+    heavy("registry", "what a schema registry answers", gateway::registry),
 ];
 
 const fn light(name: &'static str, about: &'static str, run: fn(&[u8])) -> Target {
@@ -71,5 +86,25 @@ const fn heavy(name: &'static str, about: &'static str, run: fn(&[u8])) -> Targe
         about,
         is_light: false,
         run,
+    }
+}
+
+/// A schema as codecs are shown it.
+fn named(text: &str) -> Schema {
+    Schema {
+        id: 1,
+        subject: String::new(),
+        version: 1,
+        text: text.to_owned(),
+        references: Vec::new(),
+        attributes: Vec::new(),
+    }
+}
+
+/// What a codec calls a fault.
+fn code(fault: &Fault) -> &str {
+    match fault {
+        Fault::Reject(rejection) => &rejection.code,
+        Fault::Failure(_) => "failure",
     }
 }

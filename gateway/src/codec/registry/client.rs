@@ -153,7 +153,7 @@ impl Client {
 }
 
 /// What a status means. An error that another address, or the same one later, may not have is the outer one.
-fn reply(status: u16, answer: &[u8]) -> Result<Reply, String> {
+pub(super) fn reply(status: u16, answer: &[u8]) -> Result<Reply, String> {
     let parsed: Option<Value> = serde_json::from_slice(answer).ok();
     let code = parsed.as_ref().and_then(|answer| answer["error_code"].as_u64());
     let told = parsed.as_ref().and_then(|answer| answer["message"].as_str());

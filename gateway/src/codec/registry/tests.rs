@@ -1,6 +1,8 @@
 //! The client against a server that speaks HTTP on a real socket and answers what a registry may answer.
 
 use super::*;
+use culvert_proto::schema::Piece;
+use serde_json::json;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
@@ -162,6 +164,19 @@ fn a_schema_that_refers_to_itself_is_invalid() {
     let directory = tempfile::tempdir().unwrap();
     let found = server.client(&directory).schema(Part::Value, 7);
     assert!(matches!(found, Err(Fault::Invalid(_))), "{found:?}");
+}
+
+#[test]
+fn references_that_lead_on_and_on_end() {
+    let server = Server::start(|asked| {
+        let version = asked.line.rsplit('/').next().and_then(|last| last.parse().ok());
+        let next = version.unwrap_or(0) + 1;
+        (200, json!({"schema": "A", "references": [{"name": "a", "subject": "a", "version": next}]}))
+    });
+    let directory = tempfile::tempdir().unwrap();
+    let found = server.client(&directory).schema(Part::Value, 7);
+    assert!(matches!(found, Err(Fault::Invalid(_))), "{found:?}");
+    assert!(server.lines().len() < 300, "they are not all asked for");
 }
 
 #[test]
