@@ -11,6 +11,9 @@ const HEAD_BYTES: u64 = 256;
 /// The least that is read at once.
 const READ_BYTES_MIN: u32 = 64 * 1024;
 
+/// How often a folder is looked through until nothing was renamed meanwhile. By eye.
+const LOOKS_MAX: usize = 10;
+
 /// A resume point. Of `FileStreamSource` there is the position alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Place {
@@ -77,7 +80,7 @@ impl Follower {
             if self.read_more(bytes)? {
                 continue;
             }
-            match self.next_file()? {
+            match self.next_file(bytes)? {
                 Some(last) if !last.is_empty() => return Ok(vec![last]),
                 Some(_) => {}
                 None => return Ok(Vec::new()),
@@ -108,10 +111,18 @@ impl Follower {
             // Its name went to another file.
             return self.follow_rename();
         }
-        if piece.status.size < offset || !self.is_same_head()? {
-            info!("{} was cut: it is read from its beginning", self.name);
-            self.begin(&piece.status);
-            return Ok(true);
+        let is_same = match piece.status.size < offset {
+            true => Some(false),
+            false => self.is_same_head()?,
+        };
+        match is_same {
+            Some(true) => {}
+            Some(false) => {
+                info!("{} was cut: it is read from its beginning", self.name);
+                self.begin(&piece.status);
+                return Ok(true);
+            }
+            None => return self.follow_rename(),
         }
         self.buffer.extend_from_slice(&piece.bytes);
         Ok(!piece.bytes.is_empty())
@@ -144,11 +155,22 @@ impl Follower {
         self.has_moved = true;
     }
 
-    /// Whether the file still begins as it did: one that was cut and has grown again past the place does not.
-    fn is_same_head(&self) -> Result<bool, Failure> {
-        match self.head.len() {
-            0 => Ok(true),
-            length => Ok(files::read(&self.name, 0, length as u32)?.bytes == self.head),
+    /// Whether the file still begins as it did: one that was cut and has grown again past the place does not. None where its
+    /// name is no longer its own.
+    fn is_same_head(&self) -> Result<Option<bool>, Failure> {
+        if self.head.is_empty() {
+            return Ok(Some(true));
+        }
+        let head = self.head_of(&self.name, &self.place.identity, self.head.len() as u64)?;
+        Ok(head.map(|head| head == self.head))
+    }
+
+    /// How a file begins; none where the name went to another one, or to none, since it was looked at.
+    fn head_of(&self, name: &str, identity: &str, length: u64) -> Result<Option<Vec<u8>>, Failure> {
+        match files::read(name, 0, length.min(HEAD_BYTES) as u32) {
+            Ok(piece) => Ok((piece.status.identity == identity).then_some(piece.bytes)),
+            Err(Error::Missing) => Ok(None),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -187,10 +209,10 @@ impl Follower {
                 return Ok(());
             }
         };
+        let head = self.head_of(path, &status.identity, self.place.position)?;
+        self.head = head.ok_or_else(|| Failure::retry(format!("{path} was renamed this moment")))?;
         self.name.clone_from(path);
         self.place.identity.clone_from(&status.identity);
-        let length = self.place.position.min(HEAD_BYTES);
-        self.head = files::read(path, 0, length as u32)?.bytes;
         let is_same = self.place.head.is_empty() || checksum(&self.head) == self.place.head;
         if status.size < self.place.position || !is_same {
             info!("{path} is not what it was: it is read from its beginning");
@@ -223,8 +245,9 @@ impl Follower {
     }
 
     /// Goes on to the file after the one that was rotated away, once there is something in it: until then the writer may
-    /// still be at the old one. Answers the last line of the old one, which will get no end any more.
-    fn next_file(&mut self) -> Result<Option<Vec<u8>>, Failure> {
+    /// still be at the old one. Answers the last line of the old one, which will get no end any more; an empty one where
+    /// there is more to be read first.
+    fn next_file(&mut self, bytes: u32) -> Result<Option<Vec<u8>>, Failure> {
         if self.name == self.file {
             return Ok(None);
         }
@@ -236,14 +259,34 @@ impl Follower {
         let Some((path, status)) = behind.find(|(_, status)| status.size > 0) else {
             return Ok(None);
         };
+        // The old one was at its end before this one was looked at, and may have grown in between. Now it grows no more.
+        if self.read_more(bytes)? {
+            return Ok(Some(Vec::new()));
+        }
         let last = without_return(&self.buffer).to_vec();
         self.begin(status);
         self.name.clone_from(path);
         Ok(Some(last))
     }
 
-    /// The file and those it was rotated to, the oldest first.
+    /// The file and those it was rotated to, the oldest first. Files that are renamed while a folder is listed may be missing
+    /// in the list, or be in it twice: only two lists that say the same are believed.
     fn family(&self) -> Result<Vec<(String, Status)>, Failure> {
+        let mut before = self.listed()?;
+        for _ in 0..LOOKS_MAX {
+            let now = self.listed()?;
+            let same = |(one, other): (&(String, Status), &(String, Status))| {
+                one.0 == other.0 && one.1.identity == other.1.identity
+            };
+            if before.len() == now.len() && before.iter().zip(&now).all(same) {
+                return Ok(now);
+            }
+            before = now;
+        }
+        Err(Failure::retry("files are renamed faster than they can be listed"))
+    }
+
+    fn listed(&self) -> Result<Vec<(String, Status)>, Failure> {
         let (folder, name) = match self.file.rsplit_once('/') {
             Some(("", name)) => ("/", name),
             Some((folder, name)) => (folder, name),

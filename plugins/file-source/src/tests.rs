@@ -103,6 +103,60 @@ fn a_rotated_file_is_read_to_its_end_before_the_new_one() {
     assert_eq!(all(&mut source).0, ["e"]);
 }
 
+/// The file is rotated between two calls of the plugin, whichever they are, with a line at the last moment: in a poll of an
+/// instance that lives on, and in the first one of an instance that goes on behind a resume point.
+#[test]
+fn a_rotation_at_any_moment_loses_and_doubles_no_line() {
+    for (at, is_fresh) in (0..30).flat_map(|at| [(at, false), (at, true)]) {
+        let file = format!("/log/{at}-{is_fresh}.log");
+        let settings = || testing::settings([("file", file.as_str()), ("topic", "lines")]).expect("settings");
+        let open = |resume| FileSource::open(settings(), resume).expect("it opens");
+        set_file(&file, b"a\nb\n");
+        let mut source = open(Vec::new());
+        let (mut lines, points) = all(&mut source);
+        if is_fresh {
+            source = open(points.last().cloned().into_iter().collect());
+        }
+        append(&file, "c\n");
+        let (mut calls, log) = (0, file.clone());
+        testing::set_meanwhile(move || {
+            if calls == at {
+                append(&log, "d\n");
+                rename_file(&log, &format!("{log}.1"));
+            }
+            // For a moment there is no such file.
+            if calls == at + 1 {
+                set_file(&log, b"e\n");
+            }
+            calls += 1;
+        });
+        for _ in 0..50 {
+            lines.extend(poll_or_again(&mut source));
+        }
+        testing::set_meanwhile(|| {});
+        assert_eq!(lines, ["a", "b", "c", "d", "e"], "at call {at}, {is_fresh}");
+    }
+}
+
+/// The lines of one poll; none where it asks to be called again.
+fn poll_or_again(source: &mut FileSource) -> Vec<String> {
+    let limits = Limits {
+        messages: 2,
+        bytes: 1_000_000,
+        wait: Duration::ZERO,
+    };
+    let page = match source.poll(limits) {
+        Ok(page) => page,
+        Err(Failure::Retry(_)) => return Vec::new(),
+        Err(failure) => panic!("{}", failure.text()),
+    };
+    let value = |produced: culvert_plugin::source::Produced| produced.message.value.expect("a value");
+    page.messages
+        .into_iter()
+        .map(|produced| String::from_utf8(value(produced)).expect("text"))
+        .collect()
+}
+
 #[test]
 fn a_file_that_was_cut_is_read_from_its_beginning() {
     set_file(LOG, b"aaaa\nbbbb\n");

@@ -187,6 +187,12 @@ pub fn rename_file(from: &str, to: &str) {
     fake::files::rename(from, to);
 }
 
+/// What somebody else does to the disk: called before every call that the plugin makes to it.
+#[cfg(feature = "files")]
+pub fn set_meanwhile(act: impl FnMut() + 'static) {
+    fake::files::set_meanwhile(act);
+}
+
 /// Messages as a gateway would send them: parts that are not needed do not come.
 fn columns(
     topic: &str,

@@ -18,6 +18,21 @@ struct File {
 
 thread_local! {
     static DISK: RefCell<Disk> = RefCell::default();
+    static MEANWHILE: RefCell<Option<Box<dyn FnMut()>>> = RefCell::default();
+}
+
+/// One call of the plugin, before which others may change the disk.
+fn by_plugin<Answer>(call: impl FnOnce(&mut Disk) -> Answer) -> Answer {
+    // What is done meanwhile may call what a plugin calls: it is not done again for that.
+    if let Some(mut act) = MEANWHILE.take() {
+        act();
+        MEANWHILE.set(Some(act));
+    }
+    DISK.with_borrow_mut(call)
+}
+
+pub(in crate::testing) fn set_meanwhile(act: impl FnMut() + 'static) {
+    MEANWHILE.set(Some(Box::new(act)));
 }
 
 impl Disk {
@@ -48,7 +63,7 @@ impl File {
 }
 
 pub(crate) fn look(path: &str) -> Result<Status, Error> {
-    DISK.with_borrow_mut(|disk| {
+    by_plugin(|disk| {
         let below = format!("{path}/");
         if disk.files.keys().any(|name| name.starts_with(&below)) {
             return Ok(Status {
@@ -63,7 +78,7 @@ pub(crate) fn look(path: &str) -> Result<Status, Error> {
 }
 
 pub(crate) fn list(folder: &str, after: Option<&str>) -> Result<Vec<Entry>, Error> {
-    DISK.with_borrow_mut(|disk| {
+    by_plugin(|disk| {
         let below = if folder == "." {
             String::new()
         } else {
@@ -82,7 +97,7 @@ pub(crate) fn list(folder: &str, after: Option<&str>) -> Result<Vec<Entry>, Erro
 }
 
 pub(crate) fn read(path: &str, offset: u64, length: u32) -> Result<Piece, Error> {
-    DISK.with_borrow_mut(|disk| {
+    by_plugin(|disk| {
         let file = disk.file(path)?;
         let from = usize::try_from(offset).map_or(file.bytes.len(), |from| from.min(file.bytes.len()));
         let to = (from + length.min(READ_MAX) as usize).min(file.bytes.len());
@@ -97,7 +112,7 @@ pub(crate) fn append(path: &str, at: Option<u64>, bytes: &[u8]) -> Result<u64, E
     if bytes.len() > WRITE_MAX {
         return Err(Error::TooLarge);
     }
-    DISK.with_borrow_mut(|disk| {
+    by_plugin(|disk| {
         if !disk.files.contains_key(path) {
             disk.make(path, b"");
         }
@@ -111,7 +126,7 @@ pub(crate) fn append(path: &str, at: Option<u64>, bytes: &[u8]) -> Result<u64, E
 }
 
 pub(crate) fn truncate(path: &str, size: u64) -> Result<(), Error> {
-    DISK.with_borrow_mut(|disk| {
+    by_plugin(|disk| {
         let file = disk.file(path)?;
         match usize::try_from(size) {
             Ok(size) if size <= file.bytes.len() => file.bytes.truncate(size),
@@ -125,7 +140,7 @@ pub(crate) fn replace(path: &str, bytes: &[u8], only: &Condition) -> Result<(), 
     if bytes.len() > WRITE_MAX {
         return Err(Error::TooLarge);
     }
-    DISK.with_borrow_mut(|disk| {
+    by_plugin(|disk| {
         let held = disk.files.get(path).map(|file| &file.bytes);
         let holds = match only {
             Condition::Always => true,
@@ -145,7 +160,7 @@ pub(crate) fn sync(path: &str) -> Result<(), Error> {
 }
 
 pub(crate) fn remove(path: &str) -> Result<(), Error> {
-    DISK.with_borrow_mut(|disk| disk.files.remove(path).map(drop).ok_or(Error::Missing))
+    by_plugin(|disk| disk.files.remove(path).map(drop).ok_or(Error::Missing))
 }
 
 pub(in crate::testing) fn set(path: &str, bytes: &[u8]) {
