@@ -31,17 +31,17 @@ const SAFELY: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC).union(OFlags::NON
 impl contract::Host for Reach {
     fn look(&mut self, path: String) -> wasmtime::Result<Result<Status, Error>> {
         self.outside()?;
-        Ok(Reach::look(self, &path))
+        Ok(self.reach_out(|reach| Reach::look(reach, &path)))
     }
 
     fn list(&mut self, folder: String, after: Option<String>) -> wasmtime::Result<Result<Vec<Entry>, Error>> {
         self.outside()?;
-        Ok(Reach::list(self, &folder, after.as_deref()))
+        Ok(self.reach_out(|reach| Reach::list(reach, &folder, after.as_deref())))
     }
 
     fn read(&mut self, path: String, offset: u64, length: u32) -> wasmtime::Result<Result<Piece, Error>> {
         self.outside()?;
-        Ok(Reach::read(self, &path, offset, length))
+        Ok(self.reach_out(|reach| Reach::read(reach, &path, offset, length)))
     }
 
     fn append(
@@ -55,12 +55,12 @@ impl contract::Host for Reach {
             let _ = Reach::append(self, &path, at, &bytes[..bytes.len() / 2]);
             return Err(cut);
         }
-        Ok(Reach::append(self, &path, at, &bytes))
+        Ok(self.reach_out(|reach| Reach::append(reach, &path, at, &bytes)))
     }
 
     fn truncate(&mut self, path: String, size: u64) -> wasmtime::Result<Result<(), Error>> {
         self.outside()?;
-        Ok(Reach::truncate(self, &path, size))
+        Ok(self.reach_out(|reach| Reach::truncate(reach, &path, size)))
     }
 
     fn replace(
@@ -70,17 +70,17 @@ impl contract::Host for Reach {
         only: Condition,
     ) -> wasmtime::Result<Result<(), Error>> {
         self.outside()?;
-        Ok(Reach::replace(self, &path, &bytes, &only))
+        Ok(self.reach_out(|reach| Reach::replace(reach, &path, &bytes, &only)))
     }
 
     fn sync(&mut self, path: String) -> wasmtime::Result<Result<(), Error>> {
         self.outside()?;
-        Ok(Reach::sync(self, &path))
+        Ok(self.reach_out(|reach| Reach::sync(reach, &path)))
     }
 
     fn remove(&mut self, path: String) -> wasmtime::Result<Result<(), Error>> {
         self.outside()?;
-        Ok(Reach::remove(self, &path))
+        Ok(self.reach_out(|reach| Reach::remove(reach, &path)))
     }
 }
 

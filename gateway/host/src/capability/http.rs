@@ -54,11 +54,21 @@ impl contract::Host for Reach {
         requests: Vec<contract::Request>,
         auth: Auth,
     ) -> wasmtime::Result<Vec<Result<Response, Error>>> {
+        self.reach_out(|reach| reach.send_all(requests, &auth))
+    }
+}
+
+impl Reach {
+    fn send_all(
+        &mut self,
+        requests: Vec<contract::Request>,
+        auth: &Auth,
+    ) -> wasmtime::Result<Vec<Result<Response, Error>>> {
         let count = requests.len();
         if count > REQUESTS_MAX {
             wasmtime::bail!("http.send: {count} requests; at most {REQUESTS_MAX} at once");
         }
-        let proof = match self.proof(&auth)? {
+        let proof = match self.proof(auth)? {
             Ok(proof) => proof,
             Err(error) => return Ok(vec![Err(error); count]),
         };
@@ -88,9 +98,7 @@ impl contract::Host for Reach {
                 .collect()
         }))
     }
-}
 
-impl Reach {
     /// The header that proves who asks.
     fn proof(&self, auth: &Auth) -> wasmtime::Result<Result<Option<(HeaderName, HeaderValue)>, Error>> {
         let (name, secret, before) = match auth {

@@ -40,6 +40,8 @@ pub(crate) struct Reach {
     /// When the call that is being made has to be over. The clock of plugins ends their own work only: what waits here
     /// has to keep to it by itself.
     deadline: Instant,
+    /// How long that call has been outside.
+    waited: Duration,
 }
 
 impl Reach {
@@ -52,6 +54,7 @@ impl Reach {
             handles,
             client: None,
             deadline: Instant::now(),
+            waited: Duration::ZERO,
         }
     }
 
@@ -63,9 +66,23 @@ impl Reach {
         }
     }
 
+    /// What the plugin waits for is done, and counted as waiting.
+    fn reach_out<Answer>(&mut self, act: impl FnOnce(&mut Reach) -> Answer) -> Answer {
+        let since = Instant::now();
+        let answer = act(self);
+        self.waited += since.elapsed();
+        answer
+    }
+
     /// A call begins that may take `time`.
     pub(crate) fn begin(&mut self, time: Duration) {
         self.deadline = Instant::now() + time;
+        self.waited = Duration::ZERO;
+    }
+
+    /// How long the call has waited for what is outside.
+    pub(crate) fn waited(&self) -> Duration {
+        self.waited
     }
 
     /// How long may be waited, so that a little is left for the plugin to make an answer of what comes of it.
