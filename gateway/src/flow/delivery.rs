@@ -2,7 +2,8 @@
 //!
 //! One thread a shard, and on it, in this order: take the shard if it is not ours (C1), gather what arrived, write
 //! it from the place behind the last record the sink holds (C2), commit, and only then say so. Any fault but a
-//! refused record ends the writer, and the next one reads from the sink what really happened (C3).
+//! refused record ends the writer, and the next one reads from the sink what really happened (C3). Where a sink says that
+//! its commit is to be made again, it is, by the same writer, and what comes meanwhile waits.
 //!
 //! Constraints:
 //! - What waits for a shard is bounded by the credit of its lanes; it is given back when a frame was written.
@@ -28,7 +29,7 @@ use culvert_proto::stream::RouteId;
 use culvert_proto::wire::Malformed;
 use culvert_proto::{Guard, Interval, Position, Sequence, StreamId};
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
@@ -46,6 +47,9 @@ const WAIT_MIN: Duration = Duration::from_millis(50);
 /// The longest wait between two attempts to take a shard whose sink is away. Most of the time that a sink needs after it is
 /// back; an attempt at a cluster that is away takes 5 s by itself.
 const RETRY_MAX: Duration = Duration::from_secs(1);
+
+/// The longest wait between two attempts at the same commit, unless the sink asks for more: what plugins are promised.
+const AGAIN_MAX: Duration = Duration::from_secs(5);
 
 /// Makes the sink of one shard; called once for each shard at start.
 pub type MakeSink = dyn Fn(usize) -> Result<Box<dyn Sink>, SinkFault> + Send + Sync;
@@ -156,6 +160,8 @@ impl Delivery {
                 sink: None,
                 receiver: Receiver::new(route.incarnation),
                 inbox,
+                kept: VecDeque::new(),
+                is_stopping: false,
                 windows: HashMap::new(),
                 asked_by: HashMap::new(),
                 halted: BTreeSet::new(),
@@ -290,6 +296,9 @@ struct Shard {
     sink: Option<Box<dyn Sink>>,
     receiver: Receiver,
     inbox: mpsc::Receiver<Work>,
+    /// What came while a commit was made again. Its frames have not given back their credit, which bounds how much it is.
+    kept: VecDeque<Work>,
+    is_stopping: bool,
     windows: HashMap<StreamId, Arc<Window>>,
     asked_by: HashMap<(u128, StreamId), Outlet>,
     halted: BTreeSet<StreamId>,
@@ -440,6 +449,7 @@ impl Shard {
             match self.deliver() {
                 Ok(Next::Go) => (faults, wait) = (0, WAIT_MIN),
                 Ok(Next::Stop) => return,
+                Err(_) if self.is_stopping => return,
                 Err(SinkFault::Stop { code, reason }) => return self.failed(code, &reason),
                 Err(fault) => {
                     self.trouble(&fault);
@@ -515,6 +525,7 @@ impl Shard {
         while let Some(now) = work {
             match now {
                 Work::Stop => {
+                    self.is_stopping = true;
                     if let Err(fault) = self.commit() {
                         tracing::info!(route = %self.route, shard = self.number, %fault, "stopped before a commit");
                     }
@@ -547,20 +558,27 @@ impl Shard {
             if bytes >= COMMIT_BYTES_MAX || is_full || self.receiver.must_take() {
                 break;
             }
-            work = self
-                .inbox
-                .recv_timeout(due.saturating_duration_since(Instant::now()))
-                .ok();
+            work = self.next(due).ok();
         }
         self.commit()?;
         Ok(Next::Go)
     }
 
-    fn wait_for_work(&self) -> Option<Work> {
-        match self.inbox.recv_timeout(IDLE) {
+    fn wait_for_work(&mut self) -> Option<Work> {
+        match self.next(Instant::now() + IDLE) {
             Ok(work) => Some(work),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => Some(Work::Stop),
+        }
+    }
+
+    /// What came first, or comes until then.
+    fn next(&mut self, until: Instant) -> Result<Work, RecvTimeoutError> {
+        match self.kept.pop_front() {
+            Some(work) => Ok(work),
+            None => self
+                .inbox
+                .recv_timeout(until.saturating_duration_since(Instant::now())),
         }
     }
 
@@ -738,13 +756,12 @@ impl Shard {
 
     /// S3: records and positions in one atomic write; whoever waits hears of it only afterwards.
     fn commit(&mut self) -> Result<(), SinkFault> {
-        let Some(sink) = &mut self.sink else { return Ok(()) };
-        if !self.receiver.must_commit() {
+        if self.sink.is_none() || !self.receiver.must_commit() {
             return Ok(());
         }
         let started = Instant::now();
         let positions = self.receiver.to_commit();
-        sink.commit(&positions)?;
+        self.commit_until_done(&positions)?;
         self.caution.committed();
         self.committed_at = Instant::now();
         metrics::COMMIT_SECONDS
@@ -781,6 +798,59 @@ impl Shard {
         }
         self.send_answers(answers);
         Ok(())
+    }
+
+    /// The same commit for as often as the sink asks for it (C4).
+    fn commit_until_done(&mut self, positions: &[(StreamId, Position)]) -> Result<(), SinkFault> {
+        let (mut wait, mut is_troubled) = (WAIT_MIN, false);
+        loop {
+            let Some(sink) = &mut self.sink else { return Ok(()) };
+            let (reason, after) = match sink.commit(positions) {
+                Err(SinkFault::Again { reason, after }) => (reason, after),
+                done => {
+                    if is_troubled {
+                        self.status.lock().trouble.remove(&self.number);
+                    }
+                    return done;
+                }
+            };
+            if after != Some(Duration::ZERO) {
+                if !is_troubled {
+                    tracing::warn!(route = %self.route, shard = self.number, fault = %reason, "sink is away, trying again");
+                }
+                is_troubled = true;
+                let trouble = Trouble::Retrying(reason.clone());
+                self.status.lock().trouble.insert(self.number, trouble);
+            }
+            // Who names a pause knows better than we do.
+            let pause = after.unwrap_or(wait).max(WAIT_MIN);
+            wait = match after {
+                Some(_) => WAIT_MIN,
+                None => (wait * 2).min(AGAIN_MAX),
+            };
+            if self.is_stopping || self.keep_until(Instant::now() + pause) {
+                return Err(SinkFault::Retry(reason));
+            }
+        }
+    }
+
+    /// Keeps what comes until then. Answers whether the shard is to stop.
+    fn keep_until(&mut self, until: Instant) -> bool {
+        loop {
+            match self
+                .inbox
+                .recv_timeout(until.saturating_duration_since(Instant::now()))
+            {
+                Ok(Work::Stop) | Err(RecvTimeoutError::Disconnected) => {
+                    self.is_stopping = true;
+                    return true;
+                }
+                // It changes nothing here, and needs no commit to be answered.
+                Ok(Work::Offered { outlet, stream, held }) => self.offered(&outlet, stream, held),
+                Ok(work) => self.kept.push_back(work),
+                Err(RecvTimeoutError::Timeout) => return false,
+            }
+        }
     }
 
     // ----- telling -----------------------------------------------------------------------------------------------
@@ -937,10 +1007,7 @@ impl Shard {
     fn hold_back(&mut self, wait: Duration) -> bool {
         let until = Instant::now() + wait;
         loop {
-            match self
-                .inbox
-                .recv_timeout(until.saturating_duration_since(Instant::now()))
-            {
+            match self.next(until) {
                 Ok(Work::Stop) | Err(RecvTimeoutError::Disconnected) => return true,
                 Ok(Work::Frame { frame, window }) => {
                     window.consumed(frame.bytes().len());

@@ -149,7 +149,7 @@ pub enum SourceFault {
 /// The outside system that records go to: one shard of one sink connector, with exactly one writer (S7).
 ///
 /// A sink runs on a thread of its own and may block. Between [`Sink::take`] and the first fault it is the writer;
-/// after any [`SinkFault`] but `Record` it must not be used before `take` succeeded again.
+/// after any [`SinkFault`] but `Record` and `Again` it must not be used before `take` succeeded again.
 pub trait Sink: Send {
     /// Becomes the shard's only writer: fences every earlier one, then reads the positions to the end, in this
     /// order (C1, T1). Drops whatever was written and not committed.
@@ -257,6 +257,15 @@ pub enum SinkFault {
     /// The environment: wait, `take` again, and the same records again. Never a dead letter (C4).
     #[error("{0}")]
     Retry(String),
+    /// Only of [`Sink::commit`]: nothing became visible, for certain, and this writer goes on. Wait, and the same commit
+    /// again (C4).
+    #[error("{reason}")]
+    Again {
+        /// What it waits for.
+        reason: String,
+        /// The pause; one that grows where none is named. Of no length: it is not in trouble, only not done.
+        after: Option<Duration>,
+    },
     /// The outcome is not known: a new writer must read what happened (C3).
     #[error("outcome unknown: {0}")]
     Uncertain(String),

@@ -7,7 +7,8 @@
 //!   with the data and gives it back unread. Exactly once rests on that alone.
 //! - Of any other, positions lie in this gateway's outbox ([`ledger`]), durable after the put: what was put and not noted is
 //!   put again. Stream and place name a record for ever, so that an idempotent target holds it once.
-//! - A put whose outcome is not known is never tried again by the same writer (C3).
+//! - A put whose outcome is not known is never tried again by the same writer (C3). One that is to be made again is made by
+//!   the same instance, which may know what it has done of it: a target that takes a little at a time gets all of it.
 
 mod ledger;
 mod notes;
@@ -310,13 +311,13 @@ impl PluginSink {
         self.push(stream, None, true, letter.sequence, &record)
     }
 
-    fn fault(&mut self, fault: PutFault) -> SinkFault {
+    fn fault(&self, fault: PutFault) -> SinkFault {
         match fault {
             PutFault::Refused(_) => SinkFault::Uncertain("refusals were not treated".into()),
-            PutFault::Retry { reason, after } => {
-                self.rest(after, &reason);
-                SinkFault::Retry(reason)
-            }
+            PutFault::Retry { reason, after } => SinkFault::Again {
+                reason,
+                after: after.map(|pause| pause.min(PAUSE_MAX)),
+            },
             PutFault::Stop(reason) => SinkFault::Stop {
                 code: "CULVERT-W045",
                 reason: format!("connector {}: {reason}", self.around.connector),

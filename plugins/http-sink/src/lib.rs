@@ -1,11 +1,18 @@
 #![doc = include_str!("../README.md")]
 
+use culvert_plugin::clock;
 use culvert_plugin::http::{self, Credentials, Method, Request, Response};
 use culvert_plugin::prelude::*;
 use culvert_plugin::sink::{Batch, Message, PutError, Refusal, Sink, Token};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use who_asks::{Way, WhoAsks};
+
+/// After so long a call gives way, and is made again for what is left. By eye: a part of the 10 s that a call has.
+const CALL_MS_MAX: i64 = 3_000;
+
+/// The pause behind a failure where the server took something before it. Where it took nothing, the gateway's pause grows.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The longest part of a server's answer that a dead letter quotes.
 const QUOTE_BYTES_MAX: usize = 200;
@@ -95,9 +102,11 @@ enum Unit {
 struct HttpSink {
     settings: Settings,
     credentials: Credentials,
-    /// What the server took of a `put` that was not finished: the gateway makes the same call again. Only for as long as
-    /// the instance lives; the key of each request is what makes sending it twice harmless.
-    taken: BTreeSet<(String, u64)>,
+    /// What the server took of a `put` that was not finished, by stream: the gateway makes the same call again. Only for as
+    /// long as the instance lives; the key of each request is what makes sending it twice harmless.
+    taken: BTreeMap<String, BTreeSet<u64>>,
+    /// When the call gives way.
+    until_ms: i64,
 }
 
 /// One request: its messages of one batch.
@@ -137,19 +146,45 @@ impl Sink for HttpSink {
         let sink = HttpSink {
             credentials: settings.who_asks().credentials()?,
             settings,
-            taken: BTreeSet::new(),
+            taken: BTreeMap::new(),
+            until_ms: 0,
         };
         Ok((sink, Vec::new()))
     }
 
     fn put(&mut self, batches: Vec<Batch>, _tokens: Vec<Token>) -> Result<(), PutError> {
+        self.until_ms = clock::now_ms() + CALL_MS_MAX;
+        let taken_before = self.taken();
         let mut refusals = Vec::new();
+        match self.send(&batches, &mut refusals) {
+            // What is known to be refused is not asked for again.
+            _ if !refusals.is_empty() => Err(PutError::Refused(refusals)),
+            Ok(()) => {
+                self.taken.clear();
+                Ok(())
+            }
+            Err(Failure::Retry(later)) if later.after_ms.is_none() && self.taken() > taken_before => {
+                Err(Failure::Retry(later).after(PAUSE).into())
+            }
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
+    fn check(settings: &Settings) -> Vec<Verdict> {
+        settings.who_asks().check()
+    }
+}
+
+impl HttpSink {
+    /// How many records of this `put` the server took.
+    fn taken(&self) -> usize {
+        self.taken.values().map(BTreeSet::len).sum()
+    }
+
+    fn send(&mut self, batches: &[Batch], refusals: &mut Vec<Refusal>) -> Result<(), Failure> {
         for (number, batch) in batches.iter().enumerate() {
-            let is_left = |index: &usize| {
-                !self
-                    .taken
-                    .contains(&(batch.stream.clone(), sequence(batch, *index)))
-            };
+            let taken = self.taken.get(&batch.stream);
+            let is_left = |index: &usize| taken.is_none_or(|taken| !taken.contains(&sequence(batch, *index)));
             let left: Vec<usize> = (0..batch.messages.len()).filter(is_left).collect();
             let size = match self.settings.send {
                 Unit::Record => 1,
@@ -161,29 +196,23 @@ impl Sink for HttpSink {
                     number,
                     messages,
                 };
-                self.deliver(&parcel, &mut refusals)?;
+                self.deliver(&parcel, refusals)?;
             }
         }
-        if !refusals.is_empty() {
-            return Err(PutError::Refused(refusals));
-        }
-        self.taken.clear();
         Ok(())
     }
 
-    fn check(settings: &Settings) -> Vec<Verdict> {
-        settings.who_asks().check()
-    }
-}
-
-impl HttpSink {
     /// Sends a parcel. One of several messages that is refused is cut in halves, until those at fault stand alone.
-    fn deliver(&mut self, parcel: &Parcel<'_>, refusals: &mut Vec<Refusal>) -> Result<(), PutError> {
+    fn deliver(&mut self, parcel: &Parcel<'_>, refusals: &mut Vec<Refusal>) -> Result<(), Failure> {
+        if clock::now_ms() >= self.until_ms {
+            let more = Failure::retry(format!("{} has more to take", self.settings.url));
+            return Err(more.after(Duration::ZERO));
+        }
         let why = match self.body(parcel) {
             Ok(body) => match self.ask(&parcel.key(), body)? {
                 Told::Taken => {
-                    let place = |index: &usize| (parcel.batch.stream.clone(), sequence(parcel.batch, *index));
-                    self.taken.extend(parcel.messages.iter().map(place));
+                    let taken = self.taken.entry(parcel.batch.stream.clone()).or_default();
+                    taken.extend(parcel.messages.iter().map(|index| sequence(parcel.batch, *index)));
                     return Ok(());
                 }
                 Told::Refused(why) => why,

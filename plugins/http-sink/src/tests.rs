@@ -115,7 +115,28 @@ fn a_call_that_is_made_again_goes_on_where_the_server_gave_up() {
 }
 
 #[test]
-fn what_the_server_refuses_becomes_a_dead_letter_and_the_rest_is_sent() {
+fn a_slow_server_is_given_what_it_takes_in_its_time() {
+    let arrived = Rc::new(RefCell::new(Vec::new()));
+    let (heard, mut now_ms) = (arrived.clone(), 0);
+    set_http(move |request| {
+        now_ms += 1_000;
+        testing::set_clock(now_ms);
+        heard.borrow_mut().extend(request.body.clone());
+        Ok(response(200, &[], ""))
+    });
+    let mut sink = open("record");
+    let values = ["1", "2", "3", "4", "5"];
+    match sink.put(vec![batch(&values, &[])], Vec::new()) {
+        Err(PutError::Failure(Failure::Retry(later))) => assert_eq!(later.after_ms, Some(0)),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(*arrived.borrow(), [b"1", b"2", b"3"]);
+    sink.put(vec![batch(&values, &[])], Vec::new()).expect("sent");
+    assert_eq!(*arrived.borrow(), [b"1", b"2", b"3", b"4", b"5"]);
+}
+
+#[test]
+fn what_the_server_refuses_is_named_and_the_rest_is_sent() {
     let server = Server::start();
     for (send, whole) in [("record", &["1", "3"][..]), ("batch", &["[1]", "[3]"])] {
         server.0.borrow_mut().arrived.clear();

@@ -11,6 +11,9 @@ use culvert_proto::record::RecordRef;
 struct Target {
     away: bool,
     fences_writes: bool,
+    /// Commits are to be made again.
+    is_busy: bool,
+    commits_made_again: u32,
     takings: u32,
     positions: BTreeMap<StreamId, Position>,
 }
@@ -51,7 +54,13 @@ impl Sink for TargetSink {
     }
 
     fn commit(&mut self, positions: &[(StreamId, Position)]) -> Result<(), SinkFault> {
-        self.answers()?.positions.extend(positions.iter().cloned());
+        let mut target = self.answers()?;
+        if target.is_busy {
+            target.commits_made_again += 1;
+            let reason = "the target has enough for now".into();
+            return Err(SinkFault::Again { reason, after: None });
+        }
+        target.positions.extend(positions.iter().cloned());
         Ok(())
     }
 }
@@ -102,6 +111,15 @@ impl Scene {
     async fn tried_in_vain(&self) {
         let before = self.target.lock().takings;
         until("two more attempts", || self.target.lock().takings >= before + 2).await;
+    }
+
+    /// Waits until a commit was asked for again twice from now on.
+    async fn asked_for_again(&self) {
+        let before = self.target.lock().commits_made_again;
+        until("a commit to be made again", || {
+            self.target.lock().commits_made_again >= before + 2
+        })
+        .await;
     }
 
     async fn offer(&self, from: u64, to: u64) {
@@ -218,6 +236,52 @@ async fn credit_for_a_frame_is_given_back_when_its_write_fails() {
         .hear("credit for all of them", |message| all(message).then_some(()))
         .await;
     drop(sending.await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_is_to_be_made_again_keeps_its_writer_and_what_comes_meanwhile() {
+    let scene = Scene::new(SOON, |target| target.is_busy = true).await;
+    scene.taken().await;
+    scene.stage.serve();
+    let stream = stream(THERE, 0);
+    let header = LaneHeader {
+        route: scene.route.clone(),
+        stream: stream.clone(),
+    };
+    let mut lane = scene.stage.peer.open_lane(&header).await.unwrap();
+    for at in 5..8 {
+        let frame = frame_of(&stream, at, 1, &[7; 10]);
+        lane.send(frame.bytes().clone()).await.unwrap();
+        scene.asked_for_again().await;
+    }
+    // A question that comes meanwhile is answered behind the commit.
+    scene.ask(1, 0).await;
+    let trouble = scene.delivery.status().trouble;
+    assert!(
+        matches!(trouble.get(&0), Some(Trouble::Retrying(reason)) if reason.contains("enough for now")),
+        "{trouble:?}"
+    );
+    scene.target.lock().is_busy = false;
+    scene.hear_answer(1).await;
+    until("all frames to be applied", || {
+        scene.target.lock().positions[&stream].at == Sequence(8)
+    })
+    .await;
+    assert_eq!(scene.target.lock().takings, 1);
+    assert!(scene.delivery.status().trouble.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shard_whose_commit_is_made_again_stops_all_the_same() {
+    let scene = Scene::new(SOON, |target| target.is_busy = true).await;
+    scene.taken().await;
+    scene.stage.serve();
+    scene.begin(1, 1).await;
+    scene.asked_for_again().await;
+    let delivery = scene.delivery.clone();
+    let stopping = tokio::task::spawn_blocking(move || delivery.stop());
+    soon("the end of the shard", stopping).await.unwrap();
+    assert_eq!(scene.target.lock().takings, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
