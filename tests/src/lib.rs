@@ -5,6 +5,7 @@
 //! | [`Broker`], [`shared_broker`] | one Apache Kafka node (KRaft) with TLS, SASL and a proxied listener if asked |
 //! | [`Gateway`] | one running `culvert`: start, kill, restart, logs, metrics, command line |
 //! | [`TcpProxy`], [`UdpRelay`] | the network between them: cut, delay, loss, one request held |
+//! | [`WebServer`] | one HTTP server whose every answer is the test's own |
 //! | [`Registry`] | one schema registry that can be stopped and started again |
 //! | [`LossyDisk`] | a disk whose power can be cut at any act, and what is left of it |
 //! | [`Ledger`] | what was produced and what arrived: lost, duplicated, reordered, changed |
@@ -35,6 +36,7 @@ mod scratch;
 mod tls;
 pub mod toolchains;
 mod wait;
+pub mod web;
 
 pub use broker::{Broker, BrokerOptions, shared_broker};
 pub use gateway::Gateway;
@@ -46,6 +48,7 @@ pub use relay::UdpRelay;
 pub use scratch::Scratch;
 pub use tls::{TestCa, TlsFiles};
 pub use wait::{wait_for, wait_until};
+pub use web::{WebAnswer, WebRequest, WebServer};
 
 use std::path::{Path, PathBuf};
 

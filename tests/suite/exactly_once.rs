@@ -1,6 +1,7 @@
 //! Every record arrives once, unchanged and in order, whatever fails on the way (S1, S2, S8).
 
 use crate::cluster::{self, Load, Record, Tail};
+use crate::faults::seed;
 use crate::line::{CUTS, Plan};
 use anyhow::{Context, ensure};
 use culvert_tests::figures::figure;
@@ -171,15 +172,4 @@ fn watch(tail: &mut Tail, time: Duration) -> anyhow::Result<()> {
         tail.look(left.min(Duration::from_millis(50)))?;
     }
     Ok(())
-}
-
-/// `CULVERT_SUITE_SEED`, or a new one; printed, so that a run can be repeated as far as its choices go.
-#[allow(clippy::print_stdout, reason = "the test harness shows it beside a failure")]
-pub(crate) fn seed(test: &str) -> u64 {
-    let given = std::env::var("CULVERT_SUITE_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok());
-    let seed = given.unwrap_or_else(|| rand::random_range(0..1_000_000));
-    println!("{test}: CULVERT_SUITE_SEED={seed}");
-    seed
 }

@@ -45,6 +45,26 @@ impl Plan {
         }
     }
 
+    /// Between two plugins that need no cluster. Their own settings are given as keys.
+    pub(crate) fn of_plugins(name: &str, source: &str, sink: &str) -> Plan {
+        let plan = Plan {
+            name: name.into(),
+            topics: name.into(),
+            source_cluster: String::new(),
+            target_cluster: String::new(),
+            source_keys: Vec::new(),
+            sink_keys: Vec::new(),
+            settings: Default::default(),
+            first_names: vec!["gw1".into()],
+        };
+        plan.source_key("connector.class", source)
+            .source_key("kafka.bootstrap.servers", "")
+            .sink_key("connector.class", sink)
+            .sink_key("kafka.bootstrap.servers", "")
+            .sink_key("topic.creation.default.partitions", "")
+            .sink_key("topic.creation.default.replication.factor", "")
+    }
+
     pub(crate) fn source_key(mut self, key: &str, value: &str) -> Plan {
         self.source_keys.push((key.into(), value.into()));
         self

@@ -1,10 +1,13 @@
 //! The whole product, by its promises: real brokers, real gateways, real faults, and a ledger that judges.
 //!
 //! Each module is a promise. The tests of one process share two Kafka clusters ([`cluster`]) and use topics,
-//! connectors and gateways of their own ([`line`]); only what kills brokers starts its own.
+//! connectors and gateways of their own ([`line`]; [`pair`] needs no broker); only what kills brokers starts its own.
+//! [`faults`] are chosen by a seed.
 
 mod cluster;
+mod faults;
 mod line;
+mod pair;
 
 mod demo;
 mod documents;
@@ -14,6 +17,9 @@ mod lag;
 mod operation;
 mod partitions;
 mod patience;
+mod plugin_files;
+mod plugin_http;
+mod plugin_line;
 mod plugin_sinks;
 mod plugins;
 mod power_cut;

@@ -1,18 +1,17 @@
 //! A plugin as the sink: every record once and in order, whichever gateway is killed (S1, S2, S3, S8), and what the plugin
-//! refuses or fails at costs one record (S10). No broker is needed: a generator makes the records, and the plugin,
-//! `plugins/leaky-sink`, writes a file that is read here.
+//! refuses or fails at costs one record (S10). No broker is needed: the plugin, `plugins/leaky-sink`, writes a file that is
+//! read here.
 
-use crate::line::{CUTS, DOMAIN, account, head, status};
+use crate::faults::Kills;
+use crate::line::{CUTS, status};
+use crate::pair::Pair;
 use anyhow::{Context, bail, ensure};
 use culvert_tests::figures::figure;
-use culvert_tests::{Gateway, Scratch, TestCa, ports, wait_for, workspace};
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use culvert_tests::{Scratch, wait_for};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const DEADLINE: Duration = Duration::from_secs(90);
 
@@ -22,64 +21,69 @@ const PARTITIONS: u64 = 3;
 const KILLS: usize = 12;
 
 /// Two gateways, and a file that the second one's plugin writes.
-struct Pair {
-    first: Gateway,
-    last: Gateway,
+struct Leaky {
+    pair: Pair,
     file: PathBuf,
-    _target: Scratch,
-    _ca: TestCa,
+    _scratch: Scratch,
 }
 
-impl Pair {
-    /// `count` records in each stream, `rate` in a second, into the plugin with more keys of its own.
-    fn start(name: &str, count: u64, rate: u64, more: &[(&str, &str)]) -> anyhow::Result<Pair> {
-        let (ca, target) = (TestCa::new("suite")?, Scratch::new(name)?);
-        let tunnel: SocketAddr = (Ipv4Addr::LOCALHOST, ports::free_udp()).into();
-        let file = target.path().join("out.txt");
-        let first = format!(
-            "{head}[[peer]]\nsite = \"site2\"\ngateways = [\"gw2\"]\n[[grant]]\nto = \"site2\"\ntopics = [\"*\"]\n",
-            head = head("gw1", "site1", &ca.gateway(DOMAIN, "gw1")?, Some(tunnel), ""),
-        );
+impl Leaky {
+    /// `count` records in each stream, `rate` in a second, made by the generator.
+    fn generated(name: &str, count: u64, rate: u64) -> anyhow::Result<Leaky> {
         let source = json!({
-            "name": name,
             "connector.class": "io.culvert.generator.GeneratorSource",
             "topic": name, "partitions": PARTITIONS.to_string(),
             "count": count.to_string(), "rate": rate.to_string(),
         });
-        let plugins = format!(
-            "plugins.directory = {:?}\n",
-            workspace().join("target/plugins/tests")
-        );
-        let last = format!(
-            "{head}[[peer]]\nsite = \"site1\"\ngateways = [\"gw1\"]\naddress = [\"{tunnel}\"]\n",
-            head = head("gw2", "site2", &ca.gateway(DOMAIN, "gw2")?, None, &plugins),
-        );
-        let mut sink = json!({
-            "name": name, "connector.class": "leaky-sink",
-            "topics": name, "culvert.from": "site1", "file": file,
-        });
+        Leaky::start(name, Scratch::new(name)?, &[source], name, &[])
+    }
+
+    /// Each topic has these lines as values, behind one another in one stream.
+    fn lines(name: &str, topics: &[(&str, Vec<String>)], more: &[(&str, &str)]) -> anyhow::Result<Leaky> {
+        let scratch = Scratch::new(name)?;
+        let mut sources = Vec::new();
+        for (topic, lines) in topics {
+            let log = scratch.write(&format!("{topic}.log"), &(lines.join("\n") + "\n"))?;
+            sources.push(json!({
+                "connector.class": "file-source", "file": log, "topic": topic, "batch.size": "100",
+                "poll.interval": "50ms",
+            }));
+        }
+        let names: Vec<&str> = topics.iter().map(|(topic, _)| *topic).collect();
+        Leaky::start(name, scratch, &sources, &names.join(","), more)
+    }
+
+    fn start(
+        name: &str,
+        scratch: Scratch,
+        sources: &[Value],
+        topics: &str,
+        more: &[(&str, &str)],
+    ) -> anyhow::Result<Leaky> {
+        let file = scratch.path().join("out.txt");
+        let mut sink = json!({ "connector.class": "leaky-sink", "topics": topics, "file": file });
         for (key, value) in more {
             sink[*key] = json!(value);
         }
-        let pair = Pair {
-            first: Gateway::prepare("gw1", &first, &[("source", &source.to_string())])?,
-            last: Gateway::prepare("gw2", &last, &[("sink", &sink.to_string())])?,
+        let pair = Pair::start(name, sources, &sink)?;
+        Ok(Leaky {
+            pair,
             file,
-            _target: target,
-            _ca: ca,
-        };
-        pair.first.launch()?;
-        pair.last.launch()?;
-        Ok(pair)
+            _scratch: scratch,
+        })
+    }
+
+    /// Waits until so many records count, dead letters among them.
+    fn wait(&self, all: u64) -> anyhow::Result<()> {
+        wait_for(DEADLINE, "all records in the file", || {
+            (delivered(&self.file) >= all).then_some(())
+        })
+        .with_context(|| self.pair.account())
     }
 
     /// Waits for all records of all streams, and looks that each is there once, in order.
     fn judge(&self, count: u64) -> anyhow::Result<()> {
-        let all = count * PARTITIONS;
-        wait_for(DEADLINE, "all records in the file", || {
-            (delivered(&self.file) >= all).then_some(())
-        })
-        .with_context(|| self.account())?;
+        self.wait(count * PARTITIONS)?;
         let streams = streams(&self.file)?;
         ensure!(streams.len() as u64 == PARTITIONS, "{} streams", streams.len());
         for (stream, places) in streams {
@@ -92,15 +96,11 @@ impl Pair {
         }
         Ok(())
     }
-
-    fn account(&self) -> String {
-        format!("{}{}", account(&self.first), account(&self.last))
-    }
 }
 
 /// How many records count, as the plugin's own state says.
-fn delivered(file: &Path) -> u64 {
-    let state = file.with_file_name("out.txt.state");
+pub(crate) fn delivered(file: &Path) -> u64 {
+    let state = file.with_extension("txt.state");
     let text = std::fs::read_to_string(state).unwrap_or_default();
     let place = |line: &str| {
         line.split('\t')
@@ -127,65 +127,187 @@ fn streams(file: &Path) -> anyhow::Result<BTreeMap<String, Vec<u64>>> {
     Ok(streams)
 }
 
+/// Code and place of each dead letter, in the order of places.
+fn dead_letters(file: &Path) -> anyhow::Result<Vec<(String, u64)>> {
+    let mut letters = Vec::new();
+    for line in std::fs::read_to_string(file)?.lines() {
+        let Some(letter) = line.strip_prefix('!') else {
+            continue;
+        };
+        let mut words = letter.split('\t');
+        let (code, place) = (words.next().unwrap_or_default(), words.nth(1).unwrap_or_default());
+        letters.push((
+            code.to_owned(),
+            place.parse().with_context(|| format!("{line:?}"))?,
+        ));
+    }
+    letters.sort_by_key(|(_, place)| *place);
+    Ok(letters)
+}
+
 #[test]
 fn killing_gateways_loses_and_doubles_nothing_in_a_plugins_target() -> anyhow::Result<()> {
-    let kills = match std::env::var("CULVERT_SUITE_KILLS") {
-        Ok(kills) => kills.parse().context("CULVERT_SUITE_KILLS is a number")?,
-        Err(_) => KILLS,
-    };
-    let seed = std::env::var("CULVERT_SUITE_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok());
-    let seed = seed.unwrap_or_else(rand::random);
-    let mut dice = ChaCha8Rng::seed_from_u64(seed);
+    let mut kills = Kills::new("plugin sinks", KILLS)?;
     // Enough records for a kill every half a second.
-    let (rate, count) = (3_000, kills as u64 * 500 + 2_000);
-    let pair = Pair::start("plugin-killed", count, rate, &[])?;
-    wait_for(DEADLINE, "the first records", || {
-        (delivered(&pair.file) > 0).then_some(())
-    })
-    .with_context(|| pair.account())?;
-    let started = Instant::now();
-    for _ in 0..kills {
-        let victim = if dice.random_bool(0.7) {
-            &pair.last
-        } else {
-            &pair.first
-        };
-        let before = delivered(&pair.file);
-        victim.kill9()?;
-        victim.launch()?;
-        // Killed again while it starts, now and then; else once something new was written.
-        if dice.random_bool(0.8) {
-            let all = count * PARTITIONS;
-            wait_for(DEADLINE, "records after a kill", || {
-                let now = delivered(&pair.file);
-                (now > before || now == all).then_some(())
-            })
-            .with_context(|| format!("seed {seed}\n{}", pair.account()))?;
-        }
-    }
-    pair.judge(count).with_context(|| format!("seed {seed}"))?;
-    pair.first.assert_no_unlisted_alarms(CUTS);
-    pair.last.assert_no_unlisted_alarms(CUTS);
+    let (rate, count) = (3_000, kills.count as u64 * 500 + 2_000);
+    let leaky = Leaky::generated("plugin-killed", count, rate)?;
+    let (first, last) = (&leaky.pair.first, &leaky.pair.last);
+    let took = kills
+        .carry_out(&[first, last, last], count * PARTITIONS, || {
+            delivered(&leaky.file)
+        })
+        .with_context(|| leaky.pair.account())?;
+    leaky
+        .judge(count)
+        .with_context(|| format!("seed {}", kills.seed))?;
+    leaky.pair.assert_no_unlisted_alarms(CUTS);
     figure(&format!(
-        "plugin sink: {kills} kills in {:.0} s, {} records in {PARTITIONS} streams, each once and in order (seed {seed})",
-        started.elapsed().as_secs_f64(),
-        count * PARTITIONS
+        "plugin sink: {} kills in {:.0} s, {} records in {PARTITIONS} streams, each once and in order (seed {})",
+        kills.count,
+        took.as_secs_f64(),
+        count * PARTITIONS,
+        kills.seed
     ));
     Ok(())
 }
 
 #[test]
 fn what_a_plugin_promises_is_what_status_says() -> anyhow::Result<()> {
-    let pair = Pair::start("plugin-status", 1_000, 10_000, &[])?;
-    pair.judge(1_000)?;
-    let status = status(&pair.last)?;
-    let sink: &Value = &status["connectors"][0];
+    let leaky = Leaky::generated("plugin-status", 1_000, 10_000)?;
+    leaky.judge(1_000)?;
+    let sink = leaky.pair.sink()?;
     ensure!(sink["guarantee"] == "exactly-once", "{sink}");
     ensure!(sink["class"] == "io.culvert.plugin.leaky-sink", "{sink}");
     let used: &Value = &sink["stages"][0];
     ensure!(used["records"].as_u64() >= Some(3_000), "{used}");
-    pair.last.assert_no_unlisted_alarms(&[]);
+    leaky.pair.assert_no_unlisted_alarms(&[]);
+    Ok(())
+}
+
+/// Words that `leaky-sink` obeys, and what the dead letter is called.
+const AT_FAULT: [(usize, &str, &str); 3] = [
+    (400, "refuse", "asked-for"),
+    (900, "panic", "plugin-trap"),
+    (1_400, "spin", "plugin-timeout"),
+];
+
+fn numbers_with(count: usize, faults: &[(usize, &str, &str)]) -> Vec<String> {
+    let word = |number: usize| faults.iter().find(|(at, ..)| *at == number);
+    (0..count)
+        .map(|number| word(number).map_or_else(|| number.to_string(), |(_, word, _)| (*word).to_owned()))
+        .collect()
+}
+
+/// S10: of 2,000 records three cannot be written; each is one dead letter, in the same file, and all others are there.
+#[test]
+fn what_a_plugin_refuses_or_fails_at_is_one_dead_letter_and_all_others_arrive() -> anyhow::Result<()> {
+    const COUNT: usize = 2_000;
+    let mut kills = Kills::new("poison at a plugin sink", 5)?;
+    let lines = numbers_with(COUNT, &AT_FAULT);
+    let leaky = Leaky::lines(
+        "plugin-poison",
+        &[("orders", lines)],
+        &[("errors.tolerance", "all"), ("culvert.time.max", "300ms")],
+    )?;
+    kills.count = kills.count.min(5);
+    let last = &leaky.pair.last;
+    // Each kill makes it look for the record at fault anew.
+    for _ in 0..kills.count {
+        std::thread::sleep(Duration::from_millis(700));
+        last.kill9()?;
+        last.launch()?;
+    }
+    leaky.wait(COUNT as u64)?;
+    let letters = dead_letters(&leaky.file)?;
+    let expected = AT_FAULT.map(|(at, _, code)| (code.to_owned(), at as u64));
+    ensure!(letters == expected, "{letters:?}");
+    let streams = streams(&leaky.file)?;
+    let places = streams.values().next().context("one stream")?;
+    let is_fine = |place: &u64| AT_FAULT.iter().all(|(at, ..)| *at as u64 != *place);
+    ensure!(
+        places.iter().copied().eq((0..COUNT as u64).filter(is_fine)),
+        "{} lines",
+        places.len()
+    );
+    let status = status(&leaky.pair.last)?;
+    ensure!(status["connectors"][0]["state"] == "running", "{status}");
+    leaky.pair.assert_no_unlisted_alarms(CUTS);
+    figure(&format!(
+        "plugin sink: 3 records of {COUNT} at fault, {} kills while they are looked for: {} arrived in order, 3 dead letters",
+        kills.count,
+        places.len()
+    ));
+    Ok(())
+}
+
+/// Without dead letters the stream stands in front of the record and says which, and others go on (L3).
+#[test]
+fn a_record_that_a_plugin_cannot_write_stops_its_stream_and_no_other() -> anyhow::Result<()> {
+    const COUNT: usize = 600;
+    for (_, word, code) in AT_FAULT {
+        let lines = numbers_with(COUNT, &[(300, word, code)]);
+        let whole = numbers_with(COUNT, &[]);
+        let leaky = Leaky::lines(
+            &format!("plugin-{word}"),
+            &[("bad", lines), ("good", whole)],
+            &[("culvert.time.max", "300ms")],
+        )?;
+        let halted = wait_for(DEADLINE, "the stream to stand", || {
+            let sink = leaky.pair.sink().ok()?;
+            let streams = sink["streams"].as_array()?.iter();
+            let is_halted = |stream: &&Value| stream["fault"]["code"] == "CULVERT-F012";
+            streams.clone().find(is_halted).cloned()
+        })
+        .with_context(|| leaky.pair.account())?;
+        let text = halted.to_string();
+        ensure!(
+            text.contains("/bad/") && text.contains("record 300"),
+            "{word}: {text}"
+        );
+        wait_for(DEADLINE, "the other stream", || {
+            let streams = streams(&leaky.file).ok()?;
+            let good = streams.iter().find(|(stream, _)| stream.contains("/good/"))?;
+            (good.1.len() == COUNT).then_some(())
+        })
+        .with_context(|| leaky.pair.account())?;
+        let bad = streams(&leaky.file)?
+            .into_iter()
+            .find(|(stream, _)| stream.contains("/bad/"));
+        let places = bad.map(|(_, places)| places).unwrap_or_default();
+        ensure!(
+            places.len() <= 300 && places.iter().copied().eq(0..places.len() as u64),
+            "{word}: {places:?}"
+        );
+    }
+    Ok(())
+}
+
+/// What a stage before the plugin refuses is shown to the plugin as a dead letter, in the call with the others.
+#[test]
+fn what_a_stage_refuses_is_kept_by_the_plugin_behind_it() -> anyhow::Result<()> {
+    const COUNT: usize = 500;
+    let lines = numbers_with(
+        COUNT,
+        &[(100, "reject", ""), (200, "drop", ""), (300, "panic", "")],
+    );
+    let leaky = Leaky::lines(
+        "plugin-staged",
+        &[("orders", lines)],
+        &[
+            ("errors.tolerance", "all"),
+            ("transforms", "obey"),
+            ("transforms.obey.type", "hostile"),
+        ],
+    )?;
+    leaky.wait(COUNT as u64)?;
+    let letters = dead_letters(&leaky.file)?;
+    ensure!(
+        letters == [("told-to".to_owned(), 100), ("plugin-trap".to_owned(), 300)],
+        "{letters:?}"
+    );
+    let streams = streams(&leaky.file)?;
+    let places = streams.values().next().context("one stream")?;
+    ensure!(places.len() == COUNT - 3 && places.is_sorted(), "{places:?}");
+    leaky.pair.assert_no_unlisted_alarms(&[]);
     Ok(())
 }

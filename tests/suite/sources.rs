@@ -2,7 +2,7 @@
 //! breaks, each number arrives once, in order, with the sum that the plugin had kept (S1, S2, S8).
 
 use crate::cluster::Topic;
-use crate::exactly_once::seed;
+use crate::faults::{kills, seed};
 use crate::line::{CUTS, Line, Plan, status};
 use anyhow::{Context, ensure};
 use culvert_tests::figures::figure;
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// Kills in the suite; `CULVERT_LEDGER_KILLS` asks for another number.
+/// Kills in one run, unless `CULVERT_SUITE_KILLS` says another number.
 const KILLS: usize = 15;
 
 /// What a gateway warns of when its plugin breaks on purpose.
@@ -100,8 +100,7 @@ fn judge(line: &Line, count: u64) -> anyhow::Result<()> {
 
 #[test]
 fn killing_gateways_keeps_records_resume_points_and_state_one() -> anyhow::Result<()> {
-    let asked = std::env::var("CULVERT_LEDGER_KILLS").ok();
-    let kills = asked.map_or(Ok(KILLS), |kills| kills.parse())?;
+    let kills = kills(KILLS)?;
     let seed = seed("ledger");
     let mut dice = ChaCha8Rng::seed_from_u64(seed);
     // About two thousand a second, and never done before the last kill.

@@ -1,0 +1,86 @@
+//! Two gateways and no broker: what a connector brings in at `gw1` another takes out at `gw2`.
+
+use crate::line::{DOMAIN, account, head, status};
+use culvert_tests::{Gateway, TestCa, ports, workspace};
+use serde_json::{Value, json};
+use std::net::{Ipv4Addr, SocketAddr};
+
+/// Two gateways that stand.
+pub(crate) struct Pair {
+    pub(crate) first: Gateway,
+    pub(crate) last: Gateway,
+    _ca: TestCa,
+}
+
+impl Pair {
+    /// Starts both, with plugins of tests beside those of the program. The first source and the sink are called `name`.
+    pub(crate) fn start(name: &str, sources: &[Value], sink: &Value) -> anyhow::Result<Pair> {
+        let ca = TestCa::new("suite")?;
+        let tunnel: SocketAddr = (Ipv4Addr::LOCALHOST, ports::free_udp()).into();
+        let plugins = format!(
+            "plugins.directory = {:?}\n",
+            workspace().join("target/plugins/tests")
+        );
+        let first = format!(
+            "{head}[[peer]]\nsite = \"site2\"\ngateways = [\"gw2\"]\n[[grant]]\nto = \"site2\"\ntopics = [\"*\"]\n",
+            head = head(
+                "gw1",
+                "site1",
+                &ca.gateway(DOMAIN, "gw1")?,
+                Some(tunnel),
+                &plugins
+            ),
+        );
+        let last = format!(
+            "{head}[[peer]]\nsite = \"site1\"\ngateways = [\"gw1\"]\naddress = [\"{tunnel}\"]\n",
+            head = head("gw2", "site2", &ca.gateway(DOMAIN, "gw2")?, None, &plugins),
+        );
+        let names = (0..).map(|number: u32| match number {
+            0 => name.to_owned(),
+            _ => format!("{name}-{number}"),
+        });
+        let sources: Vec<(String, String)> = names
+            .zip(sources)
+            .map(|(name, source)| (name.clone(), named(&name, source).to_string()))
+            .collect();
+        let sources: Vec<(&str, &str)> = sources.iter().map(|(name, text)| (&**name, &**text)).collect();
+        let mut sink = named(name, sink);
+        sink["culvert.from"] = json!("site1");
+        let pair = Pair {
+            first: Gateway::prepare("gw1", &first, &sources)?,
+            last: Gateway::prepare("gw2", &last, &[("sink", &sink.to_string())])?,
+            _ca: ca,
+        };
+        pair.first.launch()?;
+        pair.last.launch()?;
+        Ok(pair)
+    }
+
+    /// The sink as `culvert status` shows it.
+    pub(crate) fn sink(&self) -> anyhow::Result<Value> {
+        Ok(status(&self.last)?["connectors"][0].clone())
+    }
+
+    /// The source as `culvert status` shows it.
+    pub(crate) fn source(&self) -> anyhow::Result<Value> {
+        Ok(status(&self.first)?["connectors"][0].clone())
+    }
+
+    /// No gateway has warned of anything but `expected`.
+    #[track_caller]
+    pub(crate) fn assert_no_unlisted_alarms(&self, expected: &[&str]) {
+        self.first.assert_no_unlisted_alarms(expected);
+        self.last.assert_no_unlisted_alarms(expected);
+    }
+
+    /// What both say of themselves, for a failure.
+    pub(crate) fn account(&self) -> String {
+        format!("{}{}", account(&self.first), account(&self.last))
+    }
+}
+
+fn named(name: &str, definition: &Value) -> Value {
+    let mut definition = definition.clone();
+    definition["name"] = json!(name);
+    definition
+}
