@@ -91,6 +91,10 @@ const PLUGINS: &[Plugin] = &[
         purpose: Purpose::Tests,
     },
     Plugin {
+        name: "tally",
+        purpose: Purpose::Tests,
+    },
+    Plugin {
         name: "ledger",
         purpose: Purpose::Tests,
     },

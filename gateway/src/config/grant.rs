@@ -55,6 +55,7 @@ pub(super) fn grants(
         prefix,
         plugin,
     };
+    granting.check_state(found);
     let mut grants = Grants::default();
     for (key, written) in granting.keys() {
         granting.take(&key, &written, &mut grants, found);
@@ -188,6 +189,28 @@ impl Granting<'_> {
         let problem = format!("{}: {problem}", path.display());
         self.mistake(UNREADABLE, key, problem, hint, found);
         Vec::new()
+    }
+
+    /// A store is kept with the pages of a source; of any other plugin, what it put would be gone with its instance.
+    fn check_state(&self, found: &mut Found) {
+        let (name, is_imported) = (
+            &self.plugin.description.name,
+            self.plugin.examined.imports_capability(Capability::State),
+        );
+        let is_granted = self
+            .keys()
+            .iter()
+            .any(|(key, written)| key == STATE && written == "true");
+        let is_needed = !self.plugin.description.is_optional(Capability::State);
+        if is_imported && !self.plugin.has_state() && (is_needed || is_granted) {
+            let problem =
+                format!("cannot be granted: plugin {name} is no source, and only a source has a store");
+            let hint = match is_needed {
+                true => "use a plugin that needs none",
+                false => "leave it out: the plugin can do without",
+            };
+            self.mistake("CULVERT-W080", STATE, problem, hint, found);
+        }
     }
 
     fn check_reveal(&self, grants: &Grants, found: &mut Found) {

@@ -58,6 +58,12 @@ impl Found {
         self.role().is_some_and(Role::is_transform)
     }
 
+    /// Whether a store of its own would be kept: that of a source is, with its pages.
+    #[must_use]
+    pub fn has_state(&self) -> bool {
+        self.role() == Some(Role::Source)
+    }
+
     /// The component, read again from its file: it is needed once, when it is compiled.
     ///
     /// # Errors

@@ -57,6 +57,30 @@ fn what_a_plugin_imports_has_to_be_granted_and_all_that_is_not_is_said_together(
 }
 
 #[test]
+fn a_stage_that_wants_a_store_is_told_that_only_sources_have_one() {
+    for granted in ["", ", \"transforms.a.culvert.grant.state\": \"true\""] {
+        let plugins = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/plugins/tests");
+        let json = format!(
+            "{{\"name\": \"c\", \"connector.class\": \"GeneratorSource\", \"transforms\": \"a\",
+             \"transforms.a.type\": \"tally\"{granted}}}"
+        );
+        let site =
+            Site::new(&format!("{HEAD}plugins.directory = \"{plugins}\"\n")).connector("c.json", &json);
+        let mistakes = site.mistakes();
+        let of_state: Vec<&String> = mistakes
+            .iter()
+            .filter(|said| said.contains("grant.state"))
+            .collect();
+        assert_eq!(of_state.len(), 1, "{mistakes:#?}");
+        assert!(
+            of_state[0].contains("CULVERT-W080 cannot be granted: plugin tally is no source"),
+            "{}",
+            of_state[0]
+        );
+    }
+}
+
+#[test]
 fn a_grant_says_exactly_what_it_grants() {
     let with = |key: &str, value: &str, expected: &[&str]| {
         let mut settings: Vec<(&str, &str)> = GRANTED
