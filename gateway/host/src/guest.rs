@@ -262,7 +262,7 @@ impl Nursery {
             figures: Counted(self.meter.clone()),
             clock: Clock(self.around.now.clone()),
             reach: Reach::new(self.around.grants.clone(), self.around.cut.clone()),
-            state: state::Desk::new(self.stored.clone()),
+            state: state::Desk::new(self.stored.clone(), self.around.cut.clone()),
         };
         let mut store = Store::new(self.engine.wasmtime(), guest);
         store.limiter(|guest| &mut guest.memory);

@@ -6,6 +6,8 @@ use crate::component::Plugin;
 use crate::description::FieldType;
 use crate::fault::OpenError;
 use crate::grants::{Grants, Veil};
+use parking_lot::Mutex;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -22,28 +24,77 @@ pub struct Surroundings {
     pub cut: Option<Cut>,
 }
 
-/// Ends instances at a call to the outside: whatever a plugin does between two of them, a kill may come there.
-#[derive(Clone, Debug)]
-pub struct Cut(Arc<AtomicU64>);
+/// What happens at one of the calls by which instances reach the outside (files, requests, their store): whatever a plugin
+/// does between two of them, a kill may come there, or another writer.
+#[derive(Clone)]
+pub struct Cut(Arc<At>);
+
+struct At {
+    /// Calls that are still made as they always are.
+    left: AtomicU64,
+    /// The call at which it came.
+    call: Mutex<Option<&'static str>>,
+    /// Done before the call is made; where there is nothing to do, the instance ends.
+    meanwhile: Option<Box<dyn Fn() + Send + Sync>>,
+}
 
 impl Cut {
-    /// So many calls are made; every later one ends its instance.
+    /// So many calls are made; every later one ends its instance. Of a write the first half is made, and a request is
+    /// received and not answered.
     #[must_use]
     pub fn after(calls: u64) -> Cut {
-        Cut(Arc::new(AtomicU64::new(calls)))
+        Cut::new(calls, None)
+    }
+
+    /// So many calls are made; before the next one `act` happens, once. The plugin sees nothing of it.
+    #[must_use]
+    pub fn meanwhile(calls: u64, act: impl Fn() + Send + Sync + 'static) -> Cut {
+        Cut::new(calls, Some(Box::new(act)))
+    }
+
+    fn new(calls: u64, meanwhile: Option<Box<dyn Fn() + Send + Sync>>) -> Cut {
+        Cut(Arc::new(At {
+            left: AtomicU64::new(calls),
+            call: Mutex::new(None),
+            meanwhile,
+        }))
     }
 
     /// How many calls may still be made.
     #[must_use]
     pub fn left(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.left.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn is_due(&self) -> bool {
+    /// The call at which it came, as in `files.append`; none where it never came.
+    #[must_use]
+    pub fn call(&self) -> Option<&'static str> {
+        *self.0.call.lock()
+    }
+
+    /// Whether the instance ends here.
+    pub(crate) fn is_due(&self, call: &'static str) -> bool {
         let spend = |left: u64| left.checked_sub(1);
-        self.0
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend)
-            .is_err()
+        let relaxed = Ordering::Relaxed;
+        if self.0.left.fetch_update(relaxed, relaxed, spend).is_ok() {
+            return false;
+        }
+        let is_first = self.0.call.lock().replace(call).is_none();
+        match &self.0.meanwhile {
+            None => true,
+            Some(act) => {
+                if is_first {
+                    act();
+                }
+                false
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Cut({} left, at {:?})", self.left(), self.call())
     }
 }
 

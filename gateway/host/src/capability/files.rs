@@ -30,17 +30,17 @@ const SAFELY: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC).union(OFlags::NON
 
 impl contract::Host for Reach {
     fn look(&mut self, path: String) -> wasmtime::Result<Result<Status, Error>> {
-        self.outside()?;
+        self.outside("files.look")?;
         Ok(self.reach_out(|reach| Reach::look(reach, &path)))
     }
 
     fn list(&mut self, folder: String, after: Option<String>) -> wasmtime::Result<Result<Vec<Entry>, Error>> {
-        self.outside()?;
+        self.outside("files.list")?;
         Ok(self.reach_out(|reach| Reach::list(reach, &folder, after.as_deref())))
     }
 
     fn read(&mut self, path: String, offset: u64, length: u32) -> wasmtime::Result<Result<Piece, Error>> {
-        self.outside()?;
+        self.outside("files.read")?;
         Ok(self.reach_out(|reach| Reach::read(reach, &path, offset, length)))
     }
 
@@ -50,7 +50,7 @@ impl contract::Host for Reach {
         at: Option<u64>,
         bytes: Vec<u8>,
     ) -> wasmtime::Result<Result<u64, Error>> {
-        if let Err(cut) = self.outside() {
+        if let Err(cut) = self.outside("files.append") {
             // A write that is cut short may have got half-way.
             let _ = Reach::append(self, &path, at, &bytes[..bytes.len() / 2]);
             return Err(cut);
@@ -59,7 +59,7 @@ impl contract::Host for Reach {
     }
 
     fn truncate(&mut self, path: String, size: u64) -> wasmtime::Result<Result<(), Error>> {
-        self.outside()?;
+        self.outside("files.truncate")?;
         Ok(self.reach_out(|reach| Reach::truncate(reach, &path, size)))
     }
 
@@ -69,17 +69,17 @@ impl contract::Host for Reach {
         bytes: Vec<u8>,
         only: Condition,
     ) -> wasmtime::Result<Result<(), Error>> {
-        self.outside()?;
+        self.outside("files.replace")?;
         Ok(self.reach_out(|reach| Reach::replace(reach, &path, &bytes, &only)))
     }
 
     fn sync(&mut self, path: String) -> wasmtime::Result<Result<(), Error>> {
-        self.outside()?;
+        self.outside("files.sync")?;
         Ok(self.reach_out(|reach| Reach::sync(reach, &path)))
     }
 
     fn remove(&mut self, path: String) -> wasmtime::Result<Result<(), Error>> {
-        self.outside()?;
+        self.outside("files.remove")?;
         Ok(self.reach_out(|reach| Reach::remove(reach, &path)))
     }
 }

@@ -72,6 +72,7 @@ impl Reach {
             Ok(proof) => proof,
             Err(error) => return Ok(vec![Err(error); count]),
         };
+        let cut = self.outside("http.send");
         let patience = self.patience();
         let asked: Vec<Result<Asked, Error>> = requests
             .into_iter()
@@ -83,22 +84,35 @@ impl Reach {
             Err(error) => return Ok(vec![Err(error); count]),
         };
         let answer = |asked: Result<Asked, Error>| asked.and_then(|asked| ask(agent, asked, bytes_max));
-        if count == 1 {
-            return Ok(asked.into_iter().map(answer).collect());
-        }
-        Ok(thread::scope(|scope| {
-            let running: Vec<_> = asked
-                .into_iter()
-                .map(|asked| scope.spawn(move || answer(asked)))
-                .collect();
-            let lost = |_| Err(Error::Network("the request was lost".into()));
-            running
-                .into_iter()
-                .map(|one| one.join().unwrap_or_else(lost))
-                .collect()
-        }))
+        let answers = if count == 1 {
+            asked.into_iter().map(answer).collect()
+        } else {
+            side_by_side(asked, answer)
+        };
+        // Cut off here, the requests were received, and nobody is left whom the answers could reach.
+        cut.map(|()| answers)
     }
+}
 
+/// All at the same time.
+fn side_by_side(
+    asked: Vec<Result<Asked, Error>>,
+    answer: impl Fn(Result<Asked, Error>) -> Result<Response, Error> + Copy + Send,
+) -> Vec<Result<Response, Error>> {
+    thread::scope(|scope| {
+        let running: Vec<_> = asked
+            .into_iter()
+            .map(|asked| scope.spawn(move || answer(asked)))
+            .collect();
+        let lost = |_| Err(Error::Network("the request was lost".into()));
+        running
+            .into_iter()
+            .map(|one| one.join().unwrap_or_else(lost))
+            .collect()
+    })
+}
+
+impl Reach {
     /// The header that proves who asks.
     fn proof(&self, auth: &Auth) -> wasmtime::Result<Result<Option<(HeaderName, HeaderValue)>, Error>> {
         let (name, secret, before) = match auth {

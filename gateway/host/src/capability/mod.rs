@@ -59,11 +59,8 @@ impl Reach {
     }
 
     /// Before every call that reaches the outside: a cut ends the instance there.
-    fn outside(&self) -> wasmtime::Result<()> {
-        match &self.cut {
-            Some(cut) if cut.is_due() => Err(wasmtime::format_err!("cut off from the outside")),
-            _ => Ok(()),
-        }
+    fn outside(&self, call: &'static str) -> wasmtime::Result<()> {
+        outside(self.cut.as_ref(), call)
     }
 
     /// What the plugin waits for is done, and counted as waiting.
@@ -89,5 +86,12 @@ impl Reach {
     fn patience(&self) -> Duration {
         let left = self.deadline.saturating_duration_since(Instant::now());
         left.saturating_sub((left / 10).min(Duration::from_millis(100)))
+    }
+}
+
+fn outside(cut: Option<&Cut>, call: &'static str) -> wasmtime::Result<()> {
+    match cut {
+        Some(cut) if cut.is_due(call) => Err(wasmtime::format_err!("cut off from the outside at {call}")),
+        _ => Ok(()),
     }
 }

@@ -3,7 +3,9 @@
 //! What a call puts lies on top of what is stored, and belongs to the call's answer: whoever made the call takes it with
 //! [`Desk::take`] and keeps it with the answer, or forgets both.
 
+use super::outside;
 use crate::bindings::capabilities::culvert::plugin::state;
+use crate::surroundings::Cut;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -64,12 +66,13 @@ fn size(key: &[u8], value: Option<&Vec<u8>>) -> usize {
 pub(crate) struct Desk {
     stored: Stored,
     puts: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    cut: Option<Cut>,
 }
 
 impl Desk {
-    pub(crate) fn new(stored: Stored) -> Desk {
+    pub(crate) fn new(stored: Stored, cut: Option<Cut>) -> Desk {
         let puts = BTreeMap::new();
-        Desk { stored, puts }
+        Desk { stored, puts, cut }
     }
 
     /// What was put since this was last asked.
@@ -98,6 +101,7 @@ fn check_count(what: &str, count: usize) -> wasmtime::Result<()> {
 
 impl state::Host for Desk {
     fn get(&mut self, keys: Vec<Vec<u8>>) -> wasmtime::Result<Result<Vec<Option<Vec<u8>>>, state::Error>> {
+        outside(self.cut.as_ref(), "state.get")?;
         check_count("get", keys.len())?;
         if keys.iter().any(|key| key.len() > KEY_BYTES_MAX) {
             return Ok(Err(state::Error::TooLarge));
@@ -114,6 +118,7 @@ impl state::Host for Desk {
         &mut self,
         entries: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     ) -> wasmtime::Result<Result<(), state::Error>> {
+        outside(self.cut.as_ref(), "state.put")?;
         check_count("put", entries.len())?;
         let is_large = |(key, value): &(Vec<u8>, Option<Vec<u8>>)| {
             key.len() > KEY_BYTES_MAX || value.as_ref().is_some_and(|value| value.len() > VALUE_BYTES_MAX)
@@ -150,12 +155,12 @@ mod tests {
     fn what_a_call_put_is_seen_by_it_and_forgotten_with_its_instance() {
         let stored = Stored::default();
         stored.apply(&vec![(b"a".to_vec(), Some(b"1".to_vec()))]);
-        let mut desk = Desk::new(stored.clone());
+        let mut desk = Desk::new(stored.clone(), None);
         put(&mut desk, b"a", None).expect("taken");
         put(&mut desk, b"b", Some(b"2")).expect("taken");
         assert_eq!(get(&mut desk, b"a"), None);
         assert_eq!(get(&mut desk, b"b").as_deref(), Some(&b"2"[..]));
-        let mut fresh = Desk::new(stored.clone());
+        let mut fresh = Desk::new(stored.clone(), None);
         assert_eq!(get(&mut fresh, b"a").as_deref(), Some(&b"1"[..]));
         assert_eq!(get(&mut fresh, b"b"), None);
         stored.apply(&desk.take());
@@ -165,7 +170,7 @@ mod tests {
 
     #[test]
     fn what_is_too_much_is_refused_and_changes_nothing() {
-        let mut desk = Desk::new(Stored::default());
+        let mut desk = Desk::new(Stored::default(), None);
         let large = vec![0; VALUE_BYTES_MAX + 1];
         assert!(matches!(
             put(&mut desk, b"a", Some(&large)),
