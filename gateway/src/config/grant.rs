@@ -15,7 +15,7 @@ use super::mistake::{
 };
 use super::names;
 use super::reference;
-use crate::plugin::{self, AddressGrant, Capability, FolderGrant, Grants, Method, SecretBytes, Use};
+use crate::plugin::{self, AddressGrant, Capability, FolderGrant, Grants, SecretBytes};
 use std::collections::BTreeSet;
 
 /// What all keys begin with.
@@ -232,39 +232,15 @@ impl Granting<'_> {
             let Some(value) = value.and_then(|(_, value)| value.as_deref()).map(str::trim) else {
                 continue;
             };
-            let words: Vec<&str> = field.grants().collect();
-            if words.is_empty() || value.is_empty() {
+            if value.is_empty() {
                 continue;
             }
-            if let Err(problem) = self.implied(&words, value, grants) {
+            if let Err(problem) = plugin::imply(field, value, self.definition.base(), grants) {
                 let key = format!("{}{}", self.prefix, field.name);
                 let hint = "the plugin may use what this key names, so it has to name one place exactly";
                 self.definition.mistake(CONNECTOR, &key, problem, hint, found);
             }
         }
-    }
-
-    fn implied(&self, words: &[&str], value: &str, grants: &mut Grants) -> Result<(), String> {
-        let mut methods = Vec::new();
-        let base = self.definition.base();
-        for word in words {
-            match (*word, word.strip_prefix("http.").and_then(Method::parse)) {
-                (_, Some(method)) => methods.push(method),
-                ("files.read", _) => grants.files.push(FolderGrant::beginning(Use::Read, value, base)?),
-                ("files.write", _) => grants
-                    .files
-                    .push(FolderGrant::beginning(Use::Write, value, base)?),
-                _ => {
-                    return Err(format!(
-                        "the plugin describes it as granting {word:?}, which is nothing known"
-                    ));
-                }
-            }
-        }
-        if !methods.is_empty() {
-            grants.http.push(AddressGrant::of(methods, value)?);
-        }
-        Ok(())
     }
 
     fn check_imports(&self, grants: &Grants, found: &mut Found) {

@@ -7,6 +7,7 @@
 
 mod check;
 pub mod diff;
+mod implied;
 mod log;
 mod plan;
 mod shelf;
@@ -20,10 +21,10 @@ pub use crate::flow::predicate::{Predicate, Selection};
 pub use check::{Wrong, check};
 pub use culvert_host::{
     AddressGrant, Capability, Description, Digest, Examined, Field, FieldType, Figure, FolderGrant, Grants,
-    Importance, Level, Limits, Line, LoadError, LogSink, Method, Promises, PublicKey, Role, SecretBytes,
-    SignatureError, SigningKey, Usage, Use, Validator, check_authorities, compile, examine, pack, sign,
-    signers,
+    Importance, Level, Limits, Line, LoadError, LogSink, Promises, PublicKey, Role, SecretBytes,
+    SignatureError, SigningKey, Usage, Validator, check_authorities, compile, examine, pack, sign, signers,
 };
+pub use implied::imply;
 pub use plan::{PluginPlan, SinkPlan, StagePlan};
 pub use shelf::{Found, Origin, Shelf};
 pub use sink::RouteEnd;
