@@ -2,6 +2,7 @@
 
 use culvert_plugin::sink::Token;
 use serde::{Deserialize, Serialize};
+use std::cmp::Ordering;
 
 /// What is kept beside the file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -69,15 +70,23 @@ impl Ledger {
     /// Whether each token goes on where its stream stands.
     pub(crate) fn check(&self, tokens: &[Token]) -> Result<(), String> {
         for token in tokens {
-            let same =
-                |entry: &&Entry| entry.stream == token.stream && entry.incarnation == token.incarnation;
-            if let Some(held) = self.streams.iter().find(same)
-                && held.to != token.from
-            {
-                return Err(format!(
-                    "stream {} is written up to {}, and not {}",
-                    token.stream, held.to, token.from
-                ));
+            let Some(held) = self.streams.iter().find(|entry| entry.stream == token.stream) else {
+                continue;
+            };
+            match token.incarnation.cmp(&held.incarnation) {
+                Ordering::Less => {
+                    return Err(format!(
+                        "stream {} was begun anew as incarnation {}, and this is {}",
+                        token.stream, held.incarnation, token.incarnation
+                    ));
+                }
+                Ordering::Equal if held.to != token.from => {
+                    return Err(format!(
+                        "stream {} is written up to {}, and not {}",
+                        token.stream, held.to, token.from
+                    ));
+                }
+                Ordering::Equal | Ordering::Greater => {}
             }
         }
         Ok(())

@@ -112,6 +112,8 @@ fn a_token_that_does_not_follow_writes_nothing() {
     };
     sink.put(vec![batch(0, &["again"])], vec![anew])
         .expect("a person began it anew");
+    let before = sink.put(vec![batch(1, &["old"])], vec![token(1, 2)]);
+    assert!(matches!(before, Err(PutError::Fenced(_))), "what was before it");
     assert_eq!(text(), "a\nagain\n");
 }
 
