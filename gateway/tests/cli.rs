@@ -388,6 +388,23 @@ fn a_plugin_is_tried_and_its_exit_code_says_what_came_of_it() {
         "promise broken stateless",
     );
     check(&["test", faulty, "--set", "falt=none"], 2, "valid: fault");
+    let leaky = &plugin("tests/leaky-sink");
+    let sink = |fault: &'static str| ["test", leaky, "--set", fault, "--runs", "1"];
+    check(&sink("fault=none"), 0, "held");
+    check(
+        &sink("fault=no-truncate"),
+        1,
+        "promise broken transactional: cut off at call 4 of write 1",
+    );
+    let ledger = &plugin("tests/ledger");
+    let source = |fault: &'static str| ["test", ledger, "--set", fault, "--runs", "1"];
+    check(&source("misbehave=none"), 0, "replayable  yes");
+    check(
+        &source("misbehave=doubles"),
+        1,
+        "promise broken replayable: opened from the resume point before page 2",
+    );
+    check(&["run", leaky, "--sample", "culvert.toml"], 1, "is a sink");
     check(&["test", "nowhere.wasm"], 3, "read nowhere.wasm");
     check(&["inspect", faulty], 0, "deterministic, stateless");
     check(&["inspect", "culvert.toml"], 1, "CULVERT-W001");

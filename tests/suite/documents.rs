@@ -347,7 +347,11 @@ fn the_example_of_three_networks_is_valid() -> anyhow::Result<()> {
 }
 
 /// `docs/guide/plugins`, `docs/guide/transforms.md`.
-const PLUGINS: &[&str] = &["culvert plugin list", "culvert plugin inspect connect-transforms"];
+const PLUGINS: &[&str] = &[
+    "culvert plugin list",
+    "culvert plugin inspect connect-transforms",
+    "culvert plugin test file-sink --set format=json --runs 1",
+];
 
 #[test]
 fn the_plugins_that_the_guide_names_are_there() -> anyhow::Result<()> {
@@ -366,6 +370,10 @@ fn the_plugins_that_the_guide_names_are_there() -> anyhow::Result<()> {
     let inspected = succeeds(scratch.path(), PLUGINS[1])?;
     for key in ["InsertField.static.field", "TimestampConverter.target.type"] {
         ensure!(inspected.contains(key), "{key} is not in {inspected}");
+    }
+    let tried = succeeds(scratch.path(), PLUGINS[2])?;
+    for part in ["PROMISE        CLAIMED  ATTACKS  RESULT", "transactional  yes"] {
+        ensure!(tried.contains(part), "{part} is not in {tried}");
     }
     Ok(())
 }

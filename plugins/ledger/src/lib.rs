@@ -6,7 +6,7 @@
 
 use culvert_plugin::prelude::*;
 use culvert_plugin::source::{Limits, Page, ResumePoint, Source};
-use culvert_plugin::{Ask, Capability, NewMessage, state};
+use culvert_plugin::{Ask, Capability, NewMessage, clock, state};
 use std::time::Duration;
 
 /// What it does wrong.
@@ -26,6 +26,20 @@ enum Fault {
     Page,
     /// A topic that Kafka could not have.
     Topic,
+    /// Behind a resume point, the first number is left out.
+    Forgets,
+    /// Behind a resume point, the first number comes twice.
+    Doubles,
+    /// Behind a resume point, the first page runs backwards.
+    Reorders,
+    /// Resume points lie one number behind their page's end.
+    Ahead,
+    /// The time is in every message.
+    Clock,
+    /// The sum is kept in memory alone.
+    Memory,
+    /// What is said to be durable is where it goes on, whatever it read since.
+    Settles,
 }
 
 /// The settings.
@@ -56,6 +70,10 @@ struct Ledger {
     settings: Settings,
     next: u64,
     polls: u32,
+    /// It was opened behind a resume point.
+    is_resumed: bool,
+    /// The sum as it is known without the store.
+    sum: u64,
 }
 
 impl Source for Ledger {
@@ -87,6 +105,8 @@ impl Source for Ledger {
             settings,
             next,
             polls: 0,
+            is_resumed: !resume.is_empty(),
+            sum: 0,
         })
     }
 
@@ -101,17 +121,31 @@ impl Source for Ledger {
         if first == behind {
             return Ok(made.idle(Duration::from_millis(200)));
         }
-        let mut sum = stored("sum")?;
-        made.resume(r#"{"ledger":"main"}"#, format!(r#"{{"next":{behind}}}"#));
-        for number in first..behind {
-            sum += number;
+        let mut sum = match self.settings.misbehave {
+            Fault::Memory => self.sum,
+            _ => stored("sum")?,
+        };
+        let point = behind + u64::from(self.settings.misbehave == Fault::Ahead);
+        made.resume(r#"{"ledger":"main"}"#, format!(r#"{{"next":{point}}}"#));
+        let mut numbers: Vec<(u64, u64)> = (first..behind)
+            .map(|number| {
+                sum += number;
+                (number, sum)
+            })
+            .collect();
+        self.disturb(&mut numbers);
+        for (number, sum) in numbers {
             let topic = &topics[(number % topics.len() as u64) as usize];
-            let value = format!(r#"{{"number":{number},"sum":{sum}}}"#);
+            let value = match self.settings.misbehave {
+                Fault::Clock => format!(r#"{{"number":{number},"sum":{sum},"at":{}}}"#, clock::now_ms()),
+                _ => format!(r#"{{"number":{number},"sum":{sum}}}"#),
+            };
             made.add(NewMessage::new(value).key(number.to_string()).topic(topic));
         }
+        self.sum = sum;
         state::put(&[
             (b"sum", Some(sum.to_string().as_bytes())),
-            (b"next", Some(behind.to_string().as_bytes())),
+            (b"next", Some(point.to_string().as_bytes())),
         ])?;
         if first <= u64::from(self.settings.at) && u64::from(self.settings.at) < behind
             || self.settings.at == 0
@@ -125,13 +159,30 @@ impl Source for Ledger {
 
     fn committed(&mut self, points: Vec<ResumePoint>) -> Result<(), Failure> {
         if let Some(told) = points.first().and_then(|point| number(&point.offset)) {
-            state::put(&[(b"told", Some(told.to_string().as_bytes()))])?;
+            let told = told.to_string();
+            if self.settings.misbehave == Fault::Settles {
+                state::put(&[(b"next", Some(told.as_bytes()))])?;
+            }
+            state::put(&[(b"told", Some(told.as_bytes()))])?;
         }
         Ok(())
     }
 }
 
 impl Ledger {
+    /// What the first page behind a resume point makes of its numbers and sums.
+    fn disturb(&self, numbers: &mut Vec<(u64, u64)>) {
+        if !self.is_resumed || self.polls > 1 {
+            return;
+        }
+        match self.settings.misbehave {
+            Fault::Forgets => drop(numbers.remove(0)),
+            Fault::Doubles => numbers.insert(0, numbers[0]),
+            Fault::Reorders => numbers.reverse(),
+            _ => {}
+        }
+    }
+
     fn misbehave(&mut self, page: &mut Page) -> Result<(), Failure> {
         match self.settings.misbehave {
             Fault::Panics if self.polls > 3 => panic!("told to panic at {}", self.next),
@@ -148,7 +199,7 @@ impl Ledger {
                 page.messages[0].topic = "no topic".to_owned();
                 Ok(())
             }
-            Fault::None | Fault::Panics | Fault::Retry => Ok(()),
+            _ => Ok(()),
         }
     }
 }

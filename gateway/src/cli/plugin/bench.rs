@@ -73,7 +73,7 @@ struct Report {
 }
 
 pub(super) fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
-    let component = args.target.component(session)?;
+    let component = args.target.transform(session)?;
     let folder = tempfile::tempdir().context("make a folder for compiled code")?;
     let loaded = loaded(&component.bytes, folder.path()).with_context(|| component.named.clone())?;
     let (subject, compiled, cached) = loaded;

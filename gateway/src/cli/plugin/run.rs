@@ -41,7 +41,7 @@ pub(in crate::cli) struct Args {
 
 pub(super) fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     let sample = Sample::read(&read(&args.sample)?);
-    let subject = Target::subject(&args.target.component(session)?)?;
+    let subject = Target::subject(&args.target.transform(session)?)?;
     let settings = settings_of(&subject, &args.target.given()).map_err(exit::Invalid)?;
     let terminal = session.terminal;
     let log = Arc::new(Notes(terminal));

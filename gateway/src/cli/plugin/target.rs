@@ -3,7 +3,7 @@
 use super::project::Project;
 use crate::cli::{Session, exit};
 use crate::plugin::testing::{Case, Subject, cases_beside, read_cases};
-use crate::plugin::{Description, Limits, Shelf, examine};
+use crate::plugin::{Description, Limits, Role, Shelf, examine};
 use anyhow::{Context, bail};
 use std::path::{Path, PathBuf};
 
@@ -102,22 +102,35 @@ impl Component {
     }
 }
 
+fn role(component: &Component) -> anyhow::Result<Role> {
+    let examined = examine(&component.bytes).with_context(|| component.named.clone())?;
+    let role = examined.roles.first().copied();
+    role.with_context(|| format!("{} has no role", component.named))
+}
+
 fn is_name(text: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     !text.is_empty() && text.bytes().all(is_plain)
 }
 
 impl Target {
+    /// The plugin, whatever it does.
     pub(super) fn component(&self, session: &Session) -> anyhow::Result<Component> {
         let component = Component::find(&self.plugin, session)?;
-        let examined = examine(&component.bytes).with_context(|| component.named.clone())?;
-        match examined.roles.first() {
-            Some(role) if role.is_transform() => Ok(component),
-            Some(role) => bail!(
-                "{} is a {role}; this version can try transforms only",
+        role(&component)?;
+        Ok(component)
+    }
+
+    /// The plugin, which must be a transform.
+    pub(super) fn transform(&self, session: &Session) -> anyhow::Result<Component> {
+        let component = Component::find(&self.plugin, session)?;
+        match role(&component)? {
+            role if role.is_transform() => Ok(component),
+            role => bail!(
+                "{} is a {role}, and only transforms are shown messages alone\n\nTry it: culvert plugin test {}",
+                component.named,
                 component.named
             ),
-            None => bail!("{} has no role", component.named),
         }
     }
 

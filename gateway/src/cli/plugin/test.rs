@@ -1,12 +1,13 @@
 //! `culvert plugin test`: the cases, any message at all, and what the plugin promises.
 
 use super::target::{Cases, Target};
+use crate::cli::table::Table;
 use crate::cli::terminal::{Terminal, Tone};
 use crate::cli::words::{count, thousands};
 use crate::cli::{Exit, Format, Session, exit};
 use crate::plugin::testing::{
-    Breach, Case, CaseReport, Explored, Message, Miss, Opening, Options, Subject, Trouble, Verdict, explore,
-    run_case,
+    Breach, Case, CaseReport, Explored, Message, Miss, Opening, Options, Promise, Subject, Trouble, Verdict,
+    explore, run_case,
 };
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -30,10 +31,17 @@ A promise is attacked: `deterministic` at another time and after other messages,
 the batch cut in any way. What breaks it is shown with the smallest batch found. The same seed
 tries the same messages.
 
+A sink or a source gets a folder and a server of its own for that, in which files and addresses of
+its settings are turned. `transactional` and `idempotent`: it is cut off at each of its calls to the
+outside and opened anew, by one writer or two, and what is there at the end must be what is there
+without a fault. `replayable`: it is opened from each resume point, cut off, and read at another
+time; the same records must come. What promises came to stands in a table at the end.
+
 Examples:
   culvert plugin test
   culvert plugin test order-check --seed 7 --runs 2000
   culvert plugin test order-check.wasm --cases mine --set transform=storage
+  culvert plugin test file-sink --set format=json
   culvert plugin test --bless
 
 The exit code is 0 when all of it held, 1 when something did not, 2 when a case or a setting is
@@ -178,13 +186,17 @@ fn text(report: &Report, paint: Paint<'_>) -> String {
         ("cases", cases_line(&report.cases)),
         ("settings", settings_line(&explored.openings)),
         ("messages", messages_line(explored)),
-        ("promises", promises_line(&explored.promises)),
     ] {
         let _ = write!(text, "\n  {label:<8}  {value}");
     }
     for note in &explored.notes {
         let _ = write!(text, "\n  {:<8}  {note}", "note");
     }
+    let _ = write!(
+        text,
+        "\n\n{}\n",
+        promises(&explored.promises).to_string().trim_end()
+    );
     let verdict = match report.held {
         true => paint("all of it held", Tone::Good),
         false => format!(
@@ -249,6 +261,9 @@ fn broken(verdict: &Verdict, breach: &Breach, paint: Paint<'_>) -> String {
     let word = verdict.promise.word();
     let mut text = format!("{} {word}: {}\n", paint("promise broken", Tone::Bad), breach.how);
     let _ = writeln!(text, "  with {}", breach.settings);
+    for step in &breach.steps {
+        let _ = writeln!(text, "  {step}");
+    }
     for batch in &breach.before {
         let _ = writeln!(text, "  shown before:");
         text += &numbered(batch, 1);
@@ -262,11 +277,14 @@ fn broken(verdict: &Verdict, breach: &Breach, paint: Paint<'_>) -> String {
         text += &numbered(messages, number);
         number += messages.len();
     }
-    let _ = writeln!(
-        text,
-        "  message {}\n    fresh, whole  {}\n    this way      {}\n",
-        breach.message, breach.expected, breach.got
-    );
+    let Breach { expected, got, .. } = breach;
+    let _ = match breach.message {
+        Some(message) => writeln!(
+            text,
+            "  message {message}\n    fresh, whole  {expected}\n    this way      {got}\n"
+        ),
+        None => writeln!(text, "    expected  {expected}\n    got       {got}\n"),
+    };
     text
 }
 
@@ -312,6 +330,16 @@ fn settings_line(openings: &[Opening]) -> String {
 }
 
 fn messages_line(explored: &Explored) -> String {
+    let is_attacked = |verdict: &Verdict| verdict.cannot.is_none();
+    let of_batches =
+        |verdict: &&Verdict| matches!(verdict.promise, Promise::Deterministic | Promise::Stateless);
+    if !explored.promises.iter().filter(of_batches).any(is_attacked) {
+        return format!(
+            "{} in {} attacks",
+            thousands(explored.messages),
+            thousands(explored.runs)
+        );
+    }
     let tried = format!(
         "{} in {} batches",
         thousands(explored.messages),
@@ -324,30 +352,46 @@ fn messages_line(explored: &Explored) -> String {
     }
 }
 
-fn promises_line(promises: &[Verdict]) -> String {
-    let word = |verdict: &Verdict| match (verdict.declared, &verdict.breach) {
-        (true, None) => Some(format!("{} held", verdict.promise.word())),
-        (true, Some(_)) => Some(format!("{} broken", verdict.promise.word())),
-        (false, _) => None,
-    };
-    let words: Vec<String> = promises.iter().filter_map(word).collect();
-    if words.is_empty() {
-        "none made".into()
-    } else {
-        words.join(", ")
+/// What each promise came to. Promises that are neither made nor attacked are left out, unless all are.
+fn promises(verdicts: &[Verdict]) -> Table {
+    let mut table = Table::new(&["PROMISE", "CLAIMED", "ATTACKS", "RESULT"], &[2]);
+    let mut rows = 0;
+    for verdict in verdicts
+        .iter()
+        .filter(|verdict| verdict.declared || verdict.attacks > 0)
+    {
+        let result = match (&verdict.breach, &verdict.cannot) {
+            (Some(_), _) => "broken".to_owned(),
+            (None, Some(why)) => format!("cannot be attacked: {why}"),
+            (None, None) if verdict.attacks == 0 => "not attacked".to_owned(),
+            (None, None) => "held".to_owned(),
+        };
+        let claimed = if verdict.declared { "yes" } else { "no" };
+        table.row([
+            verdict.promise.word().to_owned(),
+            claimed.to_owned(),
+            thousands(verdict.attacks),
+            result,
+        ]);
+        rows += 1;
     }
+    if rows == 0 {
+        table.row(["none", "", "", ""].map(str::to_owned));
+    }
+    table
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plugin::testing::Promise;
     use serde_json::json;
 
     fn report() -> Report {
-        let verdict = |promise, breach| Verdict {
+        let verdict = |promise, attacks, breach| Verdict {
             promise,
             declared: true,
+            attacks,
+            cannot: None,
             breach,
         };
         let opening = |settings: &str, refused: Option<&str>, failure: Option<&str>| Opening {
@@ -386,18 +430,20 @@ mod tests {
                     batch: vec![json!({ "value": null })],
                 }],
                 promises: vec![
-                    verdict(Promise::Deterministic, None),
+                    verdict(Promise::Deterministic, 600, None),
                     verdict(
                         Promise::Stateless,
+                        1_200,
                         Some(Breach {
                             how: "cut in 2 parts, each for a fresh instance, the answer is another".into(),
                             settings: "mode=mark".into(),
+                            steps: Vec::new(),
                             before: Vec::new(),
                             parts: vec![
                                 vec![json!({ "key": "7", "value": "a" })],
                                 vec![json!({ "value": "b" })],
                             ],
-                            message: 2,
+                            message: Some(2),
                             expected: "drop".into(),
                             got: "keep".into(),
                         }),
@@ -439,8 +485,12 @@ order-check 0.1.0
   cases     0 of 1 hold
   settings  1 opened, 1 refused with a reason, 1 failed
   messages  12,345 in 200 batches, 1 kind of trouble
-  promises  deterministic held, stateless broken
   note      there are more than 50 codes of rejections
+
+PROMISE        CLAIMED  ATTACKS  RESULT
+deterministic  yes          600  held
+stateless      yes        1,200  broken
+
 not all of it held
 
 The same again: culvert plugin test order-check --seed 1 --runs 200"#;
@@ -457,10 +507,11 @@ The same again: culvert plugin test order-check --seed 1 --runs 200"#;
         report.explored.troubles.clear();
         report.explored.notes.clear();
         for verdict in &mut report.explored.promises {
-            (verdict.declared, verdict.breach) = (false, None);
+            (verdict.declared, verdict.attacks, verdict.breach) = (false, 0, None);
         }
         let expected = "order-check 0.1.0\n  cases     none there\n  settings  1 opened\n  \
-                        messages  12,345 in 200 batches, one outcome for each\n  promises  none made\nall of it held";
+                        messages  12,345 in 200 batches, one outcome for each\n\n\
+                        PROMISE  CLAIMED  ATTACKS  RESULT\nnone\n\nall of it held";
         assert_eq!(text(&report, &|text, _| text.to_owned()), expected);
     }
 }

@@ -6,7 +6,8 @@ use super::message::{Fate, Placed, SIMPLER, placed};
 use super::promises::{self, Breach, Promise, TOPIC};
 use super::settings::{self, Setting, Settings};
 use super::subject::{Answer, Refusal, Subject, Time};
-use super::{messages_of, settings_of};
+use super::{messages_of, settings_of, sinks, sources};
+use culvert_host::{Field, Promises, Role};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -71,8 +72,24 @@ pub struct Verdict {
     pub promise: Promise,
     /// Whether the plugin makes it.
     pub declared: bool,
+    /// How often it was attacked.
+    pub attacks: u64,
+    /// Why it cannot be attacked, where that is so.
+    pub cannot: Option<String>,
     /// How it was broken, if it was.
     pub breach: Option<Breach>,
+}
+
+impl Verdict {
+    pub(super) fn new(promise: Promise, declared: &Promises, cannot: Option<String>) -> Verdict {
+        Verdict {
+            promise,
+            declared: promise.is_of(declared),
+            attacks: 0,
+            cannot,
+            breach: None,
+        }
+    }
 }
 
 impl Explored {
@@ -86,11 +103,25 @@ impl Explored {
     }
 }
 
-/// Tries a plugin; `progress` is called after each run.
+/// Tries a plugin; `progress` is called with the runs that were made.
 ///
 /// # Errors
-/// Settings that are no keys of the plugin, or are missing.
+/// Settings that are no keys of the plugin, or are missing; a codec, which this version cannot try.
 pub fn explore(
+    subject: &Subject,
+    cases: &[Case],
+    options: &Options,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Explored, String> {
+    match subject.role() {
+        Some(Role::Sink) => sinks::explore(subject, cases, options, progress),
+        Some(Role::Source) => sources::explore(subject, cases, options, progress),
+        Some(Role::Codec) => Err("it is a codec; this version can try transforms, sinks and sources".into()),
+        Some(Role::Transform | Role::TransformColumns) | None => transform(subject, cases, options, progress),
+    }
+}
+
+fn transform(
     subject: &Subject,
     cases: &[Case],
     options: &Options,
@@ -105,7 +136,7 @@ pub fn explore(
             ..Explored::default()
         },
     };
-    let opened = explorer.open_all(settings_tried(subject, cases, &options.set)?);
+    let opened = explorer.open_all(settings_tried(subject, cases, &options.set, settings::edges)?);
     if !opened.is_empty() {
         for run in 0..options.runs {
             let settings = &opened[usize::try_from(run).unwrap_or(0) % opened.len()];
@@ -119,8 +150,16 @@ pub fn explore(
     Ok(explorer.finished(options.runs))
 }
 
-/// The settings of cases, and those at the edges of what the plugin's own checks let pass.
-fn settings_tried(subject: &Subject, cases: &[Case], set: &[Setting]) -> Result<Vec<Settings>, String> {
+/// Other settings than these, made from them, the plugin's fields and the names of those that stay.
+type Others = fn(&[Setting], &[Field], &[String]) -> Vec<Settings>;
+
+/// The settings of cases, and others.
+pub(super) fn settings_tried(
+    subject: &Subject,
+    cases: &[Case],
+    set: &[Setting],
+    others: Others,
+) -> Result<Vec<Settings>, String> {
     let fields = &subject.plugin().description.fields;
     let base = settings_of(subject, set);
     let names: Vec<String> = set.iter().map(|(name, _)| name.clone()).collect();
@@ -144,7 +183,7 @@ fn settings_tried(subject: &Subject, cases: &[Case], set: &[Setting]) -> Result<
         (Err(why), _) => return Err(why),
     };
     let mut all = vec![base.clone()];
-    for settings in of_cases.into_iter().chain(settings::edges(&base, fields, &names)) {
+    for settings in of_cases.into_iter().chain(others(&base, fields, &names)) {
         if !all.contains(&settings) {
             all.push(settings);
         }
@@ -154,13 +193,13 @@ fn settings_tried(subject: &Subject, cases: &[Case], set: &[Setting]) -> Result<
 
 fn declared(subject: &Subject) -> Vec<Verdict> {
     let promises = &subject.plugin().description.promises;
-    let verdict = |promise| Verdict {
-        promise,
-        declared: match promise {
-            Promise::Deterministic => promises.deterministic,
-            Promise::Stateless => promises.stateless,
-        },
-        breach: None,
+    let verdict = |promise| {
+        let whose = match promise {
+            Promise::Deterministic | Promise::Stateless => None,
+            Promise::Idempotent | Promise::Transactional => Some("a promise of sinks"),
+            Promise::Replayable => Some("a promise of sources"),
+        };
+        Verdict::new(promise, promises, whose.map(str::to_owned))
     };
     Promise::ALL.into_iter().map(verdict).collect()
 }
@@ -263,28 +302,17 @@ impl Explorer<'_> {
     /// Each promise that is not broken yet, whether it is made or not.
     fn attack(&mut self, settings: &[Setting], batch: &[Placed], dice: &mut Dice) {
         for verdict in &mut self.explored.promises {
-            if verdict.breach.is_none() {
+            if verdict.breach.is_none() && verdict.cannot.is_none() {
                 let (subject, mint) = (self.subject, &self.mint);
-                verdict.breach = promises::attack(verdict.promise, subject, settings, batch, mint, dice);
+                let (attacks, breach) =
+                    promises::attack(verdict.promise, subject, settings, batch, mint, dice);
+                verdict.attacks += attacks;
+                verdict.breach = breach;
             }
         }
     }
 
     fn finished(mut self, runs: u64) -> Explored {
-        let promises = &self.subject.plugin().description.promises;
-        let of_others = [
-            (promises.idempotent, "idempotent", "sinks"),
-            (promises.transactional, "transactional", "sinks"),
-            (promises.replayable, "replayable", "sources"),
-        ];
-        for (is_declared, word, role) in of_others {
-            if is_declared {
-                let note = format!(
-                    "{word} is a promise of {role}, which this version does not run: it was not tried"
-                );
-                self.explored.notes.push(note);
-            }
-        }
         if self.is_too_slow() {
             let note = format!(
                 "{} of {runs} batches were tried: mend first what does not come back",
@@ -299,7 +327,11 @@ impl Explorer<'_> {
             self.explored.notes.push(note);
         }
         for verdict in &self.explored.promises {
-            if !verdict.declared && verdict.breach.is_none() && self.explored.runs == runs && runs > 0 {
+            if !verdict.declared
+                && verdict.attacks > 0
+                && verdict.breach.is_none()
+                && self.explored.runs == runs
+            {
                 let note = format!(
                     "it was {} in all {runs} runs, and does not promise it",
                     verdict.promise.word()

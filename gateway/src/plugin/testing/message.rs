@@ -190,7 +190,15 @@ pub(super) fn placed(from: u64, messages: impl IntoIterator<Item = Message>) -> 
 /// # Errors
 /// When it is larger than a frame may be, or its places go back.
 pub(super) fn columns(batch: &[Placed]) -> Result<Columns, String> {
-    let mut columns = Columns::begin(Sequence(batch.first().map_or(0, |first| first.sequence)));
+    columns_from(batch.first().map_or(0, |first| first.sequence), batch)
+}
+
+/// The same, of a batch that accounts for its places from `from` on.
+///
+/// # Errors
+/// As [`columns`].
+pub(super) fn columns_from(from: u64, batch: &[Placed]) -> Result<Columns, String> {
+    let mut columns = Columns::begin(Sequence(from));
     for placed in batch {
         let sequence = Sequence(placed.sequence);
         let pushed = placed

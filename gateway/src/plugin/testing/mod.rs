@@ -11,10 +11,13 @@ mod case;
 mod explore;
 mod generate;
 mod message;
+mod place;
 mod pretty;
 mod promises;
 mod sample;
 mod settings;
+mod sinks;
+mod sources;
 mod subject;
 
 #[cfg(test)]
@@ -30,6 +33,7 @@ pub use settings::{Setting, Settings};
 pub use subject::Subject;
 
 use case::{Expected, Failure, Wanted};
+use culvert_host::Role;
 use message::placed;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -103,21 +107,35 @@ pub fn run_case(subject: &Subject, case: &Case, bless: bool) -> (CaseReport, Opt
     (report, document)
 }
 
-/// What is not as the case says, and what became of each message.
-fn misses(subject: &Subject, case: &Case) -> (Vec<Miss>, Vec<Fate>) {
-    let whole = |expected: &str, got: String| Miss {
+/// About the case as a whole.
+fn whole(expected: &str, got: String) -> Miss {
+    Miss {
         message: None,
         shown: String::new(),
         expected: expected.into(),
         got,
         differences: Vec::new(),
-    };
+    }
+}
+
+/// What is not as the case says, and what became of each message.
+fn misses(subject: &Subject, case: &Case) -> (Vec<Miss>, Vec<Fate>) {
+    if subject.role() == Some(Role::Sink) {
+        return match sinks::fates(subject, &case.settings, &case.messages) {
+            Ok(fates) => judged(case, Answer::Fates(fates)),
+            Err(why) => judged(case, Answer::Fatal(why)),
+        };
+    }
     let answer = match subject.open(&case.settings, Time::Still) {
         Ok(mut opened) => opened.show(&case.topic, &placed(0, case.messages.iter().cloned())),
         Err(Refusal::Fatal(why)) => Answer::Fatal(why),
         Err(Refusal::Retry(why)) => Answer::Retry(why),
         Err(Refusal::Broken(why)) => return (vec![whole("the plugin opens", why)], Vec::new()),
     };
+    judged(case, answer)
+}
+
+fn judged(case: &Case, answer: Answer) -> (Vec<Miss>, Vec<Fate>) {
     match (&case.expected, answer) {
         (Expected::Fails(Failure::Fatal), Answer::Fatal(_))
         | (Expected::Fails(Failure::Retry), Answer::Retry(_)) => (Vec::new(), Vec::new()),

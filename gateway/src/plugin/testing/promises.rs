@@ -8,6 +8,7 @@ use super::generate::{Dice, Mint};
 use super::message::{Fate, Message, Placed, SIMPLER, bytes_shown, placed};
 use super::settings::{self, Setting};
 use super::subject::{Answer, Subject, Time};
+use culvert_host::Promises;
 use serde::Serialize;
 use serde_json::Value;
 use std::time::{Duration, Instant};
@@ -22,18 +23,30 @@ const ALONE_MAX: usize = 24;
 /// The topic of messages that no case has.
 pub(super) const TOPIC: &str = "anything";
 
-/// What a plugin may promise and a transform can be tried for.
+/// What a plugin may promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Promise {
-    /// The same batch, the same answer.
+    /// A transform: the same batch, the same answer.
     Deterministic,
-    /// Each message is looked at alone.
+    /// A transform: each message is looked at alone.
     Stateless,
+    /// A sink: the same batch put twice is there once.
+    Idempotent,
+    /// A sink: token and data are written in one step.
+    Transactional,
+    /// A source: from the same resume point come the same messages.
+    Replayable,
 }
 
 impl Promise {
-    pub(super) const ALL: [Promise; 2] = [Promise::Deterministic, Promise::Stateless];
+    pub(super) const ALL: [Promise; 5] = [
+        Promise::Deterministic,
+        Promise::Stateless,
+        Promise::Idempotent,
+        Promise::Transactional,
+        Promise::Replayable,
+    ];
 
     /// As the contract spells it.
     #[must_use]
@@ -41,26 +54,47 @@ impl Promise {
         match self {
             Promise::Deterministic => "deterministic",
             Promise::Stateless => "stateless",
+            Promise::Idempotent => "idempotent",
+            Promise::Transactional => "transactional",
+            Promise::Replayable => "replayable",
+        }
+    }
+
+    /// Whether a plugin says so of itself.
+    pub(super) fn is_of(self, promises: &Promises) -> bool {
+        match self {
+            Promise::Deterministic => promises.deterministic,
+            Promise::Stateless => promises.stateless,
+            Promise::Idempotent => promises.idempotent,
+            Promise::Transactional => promises.transactional,
+            Promise::Replayable => promises.replayable,
         }
     }
 }
 
 /// A promise that does not hold.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Breach {
-    /// What was done, and that the answer was another.
+    /// What was done.
     pub how: String,
     /// The settings, passwords left out.
     pub settings: String,
-    /// Batches that the instance had seen before.
+    /// What a sink was given to write, or a source was asked, a line each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<String>,
+    /// Batches that a transform's instance had seen before.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub before: Vec<Vec<Value>>,
-    /// The batch, in the parts in which it was shown.
+    /// A transform's batch, in the parts in which it was shown.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Vec<Value>>,
     /// The message that was answered differently, counted from 1 over all parts.
-    pub message: usize,
-    /// What became of it when a fresh instance was shown the whole batch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<usize>,
+    /// What should be: what became of the message when a fresh instance was shown the whole batch; what is there after a
+    /// run without any fault.
     pub expected: String,
-    /// What became of it the other way.
+    /// What was.
     pub got: String,
 }
 
@@ -90,7 +124,7 @@ struct Difference {
     got: String,
 }
 
-/// Tries to break a promise with this batch.
+/// Tries to break a promise with this batch. How often, and what broke it.
 pub(super) fn attack(
     promise: Promise,
     subject: &Subject,
@@ -98,16 +132,20 @@ pub(super) fn attack(
     batch: &[Placed],
     mint: &Mint,
     dice: &mut Dice,
-) -> Option<Breach> {
+) -> (u64, Option<Breach>) {
     let scenarios = match promise {
         Promise::Deterministic => against_determinism(batch, mint, dice),
         Promise::Stateless => against_statelessness(batch, mint, dice),
+        Promise::Idempotent | Promise::Transactional | Promise::Replayable => Vec::new(),
     };
     let judge = Judge { subject, settings };
-    let scenario = scenarios
-        .into_iter()
-        .find(|scenario| judge.difference(scenario).is_some())?;
-    judge.smallest(scenario)
+    let mut attacks = 0;
+    let scenario = scenarios.into_iter().find(|scenario| {
+        attacks += 1;
+        judge.difference(scenario).is_some()
+    });
+    let breach = scenario.and_then(|scenario| judge.smallest(scenario));
+    (attacks, breach)
 }
 
 fn against_determinism(batch: &[Placed], mint: &Mint, dice: &mut Dice) -> Vec<Scenario> {
@@ -330,9 +368,10 @@ impl Judge<'_> {
                 .map(json)
                 .collect(),
             parts: parts.into_iter().map(json).collect(),
-            message: difference.message,
+            message: Some(difference.message),
             expected: difference.expected,
             got: difference.got,
+            steps: Vec::new(),
         }
     }
 }

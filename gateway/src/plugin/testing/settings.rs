@@ -125,6 +125,30 @@ pub(super) fn edges(base: &[Setting], fields: &[Field], fixed: &[String]) -> Vec
     all
 }
 
+/// `base` with one key changed to another of its choices. Keys of `fixed` stay. For plugins that act on the outside: at the
+/// edges of a number, they would be tried for their patience.
+pub(super) fn choices(base: &[Setting], fields: &[Field], fixed: &[String]) -> Vec<Settings> {
+    let mut all: Vec<Settings> = Vec::new();
+    for field in fields.iter().filter(|field| !fixed.contains(&field.name)) {
+        let of_lists = field.validators.iter().filter_map(|validator| match validator {
+            Validator::OneOf(texts) => Some(texts.clone()),
+            _ => None,
+        });
+        let of_kind = match field.kind {
+            FieldType::Boolean => vec!["true".to_owned(), "false".to_owned()],
+            _ => Vec::new(),
+        };
+        for value in of_lists.flatten().chain(of_kind) {
+            let mut settings = base.to_vec();
+            set(&mut settings, &field.name, Some(value));
+            if settings != base && !all.contains(&settings) {
+                all.push(settings);
+            }
+        }
+    }
+    all
+}
+
 /// Values that a gateway lets pass: the least, the greatest, the shortest, each of a choice.
 fn edge_values(field: &Field) -> Vec<String> {
     let mut values: Vec<String> = match field.kind {

@@ -3,15 +3,19 @@
 use super::message::{Fate, Placed, columns};
 use super::settings::Setting;
 use culvert_host::{
-    Engine, Limits, Line, LoadError, LogSink, Now, OpenError, Options, Plugin, StageFault, Stream,
+    Engine, Limits, Line, LoadError, LogSink, Now, OpenError, Options, Plugin, Role, StageFault, Stream,
     Surroundings, Transform, Usage,
 };
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Where the clock stands, in milliseconds since 1970: 2023-11-14.
 const STILL_MS: i64 = 1_700_000_000_000;
+
+/// As long as a call of a source or sink may take unless its connector says otherwise.
+const CONNECTOR_TIME: Duration = Duration::from_secs(10);
 
 /// A hundred years.
 const CENTURY_MS: u64 = 3_155_760_000_000;
@@ -64,7 +68,8 @@ impl LogSink for Silent {
 }
 
 impl Subject {
-    /// Compiles a plugin, as long as that takes; compiled code is kept in `cache`, where one is named.
+    /// Compiles a plugin, as long as that takes; compiled code is kept in `cache`, where one is named. A call of a source or
+    /// sink waits for what is outside, and gets as long as it has in a gateway.
     ///
     /// # Errors
     /// When the file is no plugin that can be run.
@@ -73,16 +78,31 @@ impl Subject {
             cache,
             ..Options::default()
         })?;
-        Ok(Subject {
-            plugin: engine.load(component)?,
-            limits,
-        })
+        let plugin = engine.load(component)?;
+        let is_connector = matches!(plugin.examined.roles.first(), Some(Role::Sink | Role::Source));
+        let limits = match is_connector {
+            true => Limits {
+                call_time_max: limits.call_time_max.max(CONNECTOR_TIME),
+                ..limits
+            },
+            false => limits,
+        };
+        Ok(Subject { plugin, limits })
     }
 
     /// The plugin.
     #[must_use]
     pub fn plugin(&self) -> &Plugin {
         &self.plugin
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// What it does.
+    pub(super) fn role(&self) -> Option<Role> {
+        self.plugin.examined.roles.first().copied()
     }
 
     pub(super) fn open(&self, settings: &[Setting], time: Time) -> Result<Opened, Refusal> {
@@ -114,7 +134,7 @@ impl Subject {
 }
 
 /// Any time from 1970 to 2070, another at each reading (splitmix64).
-fn wild(seed: u64) -> Now {
+pub(super) fn wild(seed: u64) -> Now {
     let state = AtomicU64::new(seed);
     Arc::new(move || {
         let mut bits = state.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
