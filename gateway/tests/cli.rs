@@ -534,3 +534,72 @@ fn a_plugin_runs_only_as_it_was_signed_by_who_is_trusted() {
     said(&["check"], 2);
     assert!(said(&["plugin", "verify", plugin], 1).contains("[CULVERT-W050]"));
 }
+
+/// A source that is a plugin of the directory; `more` are settings.
+fn counted(more: &str) -> String {
+    format!(
+        "{{\n  \"name\": \"counted\",\n  \"connector.class\": \"ledger\",\n{more}  \"culvert.grant.state\": \"true\"\n}}\n"
+    )
+}
+
+#[test]
+fn a_plugin_is_asked_what_it_thinks_of_its_settings() {
+    let check = |more: &str, code: i32, said: &[&str]| {
+        let polled = r#"{
+  "name": "polled",
+  "connector.class": "http-poll",
+  "topic": "orders",
+  "url": "https://example.org/v1",
+  "records": "items"
+}
+"#;
+        let sources = [
+            ("counted.json", counted(more)),
+            ("polled.json", polled.to_owned()),
+        ];
+        let sources: Vec<(&str, &str)> = sources
+            .iter()
+            .filter(|(name, _)| code != 0 || *name == "counted.json")
+            .map(|(name, text)| (*name, text.as_str()))
+            .collect();
+        let site = Site::new(GOOD, &sources);
+        ["pki/gw3.pem", "pki/gw3.key", "pki/ca.pem"]
+            .iter()
+            .for_each(|file| site.write(file, "present"));
+        let folder = site.0.path().join("plugins");
+        std::fs::create_dir_all(&folder).expect("a folder");
+        std::fs::copy(plugin("tests/ledger"), folder.join("ledger.wasm"))
+            .expect("`cargo xtask plugins` has built it");
+        let output = site.run_with(&["check"], &SECRET);
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        for part in said {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(!site.0.path().join("state").exists(), "a check writes nothing");
+    };
+    check("  \"at\": \"3\",\n", 0, &["is valid"]);
+    // Of two plugins, with the line of each key.
+    check(
+        "  \"at\": \"5000\",\n",
+        2,
+        &[
+            "connectors/counted.json:4: at: is no number below 1000 [CULVERT-C011]",
+            "connectors/polled.json:6: records: is no JSON pointer",
+        ],
+    );
+    check(
+        "  \"misbehave\": \"check\",\n",
+        2,
+        &[
+            "connectors/counted.json:3: connector.class: plugin ledger cannot be asked",
+            "[CULVERT-W060]",
+        ],
+    );
+    // What is data is looked at first: of what does not pass, the plugin sees nothing.
+    check(
+        "  \"misbehave\": \"check\",\n  \"page\": \"0\",\n",
+        2,
+        &["page: \"0\" is not valid"],
+    );
+}

@@ -50,24 +50,36 @@ impl fmt::Debug for Digest {
 
 pub(crate) struct Cache {
     folder: PathBuf,
+    /// It is looked into only.
+    is_reader: bool,
     /// Of the compiler, its version and its settings.
     settings: u64,
 }
 
 impl Cache {
-    pub(crate) fn open(folder: PathBuf, engine: &wasmtime::Engine) -> Result<Cache, LoadError> {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&folder)
-            .map_err(|source| LoadError::Io {
-                doing: format!("make {}", folder.display()),
-                source,
-            })?;
+    pub(crate) fn open(
+        folder: PathBuf,
+        is_reader: bool,
+        engine: &wasmtime::Engine,
+    ) -> Result<Cache, LoadError> {
+        if !is_reader {
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&folder)
+                .map_err(|source| LoadError::Io {
+                    doing: format!("make {}", folder.display()),
+                    source,
+                })?;
+        }
         let mut hasher = Xxh3::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
         let settings = hasher.finish();
-        Ok(Cache { folder, settings })
+        Ok(Cache {
+            folder,
+            is_reader,
+            settings,
+        })
     }
 
     /// None where it is not there or is damaged.
@@ -87,12 +99,17 @@ impl Cache {
                     Err(error) => tracing::info!(%error, "compiled plugin is not of this engine"),
                 }
             }
-            let _ = std::fs::remove_file(entry.path());
+            if !self.is_reader {
+                let _ = std::fs::remove_file(entry.path());
+            }
         }
         None
     }
 
     pub(crate) fn keep(&self, digest: &Digest, compiled: &[u8]) -> io::Result<()> {
+        if self.is_reader {
+            return Ok(());
+        }
         let name = format!("{}{}.cwasm", self.prefix(digest), checksum(compiled)?);
         let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
         file.write_all(compiled)?;

@@ -32,6 +32,8 @@ const COMPILE_MEMORY_MAX: u64 = 4 << 30;
 pub struct Options {
     /// Where compiled components are kept; none keeps none.
     pub cache: Option<PathBuf>,
+    /// What is kept there is only looked up: nothing is written, not even the folder.
+    pub is_reader: bool,
     /// Who compiles.
     pub compiler: Compiler,
 }
@@ -74,7 +76,7 @@ impl Engine {
         let wasmtime = wasmtime_engine()?;
         let cache = options
             .cache
-            .map(|folder| Cache::open(folder, &wasmtime))
+            .map(|folder| Cache::open(folder, options.is_reader, &wasmtime))
             .transpose()?;
         let ticker = Ticker::start(&wasmtime).map_err(|source| LoadError::Io {
             doing: "start the clock of plugins".into(),

@@ -29,6 +29,7 @@ mod sink;
 mod source;
 mod surroundings;
 mod transform;
+mod validate;
 
 pub use cache::Digest;
 pub use capability::clock::Now;
@@ -51,6 +52,7 @@ pub use sink::{PutFault, Refusal, Sink, Token, Written};
 pub use source::{Page, Produced, ResumePoint, Source, SourceFault, Want};
 pub use surroundings::{Cut, Surroundings};
 pub use transform::{Stream, Transform};
+pub use validate::{Wrong, validate};
 
 /// The version of the contract this host speaks.
 pub const CONTRACT: &str = "0.1.0";

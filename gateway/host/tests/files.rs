@@ -139,6 +139,7 @@ fn compiled_code_is_kept_and_a_damaged_copy_is_made_again() {
     let options = || Options {
         cache: Some(folder.path().to_owned()),
         compiler: Compiler::Here,
+        ..Options::default()
     };
     let kept = || {
         let entries = std::fs::read_dir(folder.path()).expect("the folder is there");
@@ -170,4 +171,22 @@ fn compiled_code_is_kept_and_a_damaged_copy_is_made_again() {
     std::fs::write(&first[0], bytes).expect("it is ours");
     assert_eq!(load(), "hostile");
     assert_eq!(kept(), first, "the damaged copy was replaced");
+
+    // Who only reads finds it, and leaves a damaged one and an absent folder as they are.
+    let reading = |folder: &std::path::Path| {
+        let engine = Engine::new(Options {
+            cache: Some(folder.to_owned()),
+            is_reader: true,
+            ..Options::default()
+        });
+        let engine = engine.expect("an engine starts");
+        engine.load(&file("hostile")).expect("it loads").description.name
+    };
+    assert_eq!(reading(folder.path()), "hostile");
+    std::fs::write(&first[0], b"damaged").expect("it is ours");
+    assert_eq!(reading(folder.path()), "hostile");
+    assert_eq!(std::fs::read(&first[0]).expect("it is there"), b"damaged");
+    let absent = folder.path().join("absent");
+    assert_eq!(reading(&absent), "hostile");
+    assert!(!absent.exists());
 }

@@ -2,7 +2,7 @@
 
 use super::words::count;
 use super::{Exit, Format, Session};
-use crate::config::{Config, Mistake};
+use crate::config::{Asks, Config, Mistake};
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -14,8 +14,8 @@ struct Verdict<'a> {
 /// Checks the configuration and the files it names. Mistakes are the answer, so they go to standard output.
 pub(super) fn run(session: &Session) -> anyhow::Result<Exit> {
     let file = session.config_file()?;
-    let checked =
-        Config::load(&file, &session.environment).and_then(|config| config.check_files().map(|()| config));
+    let checked = Config::load_and_ask(&file, &session.environment, Asks::Reader)
+        .and_then(|config| config.check_files().map(|()| config));
     match (&checked, session.terminal.format()) {
         (Ok(config), Format::Text) => session.terminal.answer(summary(config))?,
         (Ok(_), Format::Json) => session.terminal.json(&Verdict {

@@ -1,6 +1,7 @@
 //! `culvert run`: the gateway itself.
 
 use super::{Exit, Session};
+use crate::config::{Asks, Config};
 use crate::gateway;
 use crate::observe::log;
 use crate::observe::stop::Stop;
@@ -19,7 +20,7 @@ Examples:
 pub(super) struct Args {}
 
 pub(super) fn run(_: &Args, session: &Session) -> anyhow::Result<Exit> {
-    let config = session.config()?;
+    let config = Config::load_and_ask(&session.config_file()?, &session.environment, Asks::Gateway)?;
     config.check_files()?;
     log::install(
         config.telemetry.log_format,

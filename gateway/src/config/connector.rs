@@ -738,11 +738,11 @@ impl<'a> Definition<'a> {
                     let way = "leave it out: where a plugin begins is for a setting of its own";
                     unsupported(self.place(key), key, way, found);
                 }
-                super::stage::connector_plan(self, plugin, found).map(Checked::PluginSource)
+                super::stage::connector_plan(self, plugin, around.plugins, found).map(Checked::PluginSource)
             }
             Class::Sink(plugin) => {
                 let topics = room::topics(&self.settings.expose()).map_err(&mut told).ok();
-                let plan = super::stage::connector_plan(self, plugin, found);
+                let plan = super::stage::connector_plan(self, plugin, around.plugins, found);
                 Some(Checked::PluginSink(SinkPlan {
                     plan: plan?,
                     topics: topics?,

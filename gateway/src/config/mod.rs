@@ -45,7 +45,7 @@ pub use names::{Endpoint, TopicPattern};
 pub use read::Effective;
 pub use secret::{HIDDEN, Secret, Settings, is_secret};
 
-use crate::plugin::{self, Shelf, Trust};
+use crate::plugin::{self, Asking, Shelf, Trust};
 use mistake::{CONTRADICTION, Found, MISSING, REFERENCE, SECRET_IN_CLEAR, UNREADABLE, VALUE};
 use raw::{Literal, Raw};
 use read::Reader;
@@ -191,16 +191,40 @@ pub enum LogFormat {
     Json,
 }
 
+/// Who asks plugins about their settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asks {
+    /// Nobody: no plugin runs.
+    Nobody,
+    /// Somebody who writes nothing.
+    Reader,
+    /// The gateway, which keeps what was compiled for it.
+    Gateway,
+}
+
 impl Config {
     /// Reads and checks everything: the file, the environment, the connectors.
     ///
     /// # Errors
     /// Every mistake that was found. A file that is not TOML hides the mistakes behind it.
     pub fn load(file: &Path, environment: &Environment) -> Result<Config, Mistakes> {
+        Config::read(file, environment, Asks::Nobody)
+    }
+
+    /// The same, and plugins are asked what they think of their settings: they run for that, with nothing granted. What
+    /// they find wrong is among the mistakes.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_and_ask(file: &Path, environment: &Environment, asks: Asks) -> Result<Config, Mistakes> {
+        Config::read(file, environment, asks)
+    }
+
+    fn read(file: &Path, environment: &Environment, asks: Asks) -> Result<Config, Mistakes> {
         let mut found = Found::default();
         let config = read_file(file, &mut found)
             .and_then(|text| Raw::read(file, &text, environment, &mut found))
-            .and_then(|raw| check(file, &raw, environment, &mut found));
+            .and_then(|raw| check(file, &raw, environment, asks, &mut found));
         found.or(config)
     }
 
@@ -271,7 +295,7 @@ pub fn control_socket(file: &Path, environment: &Environment) -> Result<PathBuf,
     found.or(socket)
 }
 
-fn check(file: &Path, raw: &Raw, environment: &Environment, found: &mut Found) -> Option<Config> {
+fn check(file: &Path, raw: &Raw, environment: &Environment, asks: Asks, found: &mut Found) -> Option<Config> {
     let base = base(file);
     let mut reader = Reader {
         raw,
@@ -293,6 +317,12 @@ fn check(file: &Path, raw: &Raw, environment: &Environment, found: &mut Found) -
     let plugins = reader.path("plugins.directory").map(|path| base.join(path));
     let plugins =
         Shelf::open(plugins.as_deref().unwrap_or(Path::new("plugins"))).trusting(trust(&mut reader, base));
+    let compiled = state.as_ref().map(|state| state.join("plugins"));
+    let plugins = plugins.asking(match asks {
+        Asks::Nobody => None,
+        Asks::Reader => compiled.map(Asking::reading),
+        Asks::Gateway => compiled.map(Asking::keeping),
+    });
     let telemetry = telemetry(&mut reader);
     let socket = reader.path("control.socket");
     let own = Own {

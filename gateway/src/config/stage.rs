@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Keys beginning with `culvert.` are the gateway's, all others the plugin's: they are checked against what the plugin says
-//! about itself, without running it. `type` may also be a class of Kafka Connect's own (`transformation.rs`). The settings of a connector that is itself a plugin are checked alike: they stand
+//! about itself, and where they pass, the plugin is asked (`Asked::ask`). `type` may also be a class of Kafka Connect's own (`transformation.rs`). The settings of a connector that is itself a plugin are checked alike: they stand
 //! beside those that connectors have in common.
 
 use super::connector::{self, Definition};
@@ -118,10 +118,11 @@ fn strangers(definition: &Definition<'_>, names: &[&str], found: &mut Found) {
 pub(super) fn connector_plan(
     definition: &Definition<'_>,
     plugin: &plugin::Found,
+    shelf: &Shelf,
     found: &mut Found,
 ) -> Option<PluginPlan> {
     let prefix = String::new();
-    let mut plan = Asked { definition, prefix }.plan(plugin, found)?;
+    let mut plan = Asked { definition, prefix }.plan(plugin, shelf, found)?;
     // A connector's call waits for what is outside.
     if definition.settings.get("culvert.time.max").is_none() {
         plan.limits.call_time_max = CONNECTOR_TIME;
@@ -148,7 +149,7 @@ impl Asked<'_> {
                     ..plan
                 }
             }
-            None => self.plan(self.plugin(shelf, found)?, found)?,
+            None => self.plan(self.plugin(shelf, found)?, shelf, found)?,
         };
         Some(StagePlan {
             name: name.into(),
@@ -157,8 +158,44 @@ impl Asked<'_> {
         })
     }
 
-    fn plan(&self, plugin: &plugin::Found, found: &mut Found) -> Option<PluginPlan> {
-        self.plan_with(plugin, &plugin.description.fields, found)
+    fn plan(&self, plugin: &plugin::Found, shelf: &Shelf, found: &mut Found) -> Option<PluginPlan> {
+        let plan = self.plan_with(plugin, &plugin.description.fields, found)?;
+        let before = found.len();
+        self.ask(plugin, &plan, shelf, found);
+        (found.len() == before).then_some(plan)
+    }
+
+    /// What the plugin itself finds wrong with its settings, which passed all checks that are data.
+    fn ask(&self, plugin: &plugin::Found, plan: &PluginPlan, shelf: &Shelf, found: &mut Found) {
+        let whole = if self.is_connector() {
+            "connector.class"
+        } else {
+            "type"
+        };
+        let wrong = match shelf.ask(plugin, &plan.settings, &plan.limits) {
+            Ok(wrong) => wrong,
+            Err((code, why)) => {
+                let problem = format!("plugin {} cannot be asked about its settings: {why}", plan.plugin);
+                let hint = "tell the plugin's author, or use another version of it";
+                return self.mistake(code, whole, problem, hint, found);
+            }
+        };
+        for plugin::Unfit { key, problem } in wrong {
+            let mut fields = plugin.description.fields.iter();
+            let key = match fields.find(|field| field.name == key) {
+                // As it was written, which may be by a former name.
+                Some(field) => std::iter::once(&field.name)
+                    .chain(&field.aliases)
+                    .find(|name| self.get(name).is_some())
+                    .unwrap_or(&field.name),
+                None => whole,
+            };
+            let hint = format!(
+                "the plugin's own words; its settings: culvert plugin inspect {}",
+                plan.plugin
+            );
+            self.mistake(CONNECTOR, key, problem, hint, found);
+        }
     }
 
     fn plan_with(&self, plugin: &plugin::Found, fields: &[Field], found: &mut Found) -> Option<PluginPlan> {

@@ -2,9 +2,11 @@
 //!
 //! What a plugin is and how it is kept in its place is `culvert-host`'s; here it gets a name, a connector's settings and a
 //! log. Constraints:
-//! - A plugin's file is looked at, never run, until a connector that names it starts.
+//! - A plugin's file is looked at, never run, until a connector names it: then it is asked about its settings, with nothing
+//!   granted, and runs when the connector starts.
 //! - Every task has instances of its own. Compiled code is shared.
 
+mod asking;
 mod check;
 pub mod diff;
 mod implied;
@@ -18,7 +20,9 @@ pub mod testing;
 mod trust;
 
 pub use crate::flow::predicate::{Predicate, Selection};
+pub use asking::Asking;
 pub use check::{Wrong, check};
+pub use culvert_host::Wrong as Unfit;
 pub use culvert_host::{
     AddressGrant, Capability, Description, Digest, Examined, Field, FieldType, Figure, FolderGrant, Grants,
     Importance, Level, Limits, Line, LoadError, LogSink, Promises, PublicKey, Role, SecretBytes,

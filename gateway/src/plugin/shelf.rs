@@ -1,8 +1,9 @@
 //! The plugins there are: those built into the program, and files of the plugin directory, which win.
 
+use super::asking::Asking;
 use super::trust::Trust;
 use bytes::Bytes;
-use culvert_host::{Description, Digest, Examined, LoadError, Role};
+use culvert_host::{Description, Digest, Examined, Limits, LoadError, Role, Wrong as Unfit};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -93,6 +94,8 @@ pub struct Shelf {
     directory: PathBuf,
     trust: Arc<Trust>,
     looked: Arc<OnceLock<Looked>>,
+    /// Who asks plugins about their settings; without, nobody does.
+    asking: Option<Arc<Asking>>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -109,6 +112,32 @@ impl Shelf {
             directory: directory.to_owned(),
             trust: Arc::default(),
             looked: Arc::default(),
+            asking: None,
+        }
+    }
+
+    /// The same, where plugins are asked about their settings.
+    #[must_use]
+    pub fn asking(self, asking: Option<Asking>) -> Shelf {
+        Shelf {
+            asking: asking.map(Arc::new),
+            ..self
+        }
+    }
+
+    /// What a plugin finds wrong with these settings; nothing, where nobody asks.
+    ///
+    /// # Errors
+    /// When it cannot be asked: the code of the page, and what happened.
+    pub fn ask(
+        &self,
+        found: &Found,
+        settings: &[(String, Option<String>)],
+        limits: &Limits,
+    ) -> Result<Vec<Unfit>, (&'static str, String)> {
+        match &self.asking {
+            Some(asking) => asking.ask(found, settings, limits),
+            None => Ok(Vec::new()),
         }
     }
 

@@ -64,6 +64,7 @@ impl Runner {
             engine: Engine::new(Options {
                 cache: Some(cache),
                 compiler,
+                ..Options::default()
             })?,
             loaded: Mutex::default(),
             meters: Mutex::default(),

@@ -40,6 +40,8 @@ enum Fault {
     Memory,
     /// What is said to be durable is where it goes on, whatever it read since.
     Settles,
+    /// It panics when it is asked about its settings.
+    Check,
 }
 
 /// The settings.
@@ -155,6 +157,13 @@ impl Source for Ledger {
         self.next = behind;
         let pause = self.settings.pause;
         Ok(if pause.is_zero() { made } else { made.idle(pause) })
+    }
+
+    fn check(settings: &Settings) -> Vec<Verdict> {
+        assert!(settings.misbehave != Fault::Check, "told to panic");
+        let is_behind = settings.count > 0 && settings.at >= settings.count;
+        let verdict = || Verdict::error("at", format!("is no number below {}", settings.count));
+        is_behind.then(verdict).into_iter().collect()
     }
 
     fn committed(&mut self, points: Vec<ResumePoint>) -> Result<(), Failure> {

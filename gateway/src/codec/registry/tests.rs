@@ -171,7 +171,10 @@ fn references_that_lead_on_and_on_end() {
     let server = Server::start(|asked| {
         let version = asked.line.rsplit('/').next().and_then(|last| last.parse().ok());
         let next = version.unwrap_or(0) + 1;
-        (200, json!({"schema": "A", "references": [{"name": "a", "subject": "a", "version": next}]}))
+        (
+            200,
+            json!({"schema": "A", "references": [{"name": "a", "subject": "a", "version": next}]}),
+        )
     });
     let directory = tempfile::tempdir().unwrap();
     let found = server.client(&directory).schema(Part::Value, 7);
