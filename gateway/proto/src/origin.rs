@@ -85,6 +85,8 @@ enum Reading {
 #[derive(Clone, Debug)]
 struct Route {
     incarnation: u32,
+    /// Not a sink, but who keeps what does not go on.
+    beside: bool,
     /// The sink once named a position of this stream: if it names none any more, it lost it.
     known: bool,
     linked: bool,
@@ -106,6 +108,18 @@ impl Route {
 
     fn is_fresh(&self) -> bool {
         self.writer.is_some() && self.asked.is_none() && self.position.is_some()
+    }
+
+    /// What to say to a sink that waits to be told the beginning.
+    fn begin(&mut self, route: &RouteId, start: Sequence, guard: Guard) -> Option<Action> {
+        let nonce = self.asked.filter(|_| self.beginning && self.linked)?;
+        self.beginning = false;
+        Some(Action::Begin {
+            route: route.clone(),
+            nonce,
+            start,
+            guard,
+        })
     }
 }
 
@@ -334,8 +348,20 @@ impl Origin {
 
     /// A sink reads this stream from now on. `known` if this gateway remembers that it once named a position.
     pub fn register(&mut self, route: RouteId, incarnation: u32, known: bool) {
+        self.register_as(route, incarnation, known, false);
+    }
+
+    /// As [`Origin::register`], for who keeps what does not go on, such as dead letters. It holds back what is freed and
+    /// committed as a sink does, and without a sink it lets nothing go. Where it holds nothing of a stream that is under
+    /// way, it begins where the sinks are.
+    pub fn register_beside(&mut self, route: RouteId, incarnation: u32, known: bool) {
+        self.register_as(route, incarnation, known, true);
+    }
+
+    fn register_as(&mut self, route: RouteId, incarnation: u32, known: bool, beside: bool) {
         let fresh = Route {
             incarnation,
+            beside,
             known,
             linked: false,
             asked: None,
@@ -419,6 +445,7 @@ impl Origin {
         if !core::mem::replace(&mut present.known, true) {
             self.actions.push(Action::RememberKnown(route.clone()));
         }
+        self.begin_beside();
         if let (None, Some(start)) = (self.start, self.begun_at()) {
             self.remember_start(start);
             self.begin_waiting_routes();
@@ -571,6 +598,9 @@ impl Origin {
         if !self.replayable {
             return self.begin_waiting_routes();
         }
+        if present.beside && self.is_under_way() {
+            return self.begin_beside();
+        }
         if let (None, Some(start)) = (self.start, self.begun_at()) {
             self.remember_start(start);
         }
@@ -599,6 +629,27 @@ impl Origin {
         self.routes.values().filter_map(begun).min()
     }
 
+    /// Whether the stream is delivered already, as far as is known: a sink reads it that does not wait for its beginning.
+    fn is_under_way(&self) -> bool {
+        let mut routes = self.routes.values();
+        routes.any(|route| !route.beside && !route.beginning)
+    }
+
+    /// Who keeps what does not go on, and comes later than the sinks, begins at the lowest place that one of them needs:
+    /// below it everything went on. Waits until that is known of all.
+    fn begin_beside(&mut self) {
+        let sinks = self.routes.values().filter(|route| !route.beside);
+        let positions: Option<Vec<&Position>> = sinks.map(|sink| sink.position.as_ref()).collect();
+        let lowest = positions.and_then(|all| all.into_iter().min_by_key(|position| position.at));
+        let Some((start, guard)) = lowest.map(|position| (position.at, position.guard)) else {
+            return;
+        };
+        let beside = |(_, present): &(&RouteId, &mut Route)| present.beside;
+        for (route, present) in self.routes.iter_mut().filter(beside) {
+            self.actions.extend(present.begin(route, start, guard));
+        }
+    }
+
     fn begin_waiting_routes(&mut self) {
         // What cannot be read again begins, for who comes later, with the first record that is still held.
         let (start, guard) = match (self.replayable, self.held, self.start) {
@@ -609,17 +660,11 @@ impl Origin {
             }
             _ => return,
         };
-        for (route, present) in &mut self.routes {
-            if let (true, true, Some(nonce)) = (present.beginning, present.linked, present.asked) {
-                present.beginning = false;
-                let guard = guard.unwrap_or(Guard::NONE);
-                self.actions.push(Action::Begin {
-                    route: route.clone(),
-                    nonce,
-                    start,
-                    guard,
-                });
-            }
+        let is_under_way = self.is_under_way();
+        let begins_here = |(_, present): &(&RouteId, &mut Route)| !present.beside || !is_under_way;
+        for (route, present) in self.routes.iter_mut().filter(begins_here) {
+            self.actions
+                .extend(present.begin(route, start, guard.unwrap_or(Guard::NONE)));
         }
     }
 
@@ -749,6 +794,9 @@ impl Origin {
     fn applied_by_all(&self) -> Option<Sequence> {
         if planted(Trap::TrimByFastest) {
             return self.routes.values().filter_map(Route::applied).max();
+        }
+        if self.routes.values().all(|route| route.beside) {
+            return None;
         }
         let mut lowest = None;
         for route in self.routes.values() {
