@@ -7,8 +7,8 @@ use super::{LANE_BYTES_MAX, SETTING_BYTES_MAX, check_size};
 use bytes::Bytes;
 use culvert_proto::{Interval, limits};
 
-/// All frames and settings of one group, with their keys.
-pub const GROUP_BYTES_MAX: usize = 64 << 20;
+/// All frames and settings of one group, with their keys: a frame of the largest size, and what belongs to it.
+pub const GROUP_BYTES_MAX: usize = limits::FRAME_BYTES_MAX + (8 << 20);
 
 /// The most steps of one group.
 pub const GROUP_STEPS_MAX: usize = 16 * 1024;
