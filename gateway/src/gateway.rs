@@ -11,6 +11,7 @@ use crate::connector::{generator, kafka, sqlite};
 use crate::flow::delivery::{self, Delivery, MakeSink};
 use crate::flow::exchange::{Exchange, Grants, ReadGrant, RelayGrant, Role, Route, Topics};
 use crate::flow::intake::{self, MakeSource, Task, pages};
+use crate::flow::letters::{self, Letters};
 use crate::flow::prove::OpenReader;
 use crate::flow::schema::{Converter, Renumberer, Tagger, Target};
 use crate::flow::stage::{Chain, MakeChain, Stage};
@@ -233,6 +234,9 @@ impl Gateway {
         {
             gateway.start_sink(connector)?;
         }
+        for connector in &gateway.config.connectors {
+            gateway.start_letters(connector)?;
+        }
         transit::remembered_queues(&gateway.exchange)?;
         intake::remembered_streams(&gateway.exchange)?;
         Ok(gateway)
@@ -407,6 +411,38 @@ impl Gateway {
         connector.converters.iter().map(converter).collect()
     }
 
+    // ----- dead letters at the source ----------------------------------------------------------------------------
+
+    /// Starts to write what stages of a source refuse, where that is kept.
+    fn start_letters(&self, connector: &Connector) -> Result<(), Error> {
+        let Checked::KafkaSource(config) = &connector.checked else {
+            return Ok(());
+        };
+        let Some(letters) = config.letters().filter(|_| connector.dead_letters) else {
+            return Ok(());
+        };
+        let (topics, site, incarnation) = (
+            config.topics.clone(),
+            self.exchange.site.clone(),
+            connector.incarnation,
+        );
+        let options = letters::Options {
+            connector: connector.name.as_str().into(),
+            incarnation,
+            covers: Box::new(move |stream| stream.site == site && topics.include(&stream.topic)),
+            make: Arc::new(move || {
+                let sink = kafka::KafkaSink::new(letters.clone(), 0, incarnation);
+                Ok(Box::new(sink.staged(true)) as Box<_>)
+            }),
+        };
+        let started = Letters::start(&self.exchange, options).map_err(io_error(format!(
+            "start the dead letters of connector {}",
+            connector.name
+        )))?;
+        self.exchange.put_letters(started);
+        Ok(())
+    }
+
     // ----- sources -----------------------------------------------------------------------------------------------
 
     fn start_sources(&mut self) -> Result<(), Error> {
@@ -483,6 +519,11 @@ impl Gateway {
                 .deliveries()
                 .iter()
                 .for_each(|delivery| delivery.stop());
+            gateway
+                .exchange
+                .all_letters()
+                .iter()
+                .for_each(|letters| letters.stop());
         });
         let _ = connectors.await;
         links_end.cancel();

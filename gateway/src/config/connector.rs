@@ -330,7 +330,7 @@ pub const COMMON: &[Common] = &[
     },
     Common {
         key: "culvert.incarnation",
-        doc: "Sinks: a number, default 0. Raised by an operator to begin every stream anew, whatever the sink holds: the way out of a changed history.",
+        doc: "A number, default 0. Of a sink, raised by an operator to begin every stream anew, whatever the sink holds: the way out of a changed history. Of a source, the same for its dead letters.",
         honoured: Honoured::Yes,
     },
     Common {
@@ -355,12 +355,12 @@ pub const COMMON: &[Common] = &[
     },
     Common {
         key: "errors.tolerance",
-        doc: "`none` (default): the first record that a stage refuses stops its stream. `all`, sinks only: such records become dead letters, in the transaction of those that go on.",
+        doc: "`none` (default): the first record that a stage refuses stops its stream. `all`: such records become dead letters; at a sink in the transaction of those that go on, at a Kafka source in a topic of the cluster that is read.",
         honoured: Honoured::Yes,
     },
     Common {
         key: "errors.deadletterqueue.*",
-        doc: "Kafka sinks with `errors.tolerance` = `all`: the topic of dead letters. A SQLite sink keeps them in its table `culvert_dead_letter`.",
+        doc: "Kafka sources and sinks with `errors.tolerance` = `all`: the topic of dead letters. A SQLite sink keeps them in its table `culvert_dead_letter`.",
         honoured: Honoured::Yes,
     },
     Common {
@@ -845,26 +845,23 @@ impl<'a> Definition<'a> {
     fn dead_letters(&self, class: Option<Class<'_>>, found: &mut Found) -> Option<bool> {
         const TOPIC: &str = "errors.deadletterqueue.topic.name";
         let key = "errors.tolerance";
-        if class.is_some_and(|class| !class.is(BuiltIn::KafkaSink))
+        if class.is_some_and(|class| !class.is_kafka())
             && let Some((key, _)) = self
                 .settings
                 .shown()
                 .find(|(key, _)| key.starts_with("errors.deadletterqueue."))
         {
-            let way = "leave it out: only a Kafka sink has a topic of dead letters";
+            let way = "leave it out: only a Kafka source or sink has a topic of dead letters";
             unsupported(self.place(key), key, way, found);
         }
         match self.settings.get(key) {
             None | Some("none") => Some(false),
-            Some("all") if class.is_some_and(Class::is_source) => {
-                let way = "leave it out: a source's first refused record stops its stream; dead letters at the source are not offered by this version";
+            Some("all") if class.is_some_and(|class| class.is_source() && !class.is_kafka()) => {
+                let way = "leave it out, and name the stage in transforms of the sink, which keeps what is refused there: of sources, only a Kafka source has a place for it, in the cluster that it reads";
                 unsupported(self.place(key), key, way, found);
                 None
             }
-            Some("all")
-                if class.is_some_and(|class| class.is(BuiltIn::KafkaSink))
-                    && self.settings.get(TOPIC).is_none() =>
-            {
+            Some("all") if class.is_some_and(Class::is_kafka) && self.settings.get(TOPIC).is_none() => {
                 let hint = "name the topic of dead letters: unlike in Kafka Connect, refused records are never thrown away";
                 found.add(MISSING, self.place(key), TOPIC, "is missing", hint);
                 None

@@ -895,6 +895,32 @@ fn dead_letters_need_a_place() {
     );
 }
 
+/// A Kafka source has a cluster to keep them in. Any other source has not, and is told what helps.
+#[test]
+fn of_sources_only_those_of_kafka_keep_dead_letters() {
+    let source = |class: &str, more: &str| {
+        format!("{{\"name\": \"c\", \"connector.class\": \"{class}\",\n\"errors.tolerance\": \"all\"{more}}}")
+    };
+    let kafka = ",\n\"kafka.bootstrap.servers\": \"k:9092\", \"topics\": \"t\"";
+    check_connector(
+        &source("KafkaSource", kafka),
+        &["connectors/c.json:2 errors.deadletterqueue.topic.name CULVERT-C005 is missing"],
+    );
+    let topic = ", \"errors.deadletterqueue.topic.name\": \"dead\"";
+    check_connector(&source("KafkaSource", &format!("{kafka}{topic}")), &[]);
+    for class in ["GeneratorSource", "file-source", "http-poll"] {
+        let definition = source(class, "");
+        let site = Site::new(HEAD).connector("c.json", &definition);
+        let mistakes = site.load().expect_err("it has nowhere to keep them").0;
+        let told = mistakes.iter().find(|mistake| mistake.key == "errors.tolerance");
+        let told = told.unwrap_or_else(|| panic!("{class}: {mistakes:?}"));
+        assert!(
+            told.code == "CULVERT-C010" && told.hint.contains("transforms of the sink"),
+            "{class}: {told}"
+        );
+    }
+}
+
 // ----- connectors that are plugins -------------------------------------------------------------------------------
 
 #[test]

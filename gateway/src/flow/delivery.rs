@@ -316,7 +316,7 @@ enum Next {
 }
 
 /// The records of a frame from `at` on, as stages see them, and what they count for. Ends at damage, which is told.
-fn side_by_side(
+pub(super) fn side_by_side(
     at: Sequence,
     to: Sequence,
     mut records: FrameRecords<'_>,

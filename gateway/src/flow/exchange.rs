@@ -5,6 +5,7 @@
 
 use super::delivery::Delivery;
 use super::intake::OriginStream;
+use super::letters::Letters;
 use super::prove::Proofs;
 use super::schema::Ledger;
 use super::transit::{RelayQueue, Sending};
@@ -51,6 +52,7 @@ struct Tables {
     queues: BTreeMap<(RouteId, StreamId), Arc<RelayQueue>>,
     sendings: HashMap<(RouteId, StreamId), Arc<Sending>>,
     deliveries: BTreeMap<RouteId, Arc<Delivery>>,
+    letters: Vec<Arc<Letters>>,
 }
 
 impl Tables {
@@ -367,6 +369,28 @@ impl Exchange {
             .write()
             .deliveries
             .insert(delivery.route.clone(), delivery);
+    }
+
+    /// Who writes the dead letters of a stream of this site, if somebody does.
+    #[must_use]
+    pub fn letters_of(&self, stream: &StreamId) -> Option<Arc<Letters>> {
+        let tables = self.tables.read();
+        tables
+            .letters
+            .iter()
+            .find(|letters| letters.covers(stream))
+            .cloned()
+    }
+
+    /// All writers of dead letters.
+    #[must_use]
+    pub fn all_letters(&self) -> Vec<Arc<Letters>> {
+        self.tables.read().letters.clone()
+    }
+
+    /// Adds a writer of dead letters. Streams that were opened before do not know it.
+    pub fn put_letters(&self, letters: Arc<Letters>) {
+        self.tables.write().letters.push(letters);
     }
 
     // ----- streams -----------------------------------------------------------------------------------------------

@@ -19,13 +19,14 @@ mod tests;
 
 use super::delivery::Trouble;
 use super::exchange::{Exchange, Outlet, Role, Route};
+use super::letters::{self, Aside};
 use super::paged::ResumePoint;
-use super::stage::{Chain, MakeChain, Passed, StageFault};
+use super::stage::{Chain, MakeChain, Passed, Refused, StageFault};
 use super::transit::Error;
 use super::{Halt, Intake, Place, Slot, Source, SourceFault};
 use crate::codec::compression::Codecs;
 use crate::observe::metrics;
-use crate::outbox::{self, Extent, Lane};
+use crate::outbox::{self, Extent, Group, Lane};
 use culvert_proto::batch::Codec;
 use culvert_proto::columns::Columns;
 use culvert_proto::frame::{Frame, FrameBuilder, Part, Push};
@@ -87,6 +88,8 @@ pub struct OriginStream {
     spelled: Vec<u8>,
     /// What is held of it.
     pub lane: Lane,
+    /// Where its dead letters go, if they go anywhere.
+    aside: Option<Aside>,
     machine: Mutex<Origin>,
     exchange: Arc<Exchange>,
     /// The source task that reads it now.
@@ -137,16 +140,29 @@ impl OriginStream {
         }
         let spelled = id.encode()?;
         let lane = exchange.outbox.lane(&lane_key(&spelled))?;
+        let aside = match exchange.letters_of(id) {
+            Some(writer) => Some(Aside {
+                lane: exchange.outbox.lane(&letters::lane_key(&spelled))?,
+                writer,
+            }),
+            None => None,
+        };
         let mut machine = Origin::new(id.is_replayable(), rand::random());
+        // As early as this: nothing is freed or committed that a letter may be missing of.
+        if let Some(Aside { writer, .. }) = &aside {
+            let known = remembers(exchange, &spelled, &writer.route, writer.incarnation());
+            machine.register_beside(writer.route.clone(), writer.incarnation(), known);
+        }
         let start = exchange
             .outbox
             .get(&start_key(&spelled))
             .and_then(|bytes| <[u8; 8]>::try_from(&*bytes).ok());
         if id.is_replayable() {
-            machine.restored(
-                start.map(|bytes| Sequence(u64::from_be_bytes(bytes))),
-                survivors(&lane)?,
-            );
+            // While it kept no letters, the stream may have begun elsewhere: it is then read again.
+            let is_apart = |aside: &Aside| aside.lane.extent().tail > lane.extent().tail;
+            let held = survivors(&lane)?.filter(|_| !aside.as_ref().is_some_and(is_apart));
+            let start = start.map(|bytes| Sequence(u64::from_be_bytes(bytes)));
+            machine.restored(start, held);
         } else {
             let end = memory::End::load(&exchange.outbox, &spelled);
             machine.restored(Some(Sequence::ZERO), Some(run_survivors(&lane, end)?));
@@ -155,6 +171,7 @@ impl OriginStream {
             id: id.clone(),
             spelled,
             lane,
+            aside,
             machine: Mutex::new(machine),
             exchange: exchange.clone(),
             reader: Mutex::default(),
@@ -165,6 +182,14 @@ impl OriginStream {
             outlets: Mutex::default(),
         });
         Ok(exchange.put_stream(stream))
+    }
+
+    /// Whoever writes the dead letters is asked where it stands. Called once the routes are registered: it begins with
+    /// what they need.
+    pub(super) fn ask_aside(&self) {
+        if let Some(Aside { writer, .. }) = &self.aside {
+            self.act(|machine| machine.linked(&writer.route));
+        }
     }
 
     /// Takes one step of the machine and carries out what it decides, as one: nobody sees the state in between.
@@ -207,16 +232,28 @@ impl OriginStream {
             Action::Begin { .. } | Action::Commit(_) => self.say_when_stored(action),
             Action::Restart(at) => {
                 self.lane.restart(at)?;
+                if let Some(aside) = &self.aside {
+                    // Dead letters that were not written yet are made again: reading begins below all of them.
+                    aside.lane.restart(at)?;
+                }
                 self.restarts.fetch_add(1, Ordering::AcqRel);
             }
             Action::Place(place) => self.seek(place),
-            Action::Trim(below) => self.lane.trim(below)?,
+            Action::Trim(below) => {
+                self.lane.trim(below)?;
+                if let Some(aside) = &self.aside {
+                    aside.lane.trim(below)?;
+                }
+            }
             Action::RememberStart(at) => {
                 outbox.put(&start_key(&self.spelled), &at.0.to_be_bytes())?;
                 self.note_written();
             }
             Action::RememberKnown(route) => {
-                let incarnation = self.exchange.route(&route).map_or(0, |route| route.incarnation);
+                let incarnation = match &self.aside {
+                    Some(aside) if aside.writer.route == route => aside.writer.incarnation(),
+                    _ => self.exchange.route(&route).map_or(0, |route| route.incarnation),
+                };
                 outbox.put(&known_key(&self.spelled, &route, incarnation), b"")?;
                 self.note_written();
             }
@@ -312,11 +349,8 @@ impl OriginStream {
     }
 
     /// A sink reads this stream from now on.
-    pub(super) fn register(&self, exchange: &Exchange, route: &Route) -> Result<(), outbox::Error> {
-        let known = exchange
-            .outbox
-            .get(&known_key(&self.spelled, &route.id, route.incarnation))
-            .is_some();
+    pub(super) fn register(&self, route: &Route) -> Result<(), outbox::Error> {
+        let known = remembers(&self.exchange, &self.spelled, &route.id, route.incarnation);
         self.act(|machine| machine.register(route.id.clone(), route.incarnation, known));
         Ok(())
     }
@@ -393,9 +427,27 @@ impl OriginStream {
     }
 
     fn post(&self, route: &RouteId, message: Message) {
+        if let Some(aside) = self.aside.as_ref().filter(|aside| aside.writer.route == *route) {
+            return aside.writer.hear(&self.id, message);
+        }
         if let Some(outlet) = self.outlets.lock().get(route) {
             outlet.post(message);
         }
+    }
+
+    /// The dead letters of this stream, if it keeps any.
+    pub(super) fn aside(&self) -> Option<&Aside> {
+        self.aside.as_ref()
+    }
+
+    /// The end of what is durable, for who has written every dead letter below `at`, where none lies in between.
+    pub(super) fn durable_without_letters(&self, at: Sequence) -> Option<Sequence> {
+        let aside = self.aside.as_ref()?;
+        // Both lanes are appended to and restarted with the machine in hand.
+        let _machine = self.machine.lock();
+        let (held, letters) = (self.lane.extent(), aside.lane.extent());
+        let is_next = letters.tail <= at && held.base <= at && at < held.durable;
+        is_next.then_some(held.durable)
     }
 
     fn order(&self, order: impl FnOnce(Slot) -> Order) {
@@ -544,6 +596,12 @@ fn known_key(spelled: &[u8], route: &RouteId, incarnation: u32) -> Vec<u8> {
     [b"known/", spelled, route.0.as_bytes(), &incarnation.to_be_bytes()].concat()
 }
 
+/// Whether this gateway's disk remembers that the sink of `route` once named a position.
+fn remembers(exchange: &Exchange, spelled: &[u8], route: &RouteId, incarnation: u32) -> bool {
+    let key = known_key(spelled, route, incarnation);
+    exchange.outbox.get(&key).is_some()
+}
+
 /// Streams of this site that this gateway's disk remembers. They are not read here until a source is assigned them,
 /// but hear positions, so that what they hold is freed.
 ///
@@ -556,6 +614,7 @@ pub fn remembered_streams(exchange: &Arc<Exchange>) -> Result<(), Error> {
             for route in exchange.routes() {
                 super::transit::link_stream(exchange, &route, &stream)?;
             }
+            stream.ask_aside();
         }
     }
     Ok(())
@@ -849,8 +908,10 @@ struct Reading {
     frame: FrameBuilder,
     /// When it must be closed, once a first record or a first hole has come.
     due: Option<Instant>,
+    /// Dead letters on their way, where they are kept.
+    letters: Option<LettersUnderWay>,
     /// Closed frames that the outbox had no room for.
-    waiting: VecDeque<Frame>,
+    waiting: VecDeque<Closed>,
     /// Records are taken in: the source is where it was told to be.
     placed: bool,
     /// The source was told to hand over nothing.
@@ -859,6 +920,20 @@ struct Reading {
     reader: u64,
     /// The number of the seek the source was last given.
     seek: u64,
+}
+
+/// A closed frame and those of the dead letters in its places: durable together or not at all.
+struct Closed {
+    frame: Frame,
+    letters: Vec<Frame>,
+}
+
+/// The dead letters of the frame under way.
+struct LettersUnderWay {
+    /// The frame that the next one goes into; begins where the lane ends.
+    frame: FrameBuilder,
+    /// Those that are full.
+    closed: Vec<Frame>,
 }
 
 /// Records of one stream that wait to pass through the stages together.
@@ -996,12 +1071,24 @@ impl Intake for Desk {
                 tracing::error!(stream = %id, route = %route.id, %error, "route cannot be served");
             }
         }
+        stream.ask_aside();
         let frame = match FrameBuilder::new(&id, Sequence::ZERO, Guard::NONE) {
             Ok(frame) => frame,
             Err(error) => return refuse(error.to_string()),
         };
+        let letters = match stream.aside() {
+            Some(_) => match FrameBuilder::new(&id, Sequence::ZERO, Guard::NONE) {
+                Ok(frame) => Some(LettersUnderWay {
+                    frame,
+                    closed: Vec::new(),
+                }),
+                Err(error) => return refuse(error.to_string()),
+            },
+            None => None,
+        };
         let reader = stream.assigned(slot, self.orders.clone(), committed);
         let reading = Reading {
+            letters,
             stream,
             unstaged: Unstaged::default(),
             frame,
@@ -1034,6 +1121,7 @@ impl Intake for Desk {
                 }
                 is_last
             });
+            reading.place_letters(at, guard);
         }
     }
 
@@ -1164,7 +1252,8 @@ impl Reading {
         self.due = Some(until);
     }
 
-    /// What the stages made of a batch. Records they dropped leave holes, which the source need not confirm.
+    /// What the stages made of a batch. Records they dropped leave holes, which the source need not confirm; so do those
+    /// they refused, up to the first one that cannot be kept.
     fn take_passed(
         &mut self,
         batch: &Columns,
@@ -1173,49 +1262,109 @@ impl Reading {
         chain: &Chain,
         codec: Codec,
     ) {
-        let refused = passed.refused.first_key_value();
-        let goes_on = |sequence: Sequence| refused.is_none_or(|(refused, _)| sequence < *refused);
-        let mut given = batch.iter().map(|(sequence, _)| sequence).zip(guards);
         let mut made = passed.records.iter().enumerate().peekable();
         // Filled anew for each record: nothing is allocated for one.
         let (mut parts, mut schemas) = (Vec::new(), Vec::new());
-        while let Some((index, (sequence, record))) = made.next_if(|(_, (sequence, _))| goes_on(*sequence)) {
-            let guard = given
-                .find(|(given, _)| *given == sequence)
-                .map_or(Guard::NONE, |(_, guard)| *guard);
+        for ((sequence, record), guard) in batch.iter().zip(guards) {
             parts.clear();
-            parts.push((passed.records.topic(index), record));
             while let Some((index, (_, part))) = made.next_if(|(_, (next, _))| *next == sequence) {
                 parts.push((passed.records.topic(index), part));
             }
-            self.frame.confirm_hole(sequence);
-            schemas.clear();
-            parts
-                .iter()
-                .for_each(|(_, part)| chain.schemas_of(part, &mut schemas));
-            self.take_parts(sequence, guard, &parts, &schemas, codec);
+            if let Some(refused) = passed.refused.get(&sequence) {
+                self.set_aside(sequence, *guard, &record, refused, codec);
+            } else if parts.is_empty() {
+                self.advance(sequence.next(), guard.epoch, codec);
+            } else {
+                self.frame.confirm_hole(sequence);
+                schemas.clear();
+                parts
+                    .iter()
+                    .for_each(|(_, part)| chain.schemas_of(part, &mut schemas));
+                self.take_parts(sequence, *guard, &parts, &schemas, codec);
+            }
             if !self.placed {
                 return;
             }
         }
-        let before = guards
-            .iter()
-            .zip(batch.iter())
-            .filter(|(_, (sequence, _))| goes_on(*sequence));
-        if let Some((guard, (last, _))) = before.last() {
-            self.advance(last.next(), guard.epoch, codec);
-        }
-        if let Some((sequence, refused)) = refused {
+    }
+
+    /// A record that a stage refused: a dead letter where those are kept, and a hole in the stream. Else its stream stands
+    /// still before it.
+    fn set_aside(
+        &mut self,
+        sequence: Sequence,
+        guard: Guard,
+        record: &RecordRef<'_>,
+        refused: &Refused,
+        codec: Codec,
+    ) {
+        if self.letters.is_none() {
             self.close(codec);
             let rejection = &refused.rejection;
             let field = rejection.field.as_deref().unwrap_or("-");
-            self.halt(
+            return self.halt(
                 "CULVERT-F013",
                 format!(
                     "record {sequence} was refused by stage {} with code {}: {} (field {field})",
                     refused.stage, rejection.code, rejection.reason
                 ),
             );
+        }
+        let headers = letters::headers_with(record, &refused.stage, &refused.rejection);
+        let letter = RecordRef {
+            headers: headers.as_headers(),
+            ..*record
+        };
+        if !letters::fits(&letter) {
+            self.close(codec);
+            return self.halt(
+                "CULVERT-F015",
+                format!(
+                    "record {sequence} was refused by stage {} with code {}, and has no room for its reason: {} bytes, {} headers",
+                    refused.stage, refused.rejection.code, record.size(), record.headers.len()
+                ),
+            );
+        }
+        // First the place in the stream: what is closed by that ends below the letter, and goes without it.
+        self.advance(sequence.next(), guard.epoch, codec);
+        if self.placed {
+            self.push_letter(sequence, guard, &letter, codec);
+        }
+    }
+
+    fn push_letter(&mut self, sequence: Sequence, guard: Guard, letter: &RecordRef<'_>, codec: Codec) {
+        let Some(letters) = &mut self.letters else { return };
+        letters.frame.confirm_hole(sequence);
+        let outcome = loop {
+            match letters.frame.push_as(sequence, guard.epoch, guard.crc, letter) {
+                Ok(Push::Taken) => break Ok(letters.closed.is_empty()),
+                Ok(Push::Full) => break Ok(false),
+                Ok(Push::NotTaken) => match letters.finish(codec) {
+                    Ok(()) => {}
+                    Err(error) => break Err(error),
+                },
+                Err(error) => break Err(error),
+            }
+        };
+        match outcome {
+            Ok(true) => {}
+            // Both are closed, so that little is to be durable at once.
+            Ok(false) => self.close(codec),
+            Err(error) => self.halt(
+                "CULVERT-F015",
+                format!("record {sequence} was refused, and cannot be kept: {error}"),
+            ),
+        }
+    }
+
+    /// Reading goes on at `at`: dead letters go on where their lane ends. No record between was refused and is not there,
+    /// since both lanes are restarted together.
+    fn place_letters(&mut self, at: Sequence, guard: Guard) {
+        if let (Some(letters), Some(aside)) = (&mut self.letters, self.stream.aside()) {
+            let tail = aside.lane.extent().tail;
+            let guard = if tail == at { guard } else { Guard::NONE };
+            letters.frame.restart(tail, guard);
+            letters.closed.clear();
         }
     }
 
@@ -1309,13 +1458,19 @@ impl Reading {
         }
         match self.finish(codec) {
             Ok(None) => {}
-            Ok(Some(frame)) => {
-                metrics::TAKEN_IN_RECORDS
-                    .with(&[&self.stream.id.topic])
-                    .increment(frame.count() as u64);
-                self.waiting.push_back(frame);
-                self.append_waiting();
-            }
+            Ok(Some(frame)) => match self.close_letters(codec) {
+                Ok(letters) => {
+                    metrics::TAKEN_IN_RECORDS
+                        .with(&[&self.stream.id.topic])
+                        .increment(frame.count() as u64);
+                    self.waiting.push_back(Closed { frame, letters });
+                    self.append_waiting();
+                }
+                Err(error) => self.halt(
+                    "CULVERT-F023",
+                    format!("dead letters of frame {}: {error}", frame.interval()),
+                ),
+            },
             Err(error) => self.halt(
                 "CULVERT-F023",
                 format!("frame {}: {error}", self.frame.interval()),
@@ -1323,12 +1478,19 @@ impl Reading {
         }
     }
 
-    /// A batch that does not fit the limits of a frame when compressed is left uncompressed.
     fn finish(&mut self, codec: Codec) -> Result<Option<Frame>, Malformed> {
-        let codecs = Codecs::default();
-        self.frame
-            .finish(codec, &codecs)
-            .or_else(|_| self.frame.finish(Codec::None, &codecs))
+        finish(&mut self.frame, codec)
+    }
+
+    /// The dead letters of the frame that was just closed.
+    fn close_letters(&mut self, codec: Codec) -> Result<Vec<Frame>, Malformed> {
+        match &mut self.letters {
+            Some(letters) => {
+                letters.finish(codec)?;
+                Ok(std::mem::take(&mut letters.closed))
+            }
+            None => Ok(Vec::new()),
+        }
     }
 
     /// The next record cannot go on.
@@ -1355,15 +1517,16 @@ impl Reading {
     }
 
     fn append_waiting(&mut self) {
-        while let Some(frame) = self.waiting.front() {
+        while let Some(closed) = self.waiting.front() {
             let stream = &self.stream;
+            let interval = closed.frame.interval();
             let appended = stream.act(|machine| {
                 // A seek that was decided on meanwhile makes what was read before it worthless.
                 if !machine.reads() || !stream.is_last_seek(self.seek) {
                     return Ok(());
                 }
-                stream.lane.append(frame.interval(), frame.bytes().clone())?;
-                machine.appended(frame.interval().to, frame.guard_end());
+                closed.append(stream)?;
+                machine.appended(interval.to, closed.frame.guard_end());
                 Ok(())
             });
             match appended {
@@ -1372,9 +1535,40 @@ impl Reading {
                 }
                 Err(outbox::Error::Full(_)) => return,
                 Err(error) => {
-                    return self.halt("CULVERT-F020", format!("append {}: {error}", frame.interval()));
+                    return self.halt("CULVERT-F020", format!("append {interval}: {error}"));
                 }
             }
         }
     }
+}
+
+impl Closed {
+    fn append(&self, stream: &OriginStream) -> Result<(), outbox::Error> {
+        let (interval, bytes) = (self.frame.interval(), self.frame.bytes().clone());
+        let Some(aside) = stream.aside().filter(|_| !self.letters.is_empty()) else {
+            return stream.lane.append(interval, bytes);
+        };
+        let mut group = Group::default();
+        group.append(&stream.lane, interval, bytes)?;
+        for letters in &self.letters {
+            group.append(&aside.lane, letters.interval(), letters.bytes().clone())?;
+        }
+        stream.exchange.outbox.together(group)
+    }
+}
+
+impl LettersUnderWay {
+    /// Closes the frame that the next letter goes into.
+    fn finish(&mut self, codec: Codec) -> Result<(), Malformed> {
+        self.closed.extend(finish(&mut self.frame, codec)?);
+        Ok(())
+    }
+}
+
+/// A batch that does not fit the limits of a frame when compressed is left uncompressed.
+fn finish(frame: &mut FrameBuilder, codec: Codec) -> Result<Option<Frame>, Malformed> {
+    let codecs = Codecs::default();
+    frame
+        .finish(codec, &codecs)
+        .or_else(|_| frame.finish(Codec::None, &codecs))
 }

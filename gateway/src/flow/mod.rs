@@ -14,6 +14,7 @@ mod bench;
 pub mod delivery;
 pub mod exchange;
 pub mod intake;
+pub mod letters;
 pub mod paged;
 pub mod predicate;
 pub mod prove;

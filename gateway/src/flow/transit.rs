@@ -418,7 +418,7 @@ fn register(
     }
     for stream in exchange.streams() {
         if reads(&route, &stream) {
-            stream.register(exchange, &route)?;
+            stream.register(&route)?;
         }
     }
     // Nobody waits here for the disk: while it is full, the positions behind this message are what frees it (L2).
@@ -525,7 +525,7 @@ pub fn link_stream(exchange: &Arc<Exchange>, route: &Route, stream: &Arc<OriginS
     if !reads(route, stream) {
         return Ok(());
     }
-    stream.register(exchange, route)?;
+    stream.register(route)?;
     let Some(outlet) = &route.downstream else {
         return Ok(());
     };

@@ -132,6 +132,7 @@ impl Gateway {
         let (role, streams, trouble) = if connector.checked.is_source() {
             let tasks = self.tasks_of(connector);
             let trouble = tasks.iter().find_map(|task| task.status().trouble);
+            let trouble = trouble.or_else(|| self.letters_trouble(connector));
             (Role::Source, self.source_streams(connector), trouble)
         } else {
             let status = self
@@ -208,6 +209,14 @@ impl Gateway {
             (false, true) => Guarantee::AtLeastOnceIdempotent,
             (false, false) => Guarantee::AtLeastOnce,
         }
+    }
+
+    /// Why dead letters of a source are not written, if they are not.
+    fn letters_trouble(&self, connector: &Connector) -> Option<Trouble> {
+        let route = RouteId::new(&self.config.site, &format!("{}#refused", connector.name));
+        let writers = self.exchange.all_letters();
+        let ours = writers.iter().find(|letters| letters.route == route)?;
+        ours.status().trouble
     }
 
     fn stages_status(&self, connector: &Connector) -> Vec<StageStatus> {

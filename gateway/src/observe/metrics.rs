@@ -115,7 +115,7 @@ declare! {
     STREAMS_HALTED: Gauge = "culvert_streams_halted" ["connector"]
         "Streams that stand still until an operator decides.";
     DEAD_LETTERS: Counter = "culvert_dead_letters_total" ["route"]
-        "Records that a stage refused and a sink has written as dead letters. Counted when written: a commit that fails counts again.";
+        "Records that a stage refused and that were written as dead letters. At a sink counted when written: a commit that fails counts again. Of a source the route is its site and name, and `#refused`.";
     STAGE_RECORDS: Counter = "culvert_stage_records_total" ["connector", "stage"]
         "Records that a stage was shown, also again after a fault.";
     STAGE_IN_BYTES: Counter = "culvert_stage_in_bytes_total" ["connector", "stage"]

@@ -76,6 +76,26 @@ pub const SOURCE_KEYS: &[Key] = &[
         Some("earliest"),
         "Where a partition begins on its first start: earliest or latest.",
     ),
+    key(
+        "producer.override.*",
+        None,
+        "A librdkafka setting for the producer of dead letters, with errors.tolerance=all.",
+    ),
+    key(
+        "errors.deadletterqueue.topic.name",
+        None,
+        "Where records go that a stage refuses, with errors.tolerance=all: a topic of the cluster that is read. Made when it is not there.",
+    ),
+    key(
+        "errors.deadletterqueue.topic.replication.factor",
+        Some("-1"),
+        "How many replicas that topic is made with; -1: the broker's default.",
+    ),
+    key(
+        "errors.deadletterqueue.context.headers.enable",
+        Some("true"),
+        "Whether a dead letter says in its headers (__connect.errors.*, culvert.*) where it came from and why it is one.",
+    ),
 ];
 
 /// The keys of a Kafka sink.
@@ -194,9 +214,22 @@ pub struct SourceConfig {
     pub start: Start,
     /// The site that the streams are named after.
     pub site: String,
+    /// Where dead letters go; `None`: nowhere.
+    pub dead_letters: Option<DeadLetters>,
     pub(super) connector: String,
     pub(super) gateway: String,
     consumer: Settings,
+    producer: Settings,
+    admin: Settings,
+}
+
+/// What a sink is for. Each has positions and transactions of its own, whatever connectors are called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keeps {
+    /// What a route delivers.
+    Delivered,
+    /// What the stages of a source refuse.
+    Refused,
 }
 
 /// A Kafka sink, checked.
@@ -220,6 +253,7 @@ pub struct SinkConfig {
     /// Where dead letters go; `None`: nowhere.
     pub dead_letters: Option<DeadLetters>,
     pub(super) connector: String,
+    keeps: Keeps,
     pub(super) rename: String,
     producer: Settings,
     consumer: Settings,
@@ -258,7 +292,11 @@ impl Topics {
 }
 
 fn is_internal(topic: &str) -> bool {
-    topic.starts_with("__") || topic.starts_with(super::positions::TOPIC_PREFIX)
+    let ours = [
+        super::positions::TOPIC_PREFIX,
+        super::positions::REFUSED_TOPIC_PREFIX,
+    ];
+    topic.starts_with("__") || ours.iter().any(|prefix| topic.starts_with(prefix))
 }
 
 /// Where a partition begins on its very first start.
@@ -333,10 +371,43 @@ impl SourceConfig {
             site: context.site.to_owned(),
             connector: context.connector.to_owned(),
             gateway: context.gateway.to_owned(),
+            dead_letters: form.dead_letters(),
             consumer: form.settings("consumer.override.", OWNED_BY_SOURCE),
+            producer: form.settings("producer.override.", OWNED_BY_SINK),
+            admin: form.settings("admin.override.", &[]),
         };
-        form.settings("admin.override.", &[]);
+        if let Some(letters) = &config.dead_letters
+            && config.topics.include(&letters.topic)
+        {
+            form.mistake(
+                "errors.deadletterqueue.topic.name",
+                format!("{:?} is one of the topics that are read", letters.topic),
+                Some("name a topic that this connector does not read, or its dead letters come back to it"),
+            );
+        }
         form.finish(config)
+    }
+
+    /// The sink of this source's dead letters, on the cluster that is read; `None` where there is no topic for them. Its
+    /// positions and its transactions are its own.
+    #[must_use]
+    pub fn letters(&self) -> Option<SinkConfig> {
+        Some(SinkConfig {
+            topics: self.topics.clone(),
+            tasks_max: 1,
+            from: None,
+            via: None,
+            partitioner: Partitioner::Same,
+            creation: None,
+            dead_letters: Some(self.dead_letters.clone()?),
+            connector: self.connector.clone(),
+            keeps: Keeps::Refused,
+            keys_have_ids: false,
+            rename: "${topic}".to_owned(),
+            producer: self.producer.clone(),
+            consumer: self.consumer.clone(),
+            admin: self.admin.clone(),
+        })
     }
 
     /// The consumer group: `culvert.<connector>`.
@@ -406,6 +477,7 @@ impl SinkConfig {
             creation: form.creation(),
             dead_letters: form.dead_letters(),
             connector: context.connector.to_owned(),
+            keeps: Keeps::Delivered,
             rename: form.rename(),
             producer: form.settings("producer.override.", OWNED_BY_SINK),
             consumer: form.settings("consumer.override.", OWNED_BY_SOURCE),
@@ -430,13 +502,21 @@ impl SinkConfig {
     /// The topic that holds this connector's positions.
     #[must_use]
     pub fn positions_topic(&self) -> String {
-        format!("{}{}", super::positions::TOPIC_PREFIX, self.connector)
+        let prefix = match self.keeps {
+            Keeps::Delivered => super::positions::TOPIC_PREFIX,
+            Keeps::Refused => super::positions::REFUSED_TOPIC_PREFIX,
+        };
+        format!("{prefix}{}", self.connector)
     }
 
     /// The transactional id of a shard: stable, so that a new writer fences the old one (T1).
     #[must_use]
     pub fn transactional_id(&self, shard: u32) -> String {
-        format!("culvert.{}.{shard}", self.connector)
+        match self.keeps {
+            Keeps::Delivered => format!("culvert.{}.{shard}", self.connector),
+            // Unlike any of a sink: `#` is in no connector's name.
+            Keeps::Refused => format!("culvert.{}#refused.{shard}", self.connector),
+        }
     }
 
     /// Settings of a transactional producer. `batch_bytes_max` bounds a batch below what its target topics take.
@@ -1020,6 +1100,32 @@ mod tests {
         assert_eq!(settings.get("isolation.level"), Some("read_committed"));
         settings.create_native_config().unwrap();
         config.reader().create_native_config().unwrap();
+        assert!(config.letters().is_none());
+    }
+
+    #[test]
+    fn the_letters_of_a_source_have_positions_and_transactions_of_their_own() {
+        let config = source(&[
+            SERVERS,
+            ("topics", "a"),
+            ("kafka.security.protocol", "ssl"),
+            ("errors.deadletterqueue.topic.name", "a-dead"),
+        ])
+        .unwrap();
+        let letters = config.letters().unwrap();
+        assert_eq!(letters.positions_topic(), "culvert.refused-positions.orders");
+        assert_eq!(letters.transactional_id(0), "culvert.orders#refused.0");
+        let settings = letters.producer(&letters.transactional_id(0), usize::MAX);
+        assert_eq!(settings.get("security.protocol"), Some("ssl"));
+        let read_back = [
+            ("topics.regex", "a.*"),
+            ("errors.deadletterqueue.topic.name", "a-dead"),
+        ];
+        check_mistake(
+            source(&[&[SERVERS], &read_back[..]].concat()),
+            "errors.deadletterqueue.topic.name",
+            "come back",
+        );
     }
 
     #[test]

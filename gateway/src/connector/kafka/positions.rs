@@ -23,6 +23,9 @@ use std::sync::Arc;
 /// How the names of positions topics begin.
 pub(super) const TOPIC_PREFIX: &str = "culvert.positions.";
 
+/// The same, of those that tell up to where a source's dead letters were kept.
+pub(super) const REFUSED_TOPIC_PREFIX: &str = "culvert.refused-positions.";
+
 /// The key of a record that proves its writer where no position is to be written. It has no value, so that
 /// compaction takes it away.
 pub(super) const PROOF: &[u8] = &[0];

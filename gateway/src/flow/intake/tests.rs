@@ -73,7 +73,7 @@ async fn a_commit_waits_until_it_is_stored_that_the_sink_is_known() {
     let stage = Stage::with_full_disk().await;
     stage.exchange.put_route(route());
     let (stream, _, inbox) = read_stream(&stage);
-    stream.register(&stage.exchange, &route()).unwrap();
+    stream.register(&route()).unwrap();
     // On a full disk: the session that brings the answer goes on, and the group is told nothing that rests on it.
     let told = stream.clone();
     let answering = tokio::task::spawn_blocking(move || answered(&told, 5));
@@ -87,7 +87,7 @@ async fn a_commit_is_ordered_once_that_is_stored() {
     let stage = Stage::new().await;
     stage.exchange.put_route(route());
     let (stream, _, inbox) = read_stream(&stage);
-    stream.register(&stage.exchange, &route()).unwrap();
+    stream.register(&route()).unwrap();
     answered(&stream, 5);
     until("the commit", || commits(&inbox) == [5]).await;
 }
@@ -122,7 +122,7 @@ async fn a_session_that_lost_its_route_meanwhile_is_no_way_to_the_sink() {
     };
     assert!(stage.exchange.put_route(registered));
     let (stream, ..) = read_stream(&stage);
-    stream.register(&stage.exchange, &route()).unwrap();
+    stream.register(&route()).unwrap();
     stream.linked(&sink(), &new);
     stream.linked(&sink(), &old);
     assert!(stream.outlets.lock().get(&sink()).unwrap().is(&new));
@@ -275,7 +275,7 @@ async fn a_source_is_ahead_only_while_somebody_takes_each_of_its_streams() {
     let (mut desk, _inbox) = desk(&stage);
     desk.assigned(Slot(0), stream(HERE, 0), None);
     let reading = stage.exchange.stream(&stream(HERE, 0)).unwrap();
-    reading.register(&stage.exchange, &route()).unwrap();
+    reading.register(&route()).unwrap();
     answered(&reading, 0);
     assert!(desk.restart(Slot(0), reading.seeks.load(Ordering::Acquire)));
     desk.placed(Slot(0), Sequence(0), Guard::NONE);
@@ -359,7 +359,24 @@ struct Staged {
 
 impl Staged {
     async fn new() -> Staged {
+        Staged::on(Stage::new().await)
+    }
+
+    /// A stream that keeps dead letters, whose writer never gets to them.
+    async fn keeping_letters() -> Staged {
         let stage = Stage::new().await;
+        let options = letters::Options {
+            connector: "orders".into(),
+            incarnation: 0,
+            covers: Box::new(|_| true),
+            make: Arc::new(|| Err(crate::flow::SinkFault::Retry("away".into()))),
+        };
+        let letters = letters::Letters::start(&stage.exchange, options).unwrap();
+        stage.exchange.put_letters(letters);
+        Staged::on(stage)
+    }
+
+    fn on(stage: Stage) -> Staged {
         stage.exchange.put_route(route());
         let (mut desk, inbox) = desk(&stage);
         let held_up = Arc::new(AtomicU64::new(0));
@@ -368,7 +385,7 @@ impl Staged {
         })]);
         desk.assigned(Slot(0), stream(HERE, 0), None);
         let reading = stage.exchange.stream(&stream(HERE, 0)).unwrap();
-        reading.register(&stage.exchange, &route()).unwrap();
+        reading.register(&route()).unwrap();
         answered(&reading, 0);
         assert!(desk.restart(Slot(0), reading.seeks.load(Ordering::Acquire)));
         desk.placed(Slot(0), Sequence(0), Guard::NONE);
@@ -388,10 +405,22 @@ impl Staged {
         self.desk.close_batches(Instant::now() + FRAME_AGE_BEHIND);
     }
 
+    fn reading(&self) -> Arc<OriginStream> {
+        self.stage.exchange.stream(&stream(HERE, 0)).unwrap()
+    }
+
     /// What the outbox holds, frame by frame.
     async fn frames(&self) -> Vec<Frame> {
+        self.frames_in(&self.reading().lane).await
+    }
+
+    /// The dead letters that it holds.
+    async fn letters(&self) -> Vec<Frame> {
+        self.frames_in(&self.reading().aside().unwrap().lane).await
+    }
+
+    async fn frames_in(&self, lane: &Lane) -> Vec<Frame> {
         self.stage.exchange.outbox.synced().await.unwrap();
-        let lane = &self.stage.exchange.stream(&stream(HERE, 0)).unwrap().lane;
         let (mut frames, mut at) = (Vec::new(), lane.extent().base);
         while at < lane.extent().durable {
             let (interval, bytes) = lane.read(at, 1).unwrap().remove(0);
@@ -527,4 +556,186 @@ async fn what_waited_for_a_stage_is_forgotten_when_the_stream_is_read_from_elsew
     scene.close();
     let all: Vec<_> = scene.frames().await.iter().flat_map(held).collect();
     assert_eq!(all, [(0, "b".to_owned())]);
+}
+
+// ----- dead letters ----------------------------------------------------------------------------------------------
+
+/// Gives records one behind the other from place `from` on, each with its epoch, and compares what lies in the outbox.
+async fn check_letters(given: &[(i32, &str)], goes_on: &[u64], refused: &[u64]) {
+    let mut scene = Staged::keeping_letters().await;
+    for (at, (epoch, value)) in (0..).zip(given) {
+        scene.give(at, *epoch, value);
+    }
+    scene.close();
+    let frames = scene.frames().await;
+    let letters = scene.letters().await;
+    let places = |frames: &[Frame]| -> Vec<u64> { frames.iter().flat_map(held).map(|(at, _)| at).collect() };
+    assert_eq!(places(&frames), goes_on, "{given:?}");
+    assert_eq!(places(&letters), refused, "{given:?}");
+    // S2: each place is accounted for in the stream, and letters reach no further than it.
+    let reading = scene.reading();
+    assert_eq!(
+        reading.lane.extent().durable,
+        Sequence(given.len() as u64),
+        "{given:?}"
+    );
+    let last = refused.last().map_or(Sequence::ZERO, |last| Sequence(last + 1));
+    assert_eq!(reading.aside().unwrap().lane.extent().durable, last, "{given:?}");
+    for pair in letters.windows(2) {
+        assert_eq!(pair[0].interval().to, pair[1].interval().from, "{given:?}");
+    }
+    // S6: a letter names what its source holds, under the epoch that it was written in.
+    for letter in &letters {
+        let place = letter.interval().to.0 - 1;
+        let (epoch, value) = given[usize::try_from(place).unwrap()];
+        let crc = record(value).crc32c();
+        assert_eq!(letter.guard_end(), Guard { epoch, crc }, "{given:?}");
+    }
+    assert_eq!(scene.stage.exchange.halt_of(&stream(HERE, 0), &sink()), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_record_is_a_letter_and_a_hole_wherever_it_stands() {
+    let (fine, refuse, gone, two) = ((3, "a"), (3, "refuse"), (3, "drop"), (3, "twice"));
+    check_letters(&[refuse, fine, fine], &[1, 2], &[0]).await;
+    check_letters(&[fine, fine, refuse], &[0, 1], &[2]).await;
+    check_letters(&[refuse, refuse], &[], &[0, 1]).await;
+    check_letters(&[fine, gone, refuse, gone, fine], &[0, 4], &[2]).await;
+    check_letters(&[two, refuse, two], &[0, 0, 2, 2], &[1]).await;
+    check_letters(&[gone, fine], &[1], &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn letters_of_several_epochs_keep_theirs() {
+    let given = [
+        (1, "a"),
+        (1, "refuse"),
+        (2, "refuse"),
+        (2, "a"),
+        (3, "refuse"),
+        (4, "refuse"),
+    ];
+    check_letters(&given, &[0, 3], &[1, 2, 4, 5]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn letters_never_reach_beyond_their_stream() {
+    let mut scene = Staged::keeping_letters().await;
+    let reading = scene.reading();
+    let aside = reading.aside().unwrap();
+    let all = 3 * limits::FRAME_RECORDS_MAX as u64;
+    for at in 0..all {
+        scene.give(at, 0, if at % 3 == 0 { "refuse" } else { "a" });
+        let (held, letters) = (reading.lane.extent().tail, aside.lane.extent().tail);
+        assert!(
+            letters <= held,
+            "letters up to {letters}, and the stream up to {held}"
+        );
+    }
+    scene.close();
+    assert_eq!(
+        scene.letters().await.iter().map(Frame::count).sum::<usize>() as u64,
+        all / 3
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_letter_is_the_record_as_it_came_and_says_why() {
+    let mut scene = Staged::keeping_letters().await;
+    let mut own = culvert_proto::record::HeadersBuf::new();
+    own.push("own", None);
+    let given = RecordRef {
+        timestamp: 5,
+        key: Some(b"k"),
+        value: Some(b"refuse"),
+        headers: own.as_headers(),
+    };
+    scene.desk.record(Slot(0), Sequence(0), 0, &given);
+    scene.close();
+    let letter = scene.letters().await.remove(0);
+    let (mut scratch, codecs) = (Vec::new(), Codecs::default());
+    let mut records = letter.records(Sequence(0), &mut scratch, &codecs).unwrap();
+    let (_, kept) = records.next().unwrap().unwrap();
+    assert_eq!(
+        (kept.timestamp, kept.key, kept.value),
+        (5, Some(&b"k"[..]), Some(&b"refuse"[..]))
+    );
+    let headers: Vec<_> = kept.headers.iter().collect();
+    assert_eq!(headers[0], ("own", None));
+    let why = std::str::from_utf8(headers[1].1.unwrap()).unwrap();
+    assert_eq!(why, r#"["words","word","it says so",null]"#);
+}
+
+/// The sink was restored and wants again what both lanes held: it is read again, and refused again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn going_back_doubles_no_letter() {
+    let mut scene = Staged::keeping_letters().await;
+    let reading = scene.reading();
+    let read = |scene: &mut Staged, from: u64, to: u64| {
+        answered(&reading, from);
+        assert!(scene.desk.restart(Slot(0), reading.seeks.load(Ordering::Acquire)));
+        scene.desk.placed(Slot(0), Sequence(from), Guard::NONE);
+        for at in from..to {
+            scene.give(at, 0, if at % 5 == 0 { "refuse" } else { "a" });
+        }
+        scene.close();
+    };
+    read(&mut scene, 10, 21);
+    read(&mut scene, 4, 17);
+    let places: Vec<u64> = scene
+        .letters()
+        .await
+        .iter()
+        .flat_map(held)
+        .map(|(at, _)| at)
+        .collect();
+    assert_eq!(places, [5, 10, 15]);
+    let aside = reading.aside().unwrap();
+    assert_eq!(
+        (reading.lane.extent().durable.0, aside.lane.extent().durable.0),
+        (17, 16)
+    );
+    assert_eq!((reading.lane.extent().base.0, aside.lane.extent().base.0), (4, 4));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_has_no_room_for_its_reason_stops_its_stream() {
+    let mut scene = Staged::keeping_letters().await;
+    scene.give(0, 0, "a");
+    let mut full = culvert_proto::record::HeadersBuf::new();
+    (0..limits::HEADERS_MAX).for_each(|_| full.push("h", None));
+    let given = RecordRef {
+        headers: full.as_headers(),
+        ..record("refuse")
+    };
+    scene.desk.record(Slot(0), Sequence(1), 0, &given);
+    scene.close();
+    let fault = scene.stage.exchange.halt_of(&stream(HERE, 0), &sink()).unwrap();
+    assert_eq!(&*fault.code, "CULVERT-F015");
+    assert!(fault.reason.contains("record 1"), "{fault:?}");
+    let all: Vec<_> = scene.frames().await.iter().flat_map(held).collect();
+    assert_eq!(all, [(0, "a".to_owned())], "what came before it goes on");
+    assert!(scene.letters().await.is_empty());
+}
+
+/// As when dead letters were switched off, the stream was begun anew at an earlier place, and they were switched on again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lanes_that_were_not_read_together_are_read_again() {
+    let scene = Staged::keeping_letters().await;
+    let id = stream(HERE, 1);
+    let spelled = id.encode().unwrap();
+    let outbox = &scene.stage.exchange.outbox;
+    let (main, aside) = (
+        outbox.lane(&lane_key(&spelled)).unwrap(),
+        outbox.lane(&letters::lane_key(&spelled)).unwrap(),
+    );
+    let append = |lane: &Lane, from: u64| {
+        let frame = crate::flow::bench::frame(&id, from, 10);
+        lane.append(frame.interval(), frame.bytes().clone()).unwrap();
+    };
+    append(&main, 0);
+    append(&aside, 30);
+    outbox.synced().await.unwrap();
+    let opened = OriginStream::open(&scene.stage.exchange, &id).unwrap();
+    assert_eq!(opened.held(), None);
 }
