@@ -14,6 +14,7 @@ mod documents;
 mod exactly_once;
 mod halts;
 mod lag;
+mod letters;
 mod operation;
 mod partitions;
 mod patience;

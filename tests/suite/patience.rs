@@ -294,7 +294,8 @@ fn flow_or_hang(line: &Line, target: &Broker, tail: &mut Tail) -> anyhow::Result
     .with_context(|| line.statuses())
 }
 
-fn forgot_markers(broker: &Broker) -> bool {
+/// Whether the broker says that it will not end a transaction (KAFKA-20734).
+pub(crate) fn forgot_markers(broker: &Broker) -> bool {
     let Ok(files) = fs::read_dir(broker.directory()) else {
         return false;
     };
