@@ -9,6 +9,24 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, OnceLock};
 
+/// A component in the program, compressed.
+#[derive(Debug)]
+struct Bundled {
+    name: &'static str,
+    size: usize,
+    packed: &'static [u8],
+}
+
+impl Bundled {
+    fn bytes(&self) -> Result<Vec<u8>, LoadError> {
+        zstd::bulk::decompress(self.packed, self.size).map_err(|source| LoadError::Io {
+            doing: format!("unpack the bundled plugin {}", self.name),
+            source,
+        })
+    }
+}
+
+// By name, as build.rs found them.
 include!(concat!(env!("OUT_DIR"), "/bundled.rs"));
 
 /// The most files looked at in the directory.
@@ -43,7 +61,7 @@ pub struct Found {
     pub description: Description,
     /// Which file it was when it was looked at.
     pub digest: Digest,
-    bundled: Option<&'static [u8]>,
+    bundled: Option<&'static Bundled>,
 }
 
 impl Found {
@@ -65,13 +83,13 @@ impl Found {
         self.role() == Some(Role::Source)
     }
 
-    /// The component, read again from its file: it is needed once, when it is compiled.
+    /// The component, unpacked or read again from its file: it is needed once, when it is compiled.
     ///
     /// # Errors
     /// When the file cannot be read, or is another one than was looked at.
     pub fn bytes(&self) -> Result<Bytes, LoadError> {
         let path = match (&self.origin, self.bundled) {
-            (_, Some(bytes)) => return Ok(Bytes::from_static(bytes)),
+            (_, Some(bundled)) => return bundled.bytes().map(Bytes::from),
             (Origin::File(path), None) => path,
             (Origin::Bundled, None) => return Ok(Bytes::new()),
         };
@@ -212,13 +230,16 @@ impl Looked {
 /// What is in the program does not change: it is looked at once.
 static BUNDLED_FOUND: LazyLock<Looked> = LazyLock::new(|| {
     let mut looked = Looked::default();
-    for (name, bytes) in BUNDLED {
-        match found(Origin::Bundled, bytes) {
+    for bundled in BUNDLED {
+        let found = bundled.bytes().and_then(|bytes| found(Origin::Bundled, &bytes));
+        match found {
             Ok(mut found) => {
-                found.bundled = Some(bytes);
+                found.bundled = Some(bundled);
                 looked.plugins.insert(found.description.name.clone(), found);
             }
-            Err(error) => looked.refused.push((PathBuf::from(name), error.to_string())),
+            Err(error) => looked
+                .refused
+                .push((PathBuf::from(bundled.name), error.to_string())),
         }
     }
     looked
