@@ -69,7 +69,7 @@ impl Program {
     fn run(mut self, is_over: &AtomicBool) -> anyhow::Result<(u64, u64)> {
         while !is_over.load(Ordering::Relaxed) {
             self.write(20)?;
-            if self.next % LINES_PER_FILE == 0 {
+            if self.next.is_multiple_of(LINES_PER_FILE) {
                 self.rotate()?;
             }
             std::thread::sleep(Duration::from_millis(8));

@@ -38,8 +38,8 @@ const BATCH_BYTES_MAX: usize = 256 * 1024;
 /// much more than the frames. An instance has to hold them too.
 const WRITE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// The longest pause that a plugin may ask for.
-const PAUSE_MAX: Duration = Duration::from_secs(300);
+/// The longest pause that a connector that is a plugin may ask for.
+pub(super) const PAUSE_MAX: Duration = Duration::from_secs(300);
 
 /// By whom records were refused that the plugin itself refused.
 const SINK_STAGE: &str = "sink";

@@ -2,6 +2,7 @@
 
 use super::log::StageLog;
 use super::plan::PluginPlan;
+use super::sink::PAUSE_MAX;
 use super::stage::Runner;
 use crate::flow::SourceFault;
 use crate::flow::intake::pages::MakePaged;
@@ -109,7 +110,10 @@ fn told(points: &[ResumePoint]) -> Vec<culvert_host::ResumePoint> {
 impl From<HostFault> for PageFault {
     fn from(fault: HostFault) -> PageFault {
         match fault {
-            HostFault::Retry { reason, after } => PageFault::Retry { reason, after },
+            HostFault::Retry { reason, after } => PageFault::Retry {
+                reason,
+                after: after.map(|pause| pause.min(PAUSE_MAX)),
+            },
             HostFault::Stop { code, reason } => PageFault::Stop { code, reason },
             HostFault::Poison(poison) => PageFault::Broken(poison.to_string()),
         }
