@@ -44,6 +44,7 @@ const NOT_RUN: &[(&str, &str)] = &[
     ),
     ("cargo xtask fuzz --hours 1 frame message", "as cargo xtask fuzz"),
     ("cargo xtask fuzz --light", "as cargo xtask fuzz"),
+    ("cargo xtask fuzz --cpu-seconds 600", "as cargo xtask fuzz"),
     (
         "culvert plugin keygen acme",
         "run by `gateway/tests/cli.rs`, with what signs and verifies",

@@ -37,6 +37,9 @@ pub(crate) struct Arguments {
     /// For each target [default: 60]
     #[arg(long, value_name = "N")]
     seconds: Option<u64>,
+    /// For each target, of processor time: on a busy host it takes longer
+    #[arg(long, value_name = "N", conflicts_with_all = ["hours", "seconds"])]
+    cpu_seconds: Option<u64>,
     /// Only targets that need neither the gateway nor the host: built in a minute
     #[arg(long)]
     light: bool,
@@ -49,11 +52,11 @@ pub(crate) struct Arguments {
 /// # Errors
 /// When the fuzzer is not built, a target is not known, or an input breaks one: it is then in `fuzz/regressions`.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let seconds = arguments
-        .hours
-        .map(|hours| hours * 3_600)
-        .or(arguments.seconds)
-        .unwrap_or(SECONDS);
+    let seconds = arguments.hours.map(|hours| hours * 3_600).or(arguments.seconds);
+    let share = match arguments.cpu_seconds {
+        Some(seconds) => Share::Processor(seconds),
+        None => Share::Clock(seconds.unwrap_or(SECONDS)),
+    };
     let program = build(arguments.light)?;
     let known = targets(arguments.light)?;
     let strangers: Vec<&String> = arguments
@@ -71,7 +74,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     };
     let mut broken = Vec::new();
     for name in chosen {
-        if let Err(fault) = attack(&program, name, seconds) {
+        if let Err(fault) = attack(&program, name, share) {
             broken.push(format!("{name}: {fault:#}"));
         }
     }
@@ -142,24 +145,65 @@ fn targets(is_light: bool) -> anyhow::Result<Vec<String>> {
     Ok(names)
 }
 
+/// What a target gets, in seconds.
+#[derive(Clone, Copy)]
+enum Share {
+    Clock(u64),
+    Processor(u64),
+}
+
 /// What is found grows in `target/fuzz/corpus`; the committed seeds are only read. What breaks goes to `fuzz/regressions`.
-fn attack(program: &Path, name: &str, seconds: u64) -> anyhow::Result<()> {
-    let grown = folder().join("corpus").join(name);
+fn attack(program: &Path, name: &str, share: Share) -> anyhow::Result<()> {
     let broken = workspace().join("fuzz/regressions").join(name);
+    let grown = folder().join("corpus").join(name);
     for folder in [&grown, &broken] {
         fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
     }
+    let outcome = match share {
+        Share::Clock(seconds) => go_at(program, name, seconds),
+        Share::Processor(seconds) => until_used(program, name, seconds),
+    };
+    // Nothing was found: nothing is left behind.
+    let _ = fs::remove_dir(&broken);
+    outcome
+}
+
+/// As often as it takes, each time for as long as it would take on an idle host.
+fn until_used(program: &Path, name: &str, seconds: u64) -> anyhow::Result<()> {
+    let started = children_seconds()?;
+    loop {
+        let used = children_seconds()? - started;
+        if used >= seconds {
+            println!("{name}: {used} s of processor time");
+            return Ok(());
+        }
+        go_at(program, name, seconds - used)?;
+    }
+}
+
+/// Processor time of all children that have ended (`proc_pid_stat(5)`: `cutime` and `cstime`).
+fn children_seconds() -> anyhow::Result<u64> {
+    const TICKS_PER_SECOND: u64 = 100;
+    let stat = fs::read_to_string("/proc/self/stat").context("read /proc/self/stat")?;
+    // The name is in parentheses, and may hold anything.
+    let (_, fields) = stat
+        .rsplit_once(')')
+        .context("/proc/self/stat names no process")?;
+    let ticks = fields.split_whitespace().skip(13).take(2);
+    let ticks: u64 = ticks.map(str::parse::<u64>).sum::<Result<_, _>>()?;
+    Ok(ticks / TICKS_PER_SECOND)
+}
+
+fn go_at(program: &Path, name: &str, seconds: u64) -> anyhow::Result<()> {
     let mut found = OsString::from("-artifact_prefix=");
-    found.push(&broken);
+    found.push(workspace().join("fuzz/regressions").join(name));
     found.push("/");
     let mut fuzzer = Command::new(program);
     fuzzer.env("CULVERT_FUZZ_TARGET", name).args(LIMITS).arg(found);
     fuzzer
         .arg(format!("-max_total_time={seconds}"))
-        .args(["-print_final_stats=1", "-verbosity=0"]);
-    fuzzer.arg(&grown).arg(workspace().join("fuzz/corpus").join(name));
-    let outcome = steps::run(fuzzer);
-    // Nothing was found: nothing is left behind.
-    let _ = fs::remove_dir(&broken);
-    outcome
+        .args(["-print_final_stats=1", "-verbosity=0"])
+        .arg(folder().join("corpus").join(name))
+        .arg(workspace().join("fuzz/corpus").join(name));
+    steps::run(fuzzer)
 }
