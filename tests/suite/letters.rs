@@ -167,6 +167,8 @@ fn an_origin_that_lost_its_disk_keeps_each_dead_letter_once() -> anyhow::Result<
     Ok(())
 }
 
+/// The broker goes while the first letters are begun, and the gateway is killed while it is away. The second time nothing is
+/// under way: of two kills inside transactions the broker itself may lose what it had acknowledged (KAFKA-20734).
 #[test]
 fn while_its_broker_is_away_an_origin_keeps_dead_letters_and_writes_each_once() -> anyhow::Result<()> {
     const COUNT: u64 = 3_000;
@@ -177,27 +179,28 @@ fn while_its_broker_is_away_an_origin_keeps_dead_letters_and_writes_each_once() 
     source.create(PARTITIONS, &[])?;
     let line = plan.start()?;
     write(&source, 0..COUNT / 3)?;
-    std::thread::sleep(Duration::from_millis(500));
+    std::thread::sleep(Duration::from_millis(300));
     broker.kill9()?;
     let told = wait_for(DEADLINE, "the writer to say that it waits", || {
         let status = status(&line.first).ok()?.to_string();
         status.contains("CULVERT-F040").then_some(status)
     });
     told.with_context(|| line.statuses())?;
+    line.first.kill9()?;
+    line.first.launch()?;
     broker.restart()?;
     write(&source, COUNT / 3..2 * COUNT / 3)?;
-    line.first.kill9()?;
-    broker.kill9()?;
-    broker.restart()?;
-    line.first.launch()?;
-    write(&source, 2 * COUNT / 3..COUNT)?;
-    if hangs(&line, &broker, COUNT)? {
+    if hangs(&line, &broker, 2 * COUNT / 3)? {
         return Ok(());
     }
+    judge(&line, 2 * COUNT / 3)?;
+    broker.kill9()?;
+    broker.restart()?;
+    write(&source, 2 * COUNT / 3..COUNT)?;
     let (arrived, letters) = judge(&line, COUNT)?;
     line.assert_no_unlisted_alarms(CUTS);
     figure(&format!(
-        "dead letters at the source: its broker killed twice, {arrived} records and {letters} dead letters, each once"
+        "dead letters at the source: its broker away twice, {arrived} records and {letters} dead letters, each once"
     ));
     Ok(())
 }

@@ -353,7 +353,7 @@ impl Origin {
 
     /// As [`Origin::register`], for who keeps what does not go on, such as dead letters. It holds back what is freed and
     /// committed as a sink does, and without a sink it lets nothing go. Where it holds nothing of a stream that is under
-    /// way, it begins where the sinks are.
+    /// way, it begins where the sinks are; they are sent nothing before it has begun.
     pub fn register_beside(&mut self, route: RouteId, incarnation: u32, known: bool) {
         self.register_as(route, incarnation, known, true);
     }
@@ -507,7 +507,9 @@ impl Origin {
         let on_disk = held.base <= cursor && cursor < held.durable;
         // What cannot be read again is nowhere else: it goes on its way whether or not anything is added to it.
         let ours = self.reading != Reading::Elsewhere || !self.replayable;
-        let sendable = on_disk && held.guard_base.is_some() && ours;
+        // A sink that is beyond where somebody beside it begins would hide what did not go on before that.
+        let all_begun = self.routes.values().all(|route| !route.beside || route.known);
+        let sendable = on_disk && held.guard_base.is_some() && ours && all_begun;
         sendable.then_some(cursor)
     }
 
@@ -635,8 +637,8 @@ impl Origin {
         routes.any(|route| !route.beside && !route.beginning)
     }
 
-    /// Who keeps what does not go on, and comes later than the sinks, begins at the lowest place that one of them needs:
-    /// below it everything went on. Waits until that is known of all.
+    /// Who keeps what does not go on, and comes later than the sinks, begins at the lowest place that one of them needs.
+    /// Below it everything went on: since somebody is beside, they were sent nothing. Waits until that is known of all.
     fn begin_beside(&mut self) {
         let sinks = self.routes.values().filter(|route| !route.beside);
         let positions: Option<Vec<&Position>> = sinks.map(|sink| sink.position.as_ref()).collect();

@@ -152,6 +152,25 @@ fn a_sink_that_comes_later_and_begins_anew_takes_it_along() {
     assert_eq!(begins(&actions, BESIDE), Some(20));
 }
 
+/// S10: its beginning may be lost before it is stored. A sink that has gone on by then would hide what was refused meanwhile.
+#[test]
+fn nothing_is_sent_before_it_has_begun() {
+    let mut scene = Scene::new(&["one"], None);
+    scene.answer("one", None);
+    scene.answer(BESIDE, None);
+    scene.reads(40, 60);
+    scene.actions();
+    scene.answer("one", Some(position(40)));
+    scene.origin.want(&route("one"), at(40));
+    assert_eq!(scene.origin.next_to_send(&route("one")), None);
+    scene.origin.linked(&route(BESIDE));
+    scene.actions();
+    let actions = scene.answer(BESIDE, None);
+    assert_eq!(begins(&actions, BESIDE), Some(40));
+    scene.answer(BESIDE, Some(position(40)));
+    assert_eq!(scene.origin.next_to_send(&route("one")), Some(at(40)));
+}
+
 /// S5: what it has not kept yet is not freed, and without a sink it lets nothing go.
 #[test]
 fn it_holds_back_what_is_freed_and_frees_nothing_alone() {

@@ -324,7 +324,12 @@ async fn a_letter_that_cannot_be_written_stops_its_stream_and_is_kept() {
     assert!(!scene.stream.act(|machine| machine.reads()));
     tokio::time::sleep(2 * MOVE_EVERY).await;
     assert_eq!((scene.position(), scene.written()), (Some(0), vec![]));
-    assert_eq!(scene.stream.aside().unwrap().lane.extent().base, Sequence(0));
+    let kept = scene.stream.aside().unwrap().lane.extent();
+    assert_eq!((kept.base, kept.durable), (Sequence(0), Sequence(6)));
+    // A source that comes back does not help the letter: the stream stands again, and says so.
+    scene.stage.exchange.resumed(&stream(HERE, 0), None);
+    scene.stream.act(|machine| machine.assigned(Some(Sequence(0))));
+    until("the stream to stand again", || halt().is_some()).await;
     scene.end().await;
 }
 
