@@ -577,6 +577,14 @@ fn a_plugin_is_asked_what_it_thinks_of_its_settings() {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert!(!site.0.path().join("state").exists(), "a check writes nothing");
+        if code != 0 {
+            let output = site.run_with(&["run"], &SECRET);
+            assert_eq!(
+                output.status.code(),
+                Some(code),
+                "the gateway does not start with it: {output:?}"
+            );
+        }
     };
     check("  \"at\": \"3\",\n", 0, &["is valid"]);
     // Of two plugins, with the line of each key.

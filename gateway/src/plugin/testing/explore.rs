@@ -217,7 +217,8 @@ impl Explorer<'_> {
         let fields = &self.subject.plugin().description.fields;
         let mut opened = Vec::new();
         for (number, settings) in tried.into_iter().enumerate() {
-            let (refused, failure) = match self.subject.open(&settings, Time::Still) {
+            let checked = self.subject.check(&settings);
+            let (refused, failure) = match checked.and_then(|()| self.subject.open(&settings, Time::Still)) {
                 Ok(_) => (None, None),
                 Err(Refusal::Fatal(why)) if why.trim().is_empty() => (
                     Some(why),

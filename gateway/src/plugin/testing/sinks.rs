@@ -131,6 +131,9 @@ impl Explorer<'_> {
             if let Some(lack) = lacks.first() {
                 return Err(format!("it needs {}, which a test has none of", lack.what.word()));
             }
+            self.subject
+                .check(&place.settings)
+                .map_err(|refusal| refusal.told())?;
             let maker = Maker::new(plugin, self.subject.limits(), &place);
             let mut writer = maker.writer(None).map_err(|fall| fall.got)?;
             writer.open(1).map_err(|fall| fall.got)?;

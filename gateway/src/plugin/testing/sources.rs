@@ -125,6 +125,9 @@ impl Explorer<'_> {
             if let Some(lack) = lacks.first() {
                 return Err(format!("it needs {}, which a test has none of", lack.what.word()));
             }
+            self.subject
+                .check(&place.settings)
+                .map_err(|refusal| refusal.told())?;
             let ready = Ready {
                 files: self.files(&place),
                 place,

@@ -4,7 +4,7 @@ use super::message::{Fate, Placed, columns};
 use super::settings::Setting;
 use culvert_host::{
     Engine, Limits, Line, LoadError, LogSink, Now, OpenError, Options, Plugin, Role, StageFault, Stream,
-    Surroundings, Transform, Usage,
+    Surroundings, Transform, Usage, validate,
 };
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -47,6 +47,14 @@ pub(super) enum Refusal {
     Retry(String),
     /// It did not come back, or cannot be linked.
     Broken(String),
+}
+
+impl Refusal {
+    pub(super) fn told(&self) -> String {
+        match self {
+            Refusal::Fatal(text) | Refusal::Retry(text) | Refusal::Broken(text) => text.clone(),
+        }
+    }
 }
 
 /// What came of a batch.
@@ -103,6 +111,25 @@ impl Subject {
     /// What it does.
     pub(super) fn role(&self) -> Option<Role> {
         self.plugin.examined.roles.first().copied()
+    }
+
+    /// Whether the plugin itself finds nothing wrong with these settings: with others, no gateway opens it.
+    ///
+    /// # Errors
+    /// What it finds wrong, or that it did not come back.
+    pub(super) fn check(&self, settings: &[Setting]) -> Result<(), Refusal> {
+        let broken = |error: OpenError| {
+            Refusal::Broken(format!("asked about its settings, it does not answer: {error}"))
+        };
+        let wrong = validate(&self.plugin, settings, self.limits.clone()).map_err(broken)?;
+        if wrong.is_empty() {
+            return Ok(());
+        }
+        let told: Vec<String> = wrong
+            .iter()
+            .map(|wrong| format!("{}: {}", wrong.key, wrong.problem))
+            .collect();
+        Err(Refusal::Fatal(told.join("; ")))
     }
 
     pub(super) fn open(&self, settings: &[Setting], time: Time) -> Result<Opened, Refusal> {

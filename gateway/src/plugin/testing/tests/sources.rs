@@ -73,4 +73,23 @@ fn a_source_that_does_not_bring_pages_is_in_trouble() {
     assert!(!explored.held());
     let what = &explored.troubles.first().expect("a trouble").what;
     assert!(what.contains("message 0 lies before resume point 7"), "{what}");
+    // Settings that the plugin itself finds wrong, and a plugin that cannot say.
+    let check = |set: &[(&str, &str)], said: &str| {
+        let (explored, verdict) = tried(&subject("tests/ledger"), set, 1);
+        assert!(!explored.held() && verdict.attacks == 0, "{explored:?}");
+        let refused = explored
+            .openings
+            .first()
+            .and_then(|opening| opening.refused.as_deref());
+        assert!(
+            refused.is_some_and(|refused| refused.contains(said)),
+            "{explored:?}"
+        );
+    };
+    let fixed = ("misbehave", "none");
+    check(&[fixed, ("at", "2000")], "at: is no number below 1000");
+    check(
+        &[("misbehave", "check")],
+        "asked about its settings, it does not answer",
+    );
 }
