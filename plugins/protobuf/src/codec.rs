@@ -10,7 +10,7 @@ use crate::walk::{Emit, Found, Walk};
 use culvert_plugin::codec::{Codec, Schema as Named, Tree};
 use culvert_plugin::{About, Config, Failure, Fault, Promises, Rejection};
 use plain::tree::TreeOut;
-use plain::trouble::{Outcome, Trouble, code, cut};
+use plain::trouble::{DEPTH_MAX, Outcome, Trouble, code, cut};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -94,12 +94,16 @@ impl Codec for Protobuf {
         let invalid = |reason: String| Rejection::new(code::SCHEMA_INVALID, reason);
         let read = Schema::parse(&schema.text, &schema.references, self.names);
         let read = read.map_err(|error| invalid(error.to_string()))?;
-        let named = schema.attributes.iter().find(|(name, _)| name == "message");
-        let message = match named {
-            None => None,
-            Some((_, name)) => match read.message(name) {
+        let attribute = |wanted| schema.attributes.iter().find(|(name, _)| name == wanted);
+        let message = match (attribute("message"), attribute("message.indexes")) {
+            (None, None) => None,
+            (Some((_, name)), _) => match read.message(name) {
                 Some(message) => Some(message),
                 None => return Err(invalid(format!("there is no message `{}`", cut(name)))),
+            },
+            (None, Some((_, path))) => match indexes(path).and_then(|path| read.at_path(&path)) {
+                Some(message) => Some(message),
+                None => return Err(invalid(format!("there is no message at `{}`", cut(path)))),
             },
         };
         if message.or_else(|| read.first()).is_none() {
@@ -200,6 +204,12 @@ impl Protobuf {
         self.plans.insert(pair, Rc::clone(&plan));
         Ok(plan)
     }
+}
+
+/// A message's place, as the attribute `message.indexes` has it: `1,0`.
+fn indexes(text: &str) -> Option<Vec<u32>> {
+    let indexes = text.split(',').map(|index| index.parse().ok());
+    indexes.take(DEPTH_MAX as usize).collect()
 }
 
 /// The frame, the attribute `message` and the reader's schema do not agree on a message.

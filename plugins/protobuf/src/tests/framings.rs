@@ -39,3 +39,19 @@ fn a_frame_that_is_none_or_of_another_message_is_refused() {
     check("", &[0, 0, 0, 0, 7, 2, 6], "message-mismatch");
     check("p.A", &[0, 0, 0, 0, 7, 2, 2], "message-mismatch");
 }
+
+#[test]
+fn a_message_is_named_by_its_place_too() {
+    let prepared = |indexes: &str| {
+        let mut named = named(NESTED, "");
+        named.attributes = vec![("message.indexes".to_owned(), indexes.to_owned())];
+        let mut bench = Bench::new([("framing", "confluent")]);
+        let prepared = bench.codec.prepare(&named);
+        prepared.map(|schema| bench.from_json(&schema, "{}").unwrap())
+    };
+    assert_eq!(prepared("0,0").unwrap(), [0, 0, 0, 0, 7, 4, 0, 0]);
+    assert_eq!(prepared("1").unwrap(), [0, 0, 0, 0, 7, 2, 2]);
+    for none in ["", "2", "0,1", "x", "-1"] {
+        assert_eq!(prepared(none).unwrap_err().code, "schema-invalid", "{none}");
+    }
+}
