@@ -95,10 +95,27 @@ impl Registry {
     /// # Errors
     /// When it is not taken.
     pub fn register(&self, subject: &str, schema: &str) -> anyhow::Result<u32> {
-        let path = format!("/subjects/{subject}/versions");
-        let made = self.ask("POST", &path, Some(&json!({ "schema": schema })))?;
+        self.register_as(subject, &json!({ "schema": schema }))
+    }
+
+    /// Registers a schema as a request has it: its text, its language, what it refers to. Answers its number.
+    ///
+    /// # Errors
+    /// When it is not taken.
+    pub fn register_as(&self, subject: &str, request: &Value) -> anyhow::Result<u32> {
+        let made = self.ask("POST", &format!("/subjects/{subject}/versions"), Some(request))?;
         let id = made["id"].as_u64().context("no number")?;
         Ok(id.try_into()?)
+    }
+
+    /// Sets the rule by which new versions of a subject are judged.
+    ///
+    /// # Errors
+    /// When it is not taken.
+    pub fn set_compatibility(&self, subject: &str, rule: &str) -> anyhow::Result<()> {
+        let request = json!({ "compatibility": rule });
+        self.ask("PUT", &format!("/config/{subject}"), Some(&request))
+            .map(drop)
     }
 
     /// The text of a schema.

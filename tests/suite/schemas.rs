@@ -231,3 +231,32 @@ fn each_strategy_names_schemas_at_the_sink() -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+/// The sink's registry is asked before anything is registered, and its own words are told.
+#[test]
+fn a_schema_that_is_not_compatible_stops_its_stream_with_the_registrys_reasons() -> anyhow::Result<()> {
+    let (origin, sink) = registry::pair()?;
+    let name = "avro-unfit";
+    let plan = avro(Plan::new(name), &origin, &sink);
+    let subject = format!("{name}-value");
+    // A field that readers of the new schema would look for in vain.
+    let other = order_schema(1).replace("\"n\",\"type\":\"long\"", "\"total\",\"type\":\"double\"");
+    sink.register(&subject, &other)?;
+    sink.set_compatibility(&subject, "BACKWARD")?;
+    let source = plan.source();
+    source.create(PARTITIONS, &[])?;
+    let known = Numbers {
+        key: origin.register(&format!("{name}-key"), KEY)?,
+        orders: vec![(1, origin.register(&subject, &order_schema(1))?)],
+    };
+    write(&source, 0..30, &known)?;
+    let line = plan.start()?;
+    let said = wait_for(DEADLINE, "the sink to say why it stands", || {
+        let said = status(&line.last).ok()?.to_string();
+        said.contains("CULVERT-R003").then_some(said)
+    })
+    .with_context(|| line.statuses())?;
+    ensure!(said.contains("subject avro-unfit-value"), "{said}");
+    ensure!(said.contains("Incompatible"), "{said}");
+    Ok(())
+}

@@ -26,6 +26,7 @@ pub fn read_answers(answers: &[(u16, &[u8])]) -> Result<Schema, Fault> {
         id: 7,
         pieces,
     };
+    let _ = talk.latest("orders-value");
     let _ = talk.number_of(&schema, "orders-value", true);
     Ok(schema)
 }

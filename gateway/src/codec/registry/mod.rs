@@ -152,6 +152,20 @@ impl Registry {
         Ok(id)
     }
 
+    /// The newest schema of a subject, with all it refers to. Asked each time: nobody is told when there is a newer one.
+    ///
+    /// # Errors
+    /// Any [`Fault`] but `Incompatible`.
+    pub fn latest(&self, part: Part, subject: &str) -> Result<Schema, Fault> {
+        let (id, kind, pieces) = self.talk(|talk| talk.latest(subject))?;
+        Ok(Schema {
+            kind,
+            part,
+            id,
+            pieces,
+        })
+    }
+
     fn talk<T>(&self, about: impl FnOnce(&Talk<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
         about(&Talk::with(&|method, path, body| self.ask(method, path, body)))
     }
@@ -163,6 +177,10 @@ impl Registry {
             return Err(Fault::Away(why.clone()));
         }
         let asked = self.client.ask(method, path, body);
+        if path.starts_with(talk::COMPATIBILITY) {
+            // Not every registry has it: one that does not answer this may be there all the same.
+            return asked.map_err(Fault::Away);
+        }
         self.known.lock().away = asked
             .as_ref()
             .err()

@@ -20,14 +20,27 @@ impl Subjects {
     /// # Errors
     /// When it is to be the name of a record, and the schema has none.
     pub fn subject(self, topic: &str, schema: &Schema) -> Result<String, String> {
-        let part = match schema.part {
+        match self {
+            Subjects::Topic => self.of_topic(topic, schema.part),
+            Subjects::Record => record_name(schema),
+            Subjects::TopicRecord => Ok(format!("{topic}-{}", record_name(schema)?)),
+        }
+    }
+
+    /// The subject of a topic, where no schema is known yet.
+    ///
+    /// # Errors
+    /// When it is to be made of the name of a record.
+    pub fn of_topic(self, topic: &str, part: Part) -> Result<String, String> {
+        let part = match part {
             Part::Key => "key",
             Part::Value => "value",
         };
         match self {
             Subjects::Topic => Ok(format!("{topic}-{part}")),
-            Subjects::Record => record_name(schema),
-            Subjects::TopicRecord => Ok(format!("{topic}-{}", record_name(schema)?)),
+            Subjects::Record | Subjects::TopicRecord => Err(format!(
+                "the subject is named by a record, and its schema is yet to be found: name it as culvert.{part}.schema"
+            )),
         }
     }
 }

@@ -7,6 +7,9 @@ use culvert_proto::schema::{Kind, Part, Piece, Schema};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
+/// Where it is asked whether a schema may stand beside others.
+pub(super) const COMPATIBILITY: &str = "/compatibility";
+
 /// Asks one thing: method, path, body.
 type Ask<'a> = dyn 'a + Fn(&str, &str, Option<&Value>) -> Result<Reply, Fault>;
 
@@ -29,9 +32,33 @@ impl<'a> Talk<'a> {
             other => return Err(unexpected(&other)),
         };
         let (subject, version) = self.named(id)?;
+        self.whole(&root, id, subject, version)
+    }
+
+    /// The newest schema of a subject: its number, and as [`Talk::schema`].
+    pub(super) fn latest(&self, subject: &str) -> Result<(u32, Kind, Vec<Piece>), Fault> {
+        let path = format!("/subjects/{}/versions/latest", client::escaped(subject));
+        let root = match (self.ask)("GET", &path, None)? {
+            Reply::Ok(root) => root,
+            Reply::NotFound(_) => return Err(Fault::Unknown("no such subject".to_owned())),
+            other => return Err(unexpected(&other)),
+        };
+        let (id, version) = (number(&root["id"]), number(&root["version"]));
+        let (kind, pieces) = self.whole(&root, id, subject.to_owned(), version)?;
+        Ok((id, kind, pieces))
+    }
+
+    /// A schema that was found, with all it refers to.
+    fn whole(
+        &self,
+        root: &Value,
+        id: u32,
+        subject: String,
+        version: u32,
+    ) -> Result<(Kind, Vec<Piece>), Fault> {
         let mut pieces = Pieces::default();
-        let kind = kind(&root)?;
-        self.add(&root, subject, version, &mut pieces)?;
+        let kind = kind(root)?;
+        self.add(root, subject, version, &mut pieces)?;
         let schema = Schema {
             kind,
             part: Part::Value,
@@ -149,6 +176,7 @@ impl<'a> Talk<'a> {
             }
             other => return Err(refused(&other, subject)),
         }
+        self.check_compatible(subject, body)?;
         match (self.ask)("POST", &format!("{path}/versions"), Some(body))? {
             Reply::Ok(made) if is_root => Ok((number(&made["id"]), 0)),
             // What refers to it names its version, which registering does not tell everywhere.
@@ -159,6 +187,38 @@ impl<'a> Talk<'a> {
             other => Err(refused(&other, subject)),
         }
     }
+
+    /// Whether a subject's rule allows this schema beside those that are there, asked before it is registered: some registries
+    /// have their reasons in this answer alone. One that has none here decides when it is registered.
+    fn check_compatible(&self, subject: &str, body: &Value) -> Result<(), Fault> {
+        let path = format!(
+            "{COMPATIBILITY}/subjects/{}/versions?verbose=true",
+            client::escaped(subject)
+        );
+        match (self.ask)("POST", &path, Some(body)) {
+            Ok(Reply::Ok(answer)) if answer["is_compatible"] == Value::Bool(false) => {
+                let reasons = answer["messages"].as_array().into_iter().flatten();
+                let told: Vec<&str> = reasons.filter_map(Value::as_str).take(REASONS_MAX).collect();
+                match told.as_slice() {
+                    // It says why where it refuses to register.
+                    [] => Ok(()),
+                    told => {
+                        let told = cut(&told.join("; "));
+                        Err(Fault::Incompatible(format!("subject {subject}: {told}")))
+                    }
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// How many reasons of a registry are told, and how much of them.
+const REASONS_MAX: usize = 5;
+const REASONS_CHARS_MAX: usize = 1_000;
+
+fn cut(text: &str) -> String {
+    text.chars().take(REASONS_CHARS_MAX).collect()
 }
 
 /// Schemas that were found, each behind what it refers to.

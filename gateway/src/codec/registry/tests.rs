@@ -237,6 +237,66 @@ fn a_schema_is_registered_where_it_is_not_there_yet_and_may_be() {
 }
 
 #[test]
+fn whether_a_schema_may_stand_beside_others_is_asked_before_it_is_registered() {
+    let check = |verdict: (u16, Value), expected: Result<u32, &str>| {
+        let server = Server::start(move |asked| match asked.line.as_str() {
+            "POST /compatibility/subjects/orders-value/versions?verbose=true" => verdict.clone(),
+            "POST /subjects/orders-value/versions" => (200, json!({"id": 12})),
+            _ => error(404, 40_403),
+        });
+        let directory = tempfile::tempdir().unwrap();
+        let found = server
+            .client(&directory)
+            .id(&schema(7, "\"long\""), "orders-value", true);
+        let told = found.map_err(|fault| match fault {
+            Fault::Incompatible(why) => why,
+            fault => panic!("{fault}"),
+        });
+        assert_eq!(
+            told,
+            expected.map_err(|why| format!("subject orders-value: {why}"))
+        );
+        let registers = server
+            .lines()
+            .contains(&"POST /subjects/orders-value/versions".to_owned());
+        assert_eq!(registers, expected.is_ok());
+    };
+    check((200, json!({"is_compatible": true})), Ok(12));
+    let reasons = json!(["A: one", "B: two"]);
+    check(
+        (200, json!({"is_compatible": false, "messages": reasons})),
+        Err("A: one; B: two"),
+    );
+    // A registry that does not say why, or does not know the question, decides when it is registered.
+    check((200, json!({"is_compatible": false})), Ok(12));
+    check(error(404, 40_401), Ok(12));
+    check((404, json!("no such page")), Ok(12));
+}
+
+#[test]
+fn the_newest_schema_of_a_subject_is_found_with_what_it_refers_to() {
+    let server = Server::start(|asked| match asked.line.as_str() {
+        "GET /subjects/orders-value/versions/latest" => {
+            let refers = json!([{"name": "a", "subject": "a", "version": 2}]);
+            (
+                200,
+                json!({"id": 9, "version": 3, "schema": "order", "references": refers}),
+            )
+        }
+        "GET /subjects/a/versions/2" => (200, json!({"schema": "A"})),
+        _ => error(404, 40_401),
+    });
+    let directory = tempfile::tempdir().unwrap();
+    let registry = server.client(&directory);
+    let found = registry.latest(Part::Value, "orders-value").unwrap();
+    let root = found.root().unwrap();
+    assert_eq!((found.id, root.version, root.text.as_str()), (9, 3, "order"));
+    assert_eq!(found.pieces[0].text, "A");
+    let none = registry.latest(Part::Value, "other");
+    assert_eq!(none, Err(Fault::Unknown("no such subject".into())));
+}
+
+#[test]
 fn while_a_registry_is_away_what_was_seen_is_known_also_to_the_next_process() {
     let server = Server::start(|asked| match asked.line.as_str() {
         "GET /schemas/ids/7" => (200, json!({"schema": "\"long\""})),
