@@ -4,23 +4,22 @@
 //! then sources. Stop, in reverse: sources hand over what they read, the outbox makes it durable, sinks finish the
 //! commit under way, links say goodbye. Any step may be cut short by a kill: nothing depends on a good end.
 
-use crate::codec::registry::Registry;
 use crate::config::connector::{self as definition, Checked};
-use crate::config::{self, Config, Connector};
+use crate::config::{self, Config, Connector, ConverterPlan, SchemasFrom};
 use crate::connector::{generator, kafka, sqlite};
 use crate::flow::delivery::{self, Delivery, MakeSink};
 use crate::flow::exchange::{Exchange, Grants, ReadGrant, RelayGrant, Role, Route, Topics};
 use crate::flow::intake::{self, MakeSource, Task, pages};
 use crate::flow::letters::{self, Letters};
 use crate::flow::prove::OpenReader;
-use crate::flow::schema::{Converter, Renumberer, Tagger, Target};
-use crate::flow::stage::{Chain, MakeChain, Stage};
+use crate::flow::schema::Target;
+use crate::flow::stage::{Chain, MakeChain};
 use crate::flow::{Place, Reader, Source, SourceFault, transit};
 use crate::link::{self, Links, PeerConfig};
 use crate::observe::health::Health;
 use crate::observe::stop::Stop;
 use crate::outbox::{self, EngineKind, Outbox};
-use crate::plugin::PluginPlan;
+use crate::plugin::{PluginPlan, Writes};
 use crate::{identity, observe, plugin};
 use culvert_proto::batch::Codec;
 use culvert_proto::message::{Start, TopicFilter};
@@ -38,6 +37,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 mod answer;
+mod converters;
 mod sample;
 
 /// Lanes one peer may have open: a thousand topics of a few partitions.
@@ -183,7 +183,8 @@ async fn load_plugins(config: &Config) -> Result<Option<Arc<plugin::Runner>>, Er
 fn plans(config: &Config) -> impl Iterator<Item = &PluginPlan> {
     config.connectors.iter().flat_map(|connector| {
         let stages = connector.stages.iter().map(|stage| &stage.plan);
-        stages.chain(connector.checked.plugin())
+        let codecs = connector.converters.iter().filter_map(|plan| plan.codec.as_ref());
+        stages.chain(codecs).chain(connector.checked.plugin())
     })
 }
 
@@ -377,38 +378,7 @@ impl Gateway {
         if connector.converters.is_empty() {
             return Ok(stages);
         }
-        let converters = self.converters_of(connector)?;
-        let ledger = self.exchange.schemas.clone();
-        let target = target_of(&connector.checked);
-        let is_source = connector.checked.is_source();
-        Ok(Arc::new(move || {
-            let converters = converters.clone();
-            let first: Box<dyn Stage> = if is_source {
-                Box::new(Tagger::new(converters, ledger.clone()))
-            } else {
-                Box::new(Renumberer::new(converters, target.clone()))
-            };
-            Ok(stages()?.behind(first))
-        }))
-    }
-
-    /// A connector's converters, with clients of their registries.
-    fn converters_of(&self, connector: &Connector) -> Result<Vec<Converter>, Error> {
-        let converter = |plan: &config::ConverterPlan| {
-            let options = plan.registry(self.config.state.join("schemas"));
-            let registry = Registry::new(&options).map_err(|reason| Error::Connector {
-                name: connector.name.clone(),
-                reason: format!("[CULVERT-R005] schema registry: {reason}"),
-            })?;
-            Ok(Converter {
-                part: plan.part,
-                kind: plan.kind,
-                registry: Arc::new(registry),
-                subjects: plan.subjects,
-                registers: plan.registers,
-            })
-        };
-        connector.converters.iter().map(converter).collect()
+        converters::chain(self, connector, stages)
     }
 
     // ----- dead letters at the source ----------------------------------------------------------------------------
@@ -579,18 +549,35 @@ fn target_of(checked: &Checked) -> Arc<Target> {
 
 /// The parts of records whose schemas have other numbers at the two ends of a route.
 fn renumbered_parts(sink: &Connector) -> Vec<Part> {
-    sink.converters.iter().map(|plan| plan.part).collect()
+    let numbered = |plan: &&ConverterPlan| matches!(plan.from, SchemasFrom::Registry(_));
+    let plans = sink.converters.iter().filter(numbered);
+    plans.map(|plan| plan.part).collect()
+}
+
+/// What makes that which a connector passes on another thing than what it took in; the numbers of schemas do not count.
+fn changer_of(connector: &Connector) -> Option<&'static str> {
+    let writes_own = |plan: &ConverterPlan| match &plan.from {
+        SchemasFrom::Registry(registry) => registry.writes == Writes::Own,
+        SchemasFrom::File(..) => true,
+    };
+    if !connector.stages.is_empty() {
+        Some("stages")
+    } else if !connector.converters.iter().all(writes_own) {
+        Some("converters")
+    } else {
+        None
+    }
 }
 
 fn reader_of(sources: &[Connector]) -> Arc<OpenReader> {
     let sources = sources.to_vec();
     Arc::new(move |topic: &str| {
         let source = sources.iter().find(|connector| reads_topic(connector, topic));
-        if let Some(source) = source.filter(|source| !source.stages.is_empty()) {
+        if let Some((source, changer)) = source.and_then(|source| Some((source, changer_of(source)?))) {
             return Err(SourceFault::Stop {
                 code: "CULVERT-F037",
                 reason: format!(
-                    "stages of {} change what they pass: the ends cannot be compared",
+                    "{changer} of {} change what they pass: the ends cannot be compared",
                     source.name
                 ),
             });

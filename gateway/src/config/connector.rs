@@ -384,6 +384,26 @@ pub const COMMON: &[Common] = &[
         honoured: Honoured::Yes,
     },
     Common {
+        key: "culvert.key.schema",
+        doc: "As `culvert.value.schema`.",
+        honoured: Honoured::Yes,
+    },
+    Common {
+        key: "culvert.key.schema.*",
+        doc: "As `culvert.value.schema.*`.",
+        honoured: Honoured::Yes,
+    },
+    Common {
+        key: "culvert.value.schema",
+        doc: "A subject of the converter's registry: values are written with its newest schema, and not with the one that they were read with.",
+        honoured: Honoured::Yes,
+    },
+    Common {
+        key: "culvert.value.schema.*",
+        doc: "`culvert.value.schema.file`: a file with the schema that values are written with; without a registry, the one that all of them are of, with nothing before their bytes. `culvert.value.schema.message`: which message of it, of Protobuf.",
+        honoured: Honoured::Yes,
+    },
+    Common {
         key: "header.converter.*",
         doc: "there is no converter to set up; bytes pass untouched.",
         honoured: Honoured::No,
@@ -697,7 +717,9 @@ impl<'a> Definition<'a> {
         let stages = super::stage::stages(&self, around.plugins, found);
         let stages = (found.len() == before).then_some(stages);
         let before = found.len();
-        let converters = super::converter::converters(&self, around.resolver.base, found);
+        let staged = stages.as_ref().is_some_and(|stages| !stages.is_empty());
+        let base = around.resolver.base;
+        let converters = super::converter::converters(&self, around.plugins, staged, base, found);
         let converters = (found.len() == before).then_some(converters);
         let dead_letters = self.dead_letters(class, found);
         let class = class.filter(|_| self.whole)?;

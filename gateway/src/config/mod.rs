@@ -38,7 +38,7 @@ mod tests;
 
 pub use crate::units::{ByteSize, parse_duration, show_duration};
 pub use connector::Connector;
-pub use converter::ConverterPlan;
+pub use converter::{ConverterPlan, From as SchemasFrom, RegistryPlan};
 pub use environment::Environment;
 pub use mistake::{Mistake, Mistakes, Place};
 pub use names::{Endpoint, TopicPattern};

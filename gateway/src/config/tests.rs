@@ -1006,14 +1006,59 @@ fn what_is_wrong_with_a_converter_is_told() {
         unknown,
     );
     check(
-        &with("use.latest.version\": \"true\""),
-        ".use.latest.version",
-        unsupported,
+        &with("culvert.time.format\": \"iso\""),
+        ".culvert.time.format",
+        "CULVERT-C003 has nothing to say here",
     );
     let address = format!("{AVRO}, \"value.converter.schema.registry.url\": \"registry:8081\"");
     check(
         &address,
         ".schema.registry.url",
         "CULVERT-C004 \"registry:8081\" is no address",
+    );
+}
+
+#[test]
+fn what_is_written_is_named_by_a_subject_or_a_file() {
+    let check = |settings: &str, expected: &[&str]| {
+        let settings =
+            format!("\"name\": \"c\", \"connector.class\": \"GeneratorSource\",\n{AVRO}, {settings}");
+        let site = Site::new(HEAD).connector("c.json", &format!("{{{settings}}}"));
+        std::fs::write(site.directory.path().join("order.avsc"), "\"long\"").expect("write the schema");
+        assert_eq!(site.mistakes(), expected, "{settings}");
+    };
+    let with = |more: &str| format!("{REGISTRY}, {more}");
+    check(&with("\"value.converter.use.latest.version\": \"true\""), &[]);
+    check(
+        &with("\"culvert.value.schema\": \"orders\", \"value.converter.culvert.time.format\": \"iso\""),
+        &[],
+    );
+    check(&with("\"culvert.value.schema.file\": \"order.avsc\""), &[]);
+    check(
+        "\"culvert.value.schema.file\": \"order.avsc\", \"value.converter.culvert.time.format\": \"iso\"",
+        &[],
+    );
+    let place = "connectors/c.json:2";
+    let both = format!("{place} culvert.value.schema CULVERT-C006 is given beside a file");
+    check(
+        &with("\"culvert.value.schema\": \"orders\", \"culvert.value.schema.file\": \"order.avsc\""),
+        &[&both],
+    );
+    let message = format!("{place} culvert.value.schema.message CULVERT-C006 is given");
+    check(
+        "\"culvert.value.schema.file\": \"order.avsc\", \"culvert.value.schema.message\": \"A\"",
+        &[&message],
+    );
+    let strange = format!("{place} value.converter.culvert.time CULVERT-C003 is no setting of avro");
+    check(
+        &with("\"culvert.value.schema\": \"orders\", \"value.converter.culvert.time\": \"iso\""),
+        &[&strange],
+    );
+    let registry = format!(
+        "{place} value.converter.auto.register.schemas CULVERT-C003 is of a registry, and none is named"
+    );
+    check(
+        "\"culvert.value.schema.file\": \"order.avsc\", \"value.converter.auto.register.schemas\": \"false\"",
+        &[&registry],
     );
 }

@@ -8,12 +8,14 @@
 //!   origin's, before the sink's stages and the write.
 //!
 //! Constraints:
-//! - The bytes of a record pass as they are, but for 4 of them at the sink. Nothing is decoded here.
+//! - The bytes of a record pass as they are, but for 4 of them at the sink. Only where stages are to see JSON, or something is
+//!   to be written with another schema, are they decoded ([`translate`]).
 //! - A registry that is away is waited for (C4). A number that its registry does not know is the record's own fault.
 //! - A schema is named by the SHA-256 of what it says, so nobody on the way can put another in its place unnoticed.
 
 #[cfg(test)]
 mod tests;
+pub mod translate;
 
 use super::stage::{Stage, StageFault};
 use crate::codec::registry::{Fault, Registry, Subjects};
@@ -248,25 +250,10 @@ impl Tagger {
 impl Converter {
     fn find(&self, id: u32, ledger: &Ledger) -> Result<Known<Fingerprint>, StageFault> {
         let part = self.part;
-        let schema = match self.registry.schema(part, id) {
+        let schema = match self.schema(id)? {
             Ok(schema) => schema,
-            Err(fault @ Fault::Away(_)) => return Err(away(&fault)),
-            Err(Fault::Unknown(why)) => {
-                return Ok(Err(refuse(
-                    part,
-                    "schema-unknown",
-                    format!("the registry has {why}"),
-                )));
-            }
-            Err(fault) => return Ok(Err(refuse(part, "schema-invalid", fault.to_string()))),
+            Err(refused) => return Ok(Err(refused)),
         };
-        if schema.kind != self.kind {
-            let reason = format!(
-                "schema {id} is of {:?}, and the converter of {:?}",
-                schema.kind, self.kind
-            );
-            return Ok(Err(refuse(part, "schema-invalid", reason)));
-        }
         match ledger.put(schema) {
             Ok(fingerprint) => Ok(Ok(fingerprint)),
             Err(NotHeld::Malformed(error)) => Ok(Err(refuse(part, "schema-invalid", error.to_string()))),
@@ -279,6 +266,30 @@ impl Converter {
                 after: None,
             }),
         }
+    }
+}
+
+impl Converter {
+    /// The schema of a number of this registry.
+    fn schema(&self, id: u32) -> Result<Known<Schema>, StageFault> {
+        let part = self.part;
+        let schema = match self.registry.schema(part, id) {
+            Ok(schema) => schema,
+            Err(fault @ Fault::Away(_)) => return Err(away(&fault)),
+            Err(Fault::Unknown(why)) => {
+                let reason = format!("the registry has {why}");
+                return Ok(Err(refuse(part, "schema-unknown", reason)));
+            }
+            Err(fault) => return Ok(Err(refuse(part, "schema-invalid", fault.to_string()))),
+        };
+        if schema.kind == self.kind {
+            return Ok(Ok(schema));
+        }
+        let reason = format!(
+            "schema {id} is of {:?}, and the converter of {:?}",
+            schema.kind, self.kind
+        );
+        Ok(Err(refuse(part, "schema-invalid", reason)))
     }
 }
 
@@ -387,9 +398,7 @@ impl Renumberer {
     fn own_number(&mut self, at: usize, topic: &str, id: u32) -> Result<Known<u32>, StageFault> {
         let converter = &self.converters[at];
         let Some((fingerprint, schema)) = self.named.get(&(converter.part, id)) else {
-            let reason =
-                format!("its origin did not say what schema {id} is: name the same converter at the source");
-            return Ok(Err(refuse(converter.part, "schema-unknown", reason)));
+            return Ok(Err(converter.unnamed(id)));
         };
         let key = (Arc::<str>::from(topic), *fingerprint);
         if let Some(own) = self.known.get(&key) {
@@ -404,9 +413,20 @@ impl Renumberer {
     }
 }
 
+fn stands(code: &'static str, reason: String) -> StageFault {
+    StageFault::Stream { code, reason }
+}
+
 impl Converter {
+    /// What a record is told whose schema did not come with its frame.
+    fn unnamed(&self, id: u32) -> Rejection {
+        let reason =
+            format!("its origin did not say what schema {id} is: name the same converter at the source");
+        refuse(self.part, "schema-unknown", reason)
+    }
+
+    /// The number that a schema has here, under its subject.
     fn own_number(&self, topic: &str, schema: &Schema) -> Result<u32, StageFault> {
-        let stands = |code, reason: String| StageFault::Stream { code, reason };
         if schema.kind != self.kind {
             let reason = format!(
                 "schema {} is of {:?}, and the sink's converter of {:?}",
@@ -416,7 +436,13 @@ impl Converter {
         }
         let subject = self.subjects.subject(topic, schema);
         let subject = subject.map_err(|reason| stands("CULVERT-R004", reason))?;
-        let told = |why: &Fault| format!("schema {} of the origin, subject {subject}: {why}", schema.id);
+        let told = |why: &Fault| {
+            let origin = match schema.id {
+                0 => "the schema to write with".to_owned(),
+                id => format!("schema {id} of the origin"),
+            };
+            format!("{origin}, subject {subject}: {why}")
+        };
         self.registry
             .id(schema, &subject, self.registers)
             .map_err(|fault| match fault {
@@ -425,6 +451,31 @@ impl Converter {
                 Fault::Incompatible(_) => stands("CULVERT-R003", told(&fault)),
                 Fault::Invalid(_) => stands("CULVERT-R004", told(&fault)),
             })
+    }
+
+    /// The newest schema of a subject: the one that is named, or that of a topic and what was read from it.
+    fn latest(&self, topic: &str, subject: Option<&str>, own: Option<&Schema>) -> Result<Schema, StageFault> {
+        let subject = match (subject, own) {
+            (Some(subject), _) => Ok(subject.to_owned()),
+            (None, Some(own)) => self.subjects.subject(topic, own),
+            (None, None) => self.subjects.of_topic(topic, self.part),
+        };
+        let subject = subject.map_err(|reason| stands("CULVERT-R007", reason))?;
+        let schema = self
+            .registry
+            .latest(self.part, &subject)
+            .map_err(|fault| match fault {
+                Fault::Away(_) => away(&fault),
+                fault => stands("CULVERT-R007", format!("subject {subject}: {fault}")),
+            })?;
+        if schema.kind == self.kind {
+            return Ok(schema);
+        }
+        let reason = format!(
+            "subject {subject}: its newest schema is of {:?}, and the converter of {:?}",
+            schema.kind, self.kind
+        );
+        Err(stands("CULVERT-R004", reason))
     }
 }
 

@@ -110,6 +110,13 @@ impl Chain {
         self
     }
 
+    /// The same stages, before one more.
+    #[must_use]
+    pub fn before(mut self, last: Box<dyn Stage>) -> Chain {
+        self.stages.push(last);
+        self
+    }
+
     /// See [`Stage::named`].
     pub fn named(&mut self, schemas: &[Named]) {
         self.stages.iter_mut().for_each(|stage| stage.named(schemas));

@@ -1,6 +1,6 @@
 //! What the control socket is answered: `status` out of the tables, `prove` by comparing both ends.
 
-use super::{Gateway, renumbered_parts};
+use super::{Gateway, changer_of, renumbered_parts};
 use crate::config::Connector;
 use crate::config::connector::Checked;
 use crate::connector::kafka;
@@ -411,8 +411,8 @@ impl Gateway {
         if !delivery.knows_positions() {
             return Ok(vec![unknown(&delivery)]);
         }
-        if !connector.stages.is_empty() {
-            let why = format!("stages of {} change what they pass", connector.name);
+        if let Some(changer) = changer_of(connector) {
+            let why = format!("{changer} of {} change what they pass", connector.name);
             return Ok(vec![not_comparable(&delivery, &why)]);
         }
         if let Checked::PluginSink(_) = &connector.checked {

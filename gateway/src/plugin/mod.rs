@@ -8,6 +8,7 @@
 
 mod asking;
 mod check;
+mod codec;
 pub mod diff;
 mod implied;
 mod log;
@@ -20,6 +21,7 @@ pub mod testing;
 mod trust;
 
 pub use crate::flow::predicate::{Predicate, Selection};
+pub use crate::flow::schema::translate::{Message, Writes};
 pub use asking::Asking;
 pub use check::{Wrong, check};
 pub use culvert_host::Wrong as Unfit;

@@ -310,7 +310,7 @@ impl Stage for PluginStage {
     }
 }
 
-fn fault(stage: &str, error: culvert_host::StageFault) -> StageFault {
+pub(super) fn fault(stage: &str, error: culvert_host::StageFault) -> StageFault {
     match error {
         culvert_host::StageFault::Retry { reason, after } => StageFault::Retry {
             reason: format!("stage {stage}: {reason}"),

@@ -6,7 +6,7 @@ use culvert_proto::{Lineage, Sequence};
 use serde_json::json;
 use std::path::Path;
 
-fn stream() -> StreamId {
+pub(super) fn stream() -> StreamId {
     StreamId {
         site: "a".into(),
         topic: "orders".into(),
@@ -18,13 +18,13 @@ fn stream() -> StreamId {
     }
 }
 
-fn outbox(path: &Path) -> Outbox {
+pub(super) fn outbox(path: &Path) -> Outbox {
     let mut options = Options::new(path);
     options.engine = EngineKind::Log;
     Outbox::open(&options).unwrap()
 }
 
-fn converters(server: &Server, directory: &tempfile::TempDir, parts: &[Part]) -> Vec<Converter> {
+pub(super) fn converters(server: &Server, directory: &tempfile::TempDir, parts: &[Part]) -> Vec<Converter> {
     let registry = Arc::new(server.client(directory));
     let converter = |part: &Part| Converter {
         part: *part,
@@ -37,9 +37,9 @@ fn converters(server: &Server, directory: &tempfile::TempDir, parts: &[Part]) ->
 }
 
 /// Key and value.
-type Pair<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
+pub(super) type Pair<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
 
-fn batch(records: &[Pair<'_>]) -> Columns {
+pub(super) fn batch(records: &[Pair<'_>]) -> Columns {
     let mut batch = Columns::begin(Sequence(0));
     for (at, (key, value)) in (0..).zip(records) {
         let record = RecordRef {
@@ -54,7 +54,7 @@ fn batch(records: &[Pair<'_>]) -> Columns {
 }
 
 /// What became of each: a word, or the code of its rejection.
-fn told(outcomes: &Outcomes) -> Vec<String> {
+pub(super) fn told(outcomes: &Outcomes) -> Vec<String> {
     use culvert_proto::columns::Outcome;
     let word = |outcome| match outcome {
         Outcome::Keep => "keep".to_owned(),

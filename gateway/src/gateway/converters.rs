@@ -1,0 +1,102 @@
+//! A connector's converters: what finds, carries, decodes and encodes with the schemas of its records.
+
+use super::{Connector, Error, Gateway, target_of};
+use crate::codec::registry::Registry;
+use crate::config::{self, SchemasFrom};
+use crate::flow::schema::translate::{self, End, Schemas, Translated, Writes};
+use crate::flow::schema::{Converter, Renumberer, Tagger};
+use crate::flow::stage::{Chain, MakeChain};
+use std::sync::Arc;
+
+/// The stages of a connector behind its converters, or between them where records are decoded for the stages.
+pub(super) fn chain(
+    gateway: &Gateway,
+    connector: &Connector,
+    stages: Arc<MakeChain>,
+) -> Result<Arc<MakeChain>, Error> {
+    let plans = &connector.converters;
+    let mut numbered = Vec::new();
+    let mut translated = Vec::new();
+    let is_source = connector.checked.is_source();
+    for plan in plans {
+        let (schemas, writes) = match &plan.from {
+            SchemasFrom::Registry(registry) => {
+                let converter = converter(gateway, connector, plan, registry)?;
+                // A source names schemas in frames whether it decodes or not; a sink's encoder puts the numbers in itself.
+                if is_source || plan.codec.is_none() {
+                    numbered.push(converter.clone());
+                }
+                (Schemas::Registry(converter), registry.writes.clone())
+            }
+            SchemasFrom::File(schema, message) => {
+                (Schemas::One(schema.clone(), message.clone()), Writes::Own)
+            }
+        };
+        if let (Some(codec), Some(plugins)) = (&plan.codec, &gateway.plugins) {
+            translated.push(Translated {
+                part: plan.part,
+                kind: plan.kind,
+                schemas,
+                writes,
+                codec: plugins.codec(&connector.name, codec),
+            });
+        }
+    }
+    let target = target_of(&connector.checked);
+    let ledger = gateway.exchange.schemas.clone();
+    let end = match is_source {
+        true => End::Source(ledger.clone()),
+        false => End::Sink(target.clone()),
+    };
+    let staged = !connector.stages.is_empty();
+    let writes_own = translated
+        .iter()
+        .all(|translated| translated.writes == Writes::Own);
+    Ok(Arc::new(move || {
+        let mut chain = stages()?;
+        if !translated.is_empty() {
+            chain = decoding(chain, &translated, &end, staged || !writes_own)?;
+        }
+        Ok(match (numbered.clone(), is_source) {
+            (numbered, _) if numbered.is_empty() => chain,
+            (numbered, true) => chain.behind(Box::new(Tagger::new(numbered, ledger.clone()))),
+            (numbered, false) => chain.behind(Box::new(Renumberer::new(numbered, target.clone()))),
+        })
+    }))
+}
+
+/// The stages between a decoder and an encoder; where nothing is to be written anew, behind a look at every record.
+fn decoding(
+    stages: Chain,
+    translated: &[Translated],
+    end: &End,
+    writes: bool,
+) -> Result<Chain, crate::flow::stage::StageFault> {
+    if !writes {
+        let checker = translate::checker(translated.to_vec(), end)?;
+        return Ok(stages.behind(Box::new(checker)));
+    }
+    let (decoder, encoder) = translate::pair(translated.to_vec(), end)?;
+    Ok(stages.behind(Box::new(decoder)).before(Box::new(encoder)))
+}
+
+/// A converter, with a client of its registry.
+fn converter(
+    gateway: &Gateway,
+    connector: &Connector,
+    plan: &config::ConverterPlan,
+    registry: &config::RegistryPlan,
+) -> Result<Converter, Error> {
+    let options = registry.options(gateway.config.state.join("schemas"));
+    let client = Registry::new(&options).map_err(|reason| Error::Connector {
+        name: connector.name.clone(),
+        reason: format!("[CULVERT-R005] schema registry: {reason}"),
+    })?;
+    Ok(Converter {
+        part: plan.part,
+        kind: plan.kind,
+        registry: Arc::new(client),
+        subjects: registry.subjects,
+        registers: registry.registers,
+    })
+}
