@@ -211,7 +211,7 @@ impl Webhook {
 #[test]
 fn a_webhook_that_honours_the_key_applies_each_record_once_under_kills() -> anyhow::Result<()> {
     let mut kills = Kills::new("http-sink", KILLS)?;
-    let count = (kills.count as u64 + 2) * 400;
+    let count = (kills.count as u64 + 2) * 200;
     let hook = Webhook::default();
     let (heard, mut dice) = (hook.clone(), ChaCha8Rng::seed_from_u64(kills.seed));
     let server = WebServer::start(move |request| {

@@ -140,7 +140,7 @@ fn who_opens_later_fences_who_opened_before() {
     assert_eq!(places(folder.path()), [0, 1]);
     // What is put without records proves the writer too.
     let fault = first.put(&[], &[]).expect_err("it must be opened again");
-    assert!(matches!(fault, PutFault::Retry { .. }), "{fault:?}");
+    assert!(matches!(fault, PutFault::Uncertain(_)), "{fault:?}");
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn a_call_that_does_not_come_back_costs_the_instance_and_leaves_the_outcome_open
         "{fault:?}"
     );
     assert!(
-        matches!(put(&mut sink, 0, &["a"]), Err(PutFault::Retry { .. })),
+        matches!(put(&mut sink, 0, &["a"]), Err(PutFault::Uncertain(_))),
         "it is gone"
     );
     assert_eq!(sink.open([2; 16]).expect("it opens"), []);
@@ -179,7 +179,7 @@ fn a_call_that_does_not_come_back_costs_the_instance_and_leaves_the_outcome_open
             fault,
             PutFault::Poison {
                 poison: Poison::Timeout(_),
-                ..
+                was_busy: true,
             }
         ),
         "{fault:?}"
