@@ -235,9 +235,10 @@ async fn a_commit_whose_outcome_is_not_known_is_looked_up_and_not_repeated() {
         };
         let scene = Scene::new(topic).await;
         scene.append(0, 10, &[0, 9]);
-        scene.position_becomes(10).await;
-        assert_eq!(scene.written(), [0, 9], "done: {was_done}");
+        let heard = || scene.stream.applied(&scene.letters.route) == Some(Sequence(10));
+        until("the next writer to say where it stands", heard).await;
         assert!(scene.topic.lock().takings >= 2);
+        assert_eq!(scene.written(), [0, 9], "done: {was_done}");
         scene.end().await;
     }
 }
