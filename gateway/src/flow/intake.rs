@@ -266,7 +266,9 @@ impl OriginStream {
     /// What is due to be sent may have changed: nothing is before the dead letters have begun.
     fn wake_senders(&self) {
         let routes: Vec<RouteId> = self.outlets.lock().keys().cloned().collect();
-        routes.iter().for_each(|route| self.exchange.wake(route, &self.id));
+        routes
+            .iter()
+            .for_each(|route| self.exchange.wake(route, &self.id));
     }
 
     /// A note was written. Nobody waits for the disk with the machine in hand: while it is full, what the machine hears
