@@ -172,6 +172,24 @@ impl Cluster {
         Ok(())
     }
 
+    /// Fills the topic with values of the caller's, each partition in turn.
+    pub(crate) fn fill_with(
+        &self,
+        topic: &str,
+        count: u64,
+        value: impl Fn(u64) -> String,
+    ) -> anyhow::Result<()> {
+        let producer = self.producer(20)?;
+        for number in 0..count {
+            let (key, value) = (number.to_be_bytes(), value(number));
+            let partition = i32::try_from(number % u64::from(PARTITIONS))?;
+            let record = BaseRecord::to(topic).partition(partition).key(&key);
+            enqueue(&producer, record.payload(value.as_bytes()))?;
+        }
+        producer.flush(Duration::from_secs(120))?;
+        Ok(())
+    }
+
     /// Puts a record with this value into the topic twice a second, until told to end.
     pub(crate) fn keep_saying(&self, topic: &str, value: &[u8], ended: &AtomicBool) -> anyhow::Result<()> {
         let producer = self.producer(0)?;
@@ -235,22 +253,11 @@ impl Load {
             self.sent / u64::from(PARTITIONS),
         );
         let (key, value) = (number.to_be_bytes(), self.value(due_ns));
-        let mut record = BaseRecord::to(topic)
+        let record = BaseRecord::to(topic)
             .partition(i32::try_from(partition)?)
             .key(&key)
-            .payload(&value);
-        loop {
-            match producer.send(record) {
-                Ok(()) => break,
-                Err((error, back))
-                    if error.rdkafka_error_code() == Some(rdkafka::types::RDKafkaErrorCode::QueueFull) =>
-                {
-                    producer.poll(Duration::from_millis(5));
-                    record = back;
-                }
-                Err((error, _)) => return Err(error.into()),
-            }
-        }
+            .payload(value.as_slice());
+        enqueue(producer, record)?;
         self.sent += 1;
         Ok(())
     }
@@ -290,6 +297,22 @@ impl Load {
 /// When a record should have been sent, as its value says.
 pub(crate) fn due_ns(value: &[u8]) -> Option<u64> {
     std::str::from_utf8(value.get(TIME)?).ok()?.parse().ok()
+}
+
+/// Waits for room.
+fn enqueue(producer: &BaseProducer, mut record: BaseRecord<'_, [u8; 8], [u8]>) -> anyhow::Result<()> {
+    loop {
+        match producer.send(record) {
+            Ok(()) => return Ok(()),
+            Err((error, back))
+                if error.rdkafka_error_code() == Some(rdkafka::types::RDKafkaErrorCode::QueueFull) =>
+            {
+                producer.poll(Duration::from_millis(5));
+                record = back;
+            }
+            Err((error, _)) => return Err(error.into()),
+        }
+    }
 }
 
 fn wait<T>(work: impl Future<Output = rdkafka::error::KafkaResult<T>>) -> anyhow::Result<T> {

@@ -8,7 +8,7 @@
 //! | [`backlog`] | how fast a mirror catches up, at what cost, and how soon it is back after a kill |
 //! | [`latency`] | what a paced load of 10,000 records a second meets on its way |
 //! | [`starts`] | how soon a new pair of gateways delivers its first record |
-//! | [`plugins`] | memory of plugins, a looping neighbour, starts with plugins |
+//! | [`plugins`] | memory of plugins, a looping neighbour, starts and flows with plugins |
 //! | [`mirror`] | what is measured: Culvert with either outbox, librdkafka alone, MirrorMaker 2 |
 //! | [`kafka`], [`meter`] | topics, loads and progress; CPU and memory of processes |
 //! | [`report`] | the table and the numbers behind it |
@@ -159,6 +159,10 @@ fn measure_plugins(arguments: &Arguments, sizes: &Sizes, mut report: report::Rep
     let (source, target) = clusters()?;
     match plugins::neighbour(&source, &target, sizes) {
         Ok(neighbour) => rows.neighbour = Some(neighbour),
+        Err(fault) => report.failed(&fault),
+    }
+    match plugins::flows(&source, &target) {
+        Ok(flows) => rows.flows = flows,
         Err(fault) => report.failed(&fault),
     }
     let text = report.plugins(&rows)?;

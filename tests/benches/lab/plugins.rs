@@ -1,5 +1,5 @@
-//! What plugins cost a gateway: memory of each when it is idle, what a looping one does to its neighbours, and how soon a
-//! gateway that has some is ready.
+//! What plugins cost a gateway: memory of each when it is idle, what a looping one does to its neighbours, how soon a gateway
+//! that has some is ready, and how fast a flow is with a stage of each language.
 
 use crate::Sizes;
 use crate::kafka::Cluster;
@@ -44,6 +44,15 @@ pub(crate) struct Neighbour {
     pub(crate) pairs: Vec<(f64, f64)>,
 }
 
+/// Records of the backlog that goes through a stage, from Kafka to Kafka.
+const FLOW: u64 = 200_000;
+
+/// Records a second from Kafka to Kafka; none is a flow without a stage.
+pub(crate) struct Flow {
+    pub(crate) plugin: Option<String>,
+    pub(crate) rate: f64,
+}
+
 /// From the start of the process until it says that it is ready.
 pub(crate) struct Start {
     pub(crate) cold: Duration,
@@ -57,18 +66,15 @@ pub(crate) struct Rows {
     pub(crate) memory: Vec<Memory>,
     pub(crate) neighbour: Option<Neighbour>,
     pub(crate) start: Option<Start>,
+    pub(crate) flows: Vec<Flow>,
 }
 
 /// Measures what needs no broker.
 pub(crate) fn alone(rows: &mut Rows) -> anyhow::Result<()> {
     let bare = idle_mib(None)?;
     let mut plugins = vec![(None, "order-check".to_owned())];
-    if let Some(folder) = std::env::var_os("CULVERT_BENCH_PLUGINS").map(PathBuf::from) {
-        let mut names: Vec<String> = std::fs::read_dir(&folder)?
-            .flatten()
-            .filter_map(|entry| Some(format!("in-{}", entry.path().file_stem()?.to_str()?)))
-            .collect();
-        names.sort();
+    if let Some(folder) = languages() {
+        let names = names_in(&folder)?;
         plugins.extend(names.into_iter().map(|name| (Some(folder.clone()), name)));
     }
     for (folder, plugin) in plugins {
@@ -80,6 +86,21 @@ pub(crate) fn alone(rows: &mut Rows) -> anyhow::Result<()> {
     eprintln!("start: cold {:?}, warm {:?}", start.cold, start.warm);
     rows.start = Some(start);
     Ok(())
+}
+
+/// The folder with a plugin in each language.
+fn languages() -> Option<PathBuf> {
+    std::env::var_os("CULVERT_BENCH_PLUGINS").map(PathBuf::from)
+}
+
+/// What the plugins there are called.
+fn names_in(folder: &Path) -> anyhow::Result<Vec<String>> {
+    let mut names: Vec<String> = std::fs::read_dir(folder)?
+        .flatten()
+        .filter_map(|entry| Some(format!("in-{}", entry.path().file_stem()?.to_str()?)))
+        .collect();
+    names.sort();
+    Ok(names)
 }
 
 /// A gateway with sinks whose origin is away; each has opened its file and its stage.
@@ -224,6 +245,46 @@ pub(crate) fn neighbour(source: &Cluster, target: &Cluster, sizes: &Sizes) -> an
     Ok(Neighbour { pairs })
 }
 
+/// The same transform in each language as a stage at the sink, from Kafka to Kafka, and the same flow without one.
+pub(crate) fn flows(source: &Cluster, target: &Cluster) -> anyhow::Result<Vec<Flow>> {
+    let Some(folder) = languages() else {
+        return Ok(Vec::new());
+    };
+    let plugins = names_in(&folder)?.into_iter().map(Some);
+    std::iter::once(None)
+        .chain(plugins)
+        .map(|plugin| {
+            let rate = flow(source, target, &folder, plugin.as_deref())?;
+            eprintln!("{}: {rate:.0} records/s", plugin.as_deref().unwrap_or("no stage"));
+            Ok(Flow { plugin, rate })
+        })
+        .collect()
+}
+
+fn flow(source: &Cluster, target: &Cluster, folder: &Path, plugin: Option<&str>) -> anyhow::Result<f64> {
+    let name = plugin.unwrap_or("none");
+    let (quiet, topic) = (format!("quiet-{name}"), format!("flow-{name}"));
+    source.make(&quiet)?;
+    source.make(&topic)?;
+    source.fill_with(&topic, FLOW, |number| {
+        format!("{{\"order\":{number},\"amount\":1,\"currency\":\"EUR\",\"shop\":\"north\",\"state\":\"shipped\"}}")
+    })?;
+    let stage = match plugin {
+        Some(plugin) => json!({
+            "transforms": "mark",
+            "transforms.mark.type": plugin,
+            "transforms.mark.culvert.memory.max": "256MiB",
+        }),
+        None => json!({}),
+    };
+    let mut pair = Pair::prepare(source, target, &quiet, Some((&topic, folder, &stage)))?;
+    pair.launch()?;
+    let every = Duration::from_millis(5);
+    let (first, started) = target.wait_stable(&topic, |stable| stable >= FLOW / 10, every, READY)?;
+    let (last, ended) = target.wait_stable(&topic, |stable| stable >= FLOW, every, READY)?;
+    Ok((last - first) as f64 / (ended - started).as_secs_f64())
+}
+
 impl Rows {
     pub(crate) fn table(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
@@ -240,6 +301,22 @@ impl Rows {
                     row.bare,
                     row.staged,
                     row.each()
+                )?;
+            }
+            text.push('\n');
+        }
+        if let Some(bare) = self.flows.iter().find(|flow| flow.plugin.is_none()) {
+            writeln!(
+                text,
+                "| Kafka to Kafka, at the sink a stage of | records/s | of none |\n| --- | --- | --- |"
+            )?;
+            for flow in &self.flows {
+                let plugin = flow.plugin.as_deref().unwrap_or("none");
+                writeln!(
+                    text,
+                    "| {plugin} | {:.0} | {:.2} |",
+                    flow.rate,
+                    flow.rate / bare.rate
                 )?;
             }
             text.push('\n');
