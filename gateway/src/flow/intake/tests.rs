@@ -1,12 +1,21 @@
 //! What a stream and its source task tell each other, and when.
 
+use super::stream::lane_key;
 use super::*;
+use crate::codec::compression::Codecs;
 use crate::flow::bench::{HERE, Stage, THERE, stream};
-use crate::flow::exchange::Topics;
+use crate::flow::exchange::{Outlet, Role, Route, Topics};
+use crate::flow::{Halt, Intake, letters};
 use crate::link::tests::bench::{soon, until};
-use culvert_proto::Position;
-use culvert_proto::columns::{Made, Outcomes, Rejection};
+use crate::outbox::Lane;
+use culvert_proto::columns::{Columns, Made, Outcomes, Rejection};
+use culvert_proto::frame::Frame;
 use culvert_proto::message::{Start, TopicFilter};
+use culvert_proto::origin::{self, Action};
+use culvert_proto::record::RecordRef;
+use culvert_proto::stream::RouteId;
+use culvert_proto::{Guard, Interval, Position};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 const WRITER: u128 = 7;
 
