@@ -3,7 +3,7 @@
 //! One thread a source task. Records become frames as they come: a frame is closed at its size, its count, a change
 //! of leader epoch, or [`FRAME_AGE_MAX`] after its first record (later while nobody takes it, [`FRAME_AGE_BEHIND`]),
 //! and appended to the stream's lane; the outbox makes it durable, and only then may it be sent (A2). Where a source
-//! reads is decided by the stream's [`Origin`] machine.
+//! reads is decided by the stream's [`Origin`](culvert_proto::origin::Origin) machine.
 //!
 //! Where the connector has stages, records wait side by side until their frame would be closed, pass through the stages as
 //! one batch, and what is left of them becomes frames. The guard of a record is that of what the source gave.
@@ -35,7 +35,7 @@ use super::exchange::Exchange;
 use super::paged::ResumePoint;
 use super::stage::{Chain, MakeChain, StageFault};
 use super::{Place, Slot, Source, SourceFault};
-use crate::outbox::{self};
+use crate::outbox;
 use culvert_proto::batch::Codec;
 use culvert_proto::message::Fault;
 use culvert_proto::{Sequence, StreamId, limits};
