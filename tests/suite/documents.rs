@@ -79,6 +79,10 @@ const SHORTENED: &[(&str, &str)] = &[
          --bootstrap-target kafka-b:9092 --properties-target b.properties",
         "--records 4000 --rate 4000",
     ),
+    (
+        "culvert plugin bench order-check --sample orders.jsonl",
+        "--seconds 0.1",
+    ),
 ];
 
 /// `culvert.toml` where a document leaves it to its reader.
@@ -108,6 +112,7 @@ fn every_command_is_run_here_or_named_with_a_reason() -> anyhow::Result<()> {
         BETWEEN_CLUSTERS,
         THREE_NETWORKS,
         PLUGINS,
+        BOOK,
     ]
     .concat();
     let shown: BTreeSet<String> = pages()?
@@ -376,6 +381,51 @@ fn the_plugins_that_the_guide_names_are_there() -> anyhow::Result<()> {
     for part in ["PROMISE        CLAIMED  ATTACKS  RESULT", "transactional  yes"] {
         ensure!(tried.contains(part), "{part} is not in {tried}");
     }
+    Ok(())
+}
+
+/// `docs/guide/plugins`, what authors are shown. `roles.md` shows the source of the plugins in `plugins/book`.
+const BOOK: &[&str] = &[
+    "culvert plugin test lines-in.wasm --runs 1",
+    "culvert plugin test file-each.wasm --runs 1",
+    "culvert plugin inspect ./order-check.wasm",
+    "culvert plugin pack made-elsewhere.wasm",
+    "culvert plugin inspect order-check",
+    "culvert plugin bench order-check --sample orders.jsonl",
+];
+
+#[test]
+fn what_the_book_shows_authors_works() -> anyhow::Result<()> {
+    let scratch = Scratch::new("book")?;
+    let built = workspace().join("target/plugins");
+    for (file, name) in [
+        ("tests/lines-in.wasm", "lines-in.wasm"),
+        ("tests/file-each.wasm", "file-each.wasm"),
+        ("order-check.wasm", "order-check.wasm"),
+        ("unpacked/order-check.wasm", "made-elsewhere.wasm"),
+    ] {
+        fs::copy(built.join(file), scratch.path().join(name)).with_context(|| file.to_owned())?;
+    }
+    let orders = succeeds(scratch.path(), "culvert generate --to - --count 50")?;
+    scratch.write("orders.jsonl", &orders)?;
+    let [source, sink, inspect, pack, named, bench] = BOOK else {
+        bail!("six commands")
+    };
+    for (command, promise) in [(source, "replayable  yes"), (sink, "idempotent  yes")] {
+        let tried = succeeds(scratch.path(), command)?;
+        for part in [promise, "all of it held"] {
+            ensure!(tried.contains(part), "{part} is not in {tried}");
+        }
+    }
+    for command in [inspect, named] {
+        let inspected = succeeds(scratch.path(), command)?;
+        ensure!(inspected.contains("role      transform"), "{inspected}");
+    }
+    succeeds(scratch.path(), pack)?;
+    let packed = succeeds(scratch.path(), &inspect.replace("order-check", "made-elsewhere"))?;
+    ensure!(packed.contains("order-check 0.1.0"), "{packed}");
+    let measured = succeeds(scratch.path(), bench)?;
+    ensure!(measured.contains("RECORDS/S"), "{measured}");
     Ok(())
 }
 

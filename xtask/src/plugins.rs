@@ -102,6 +102,18 @@ const PLUGINS: &[Plugin] = &[
         name: "leaky-sink",
         purpose: Purpose::Tests,
     },
+    Plugin {
+        name: "lines-in",
+        purpose: Purpose::Tests,
+    },
+    Plugin {
+        name: "file-each",
+        purpose: Purpose::Tests,
+    },
+    Plugin {
+        name: "table-codec",
+        purpose: Purpose::Tests,
+    },
 ];
 
 #[derive(clap::Args, Default)]
