@@ -316,11 +316,15 @@ impl Links {
     }
 }
 
-/// Says in the log who was not let in. Anybody can send datagrams; only who has a certificate or speaks to us as a
-/// peer would is worth a warning.
+/// Says in the log who was not let in. Anybody can send datagrams, and a peer may die while it is let in; only who has a
+/// certificate or speaks to us as a peer would is worth a warning.
 fn turned_away(address: SocketAddr, reason: &Reason) {
     match reason {
-        Reason::Protocol { .. } | Reason::Silent | Reason::Closed { .. } | Reason::Superseded => {
+        Reason::Protocol { .. }
+        | Reason::Silent
+        | Reason::Restarted
+        | Reason::Closed { .. }
+        | Reason::Superseded => {
             tracing::debug!(%address, reason = %reason, "connection attempt came to nothing");
         }
         _ => tracing::warn!(%address, reason = %reason, "connection refused"),
