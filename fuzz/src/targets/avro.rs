@@ -64,14 +64,7 @@ pub(super) fn datum(bytes: &[u8]) {
     if codec.encode(&writer, &tree, &mut once).is_err() {
         return;
     }
-    let again = codec
-        .decode(&writer, &writer, &once)
-        .expect("what was written can be read");
-    let mut twice = Vec::new();
-    codec
-        .encode(&writer, &again, &mut twice)
-        .expect("what was read can be written");
-    assert_eq!(once, twice, "writing is stable");
+    super::writes_the_same(&mut codec, &writer, &once);
 }
 
 /// JSON that is to become a value. The first byte says of which schema.
@@ -82,19 +75,7 @@ pub(super) fn json(bytes: &[u8]) {
     let (writer, _) = PAIRS[usize::from(*choice) % PAIRS.len()];
     let mut codec = codec();
     let writer = prepared(&mut codec, writer);
-    let mut written = Vec::new();
-    if codec.from_json(&writer, json, &mut written).is_err() {
-        return;
-    }
-    let mut shown = Vec::new();
-    codec
-        .to_json(&writer, &writer, &written, &mut shown)
-        .expect("what was written can be read");
-    let mut again = Vec::new();
-    codec
-        .from_json(&writer, &shown, &mut again)
-        .expect("what was shown can be written");
-    assert_eq!(written, again, "what was shown is the same value");
+    super::shows_the_same(&mut codec, &writer, json);
 }
 
 /// A container file, with a schema of its own.

@@ -10,7 +10,7 @@ mod wire;
 
 use crate::Target;
 use culvert_plugin::Fault;
-use culvert_plugin::codec::Schema;
+use culvert_plugin::codec::{Codec, Schema};
 
 /// Every decoder that this build has.
 pub const TARGETS: &[Target] = &[
@@ -107,4 +107,33 @@ fn code(fault: &Fault) -> &str {
         Fault::Reject(rejection) => &rejection.code,
         Fault::Failure(_) => "failure",
     }
+}
+
+/// What was written is read, and written again: the same bytes.
+fn writes_the_same<C: Codec>(codec: &mut C, schema: &C::Schema, once: &[u8]) {
+    let again = codec
+        .decode(schema, schema, once)
+        .expect("what was written can be read");
+    let mut twice = Vec::new();
+    codec
+        .encode(schema, &again, &mut twice)
+        .expect("what was read can be written");
+    assert_eq!(once, twice, "writing is stable");
+}
+
+/// JSON that can be written at all is shown as JSON that is written the same.
+fn shows_the_same<C: Codec>(codec: &mut C, schema: &C::Schema, json: &[u8]) {
+    let mut written = Vec::new();
+    if codec.from_json(schema, json, &mut written).is_err() {
+        return;
+    }
+    let mut shown = Vec::new();
+    codec
+        .to_json(schema, schema, &written, &mut shown)
+        .expect("what was written can be read");
+    let mut again = Vec::new();
+    codec
+        .from_json(schema, &shown, &mut again)
+        .expect("what was shown can be written");
+    assert_eq!(written, again, "what was shown is the same");
 }
