@@ -536,10 +536,11 @@ impl Writer {
         status.trouble = None;
         drop(status);
         let (moved, answers) = self.receiver.committed();
-        let streams = self.streams();
-        for (id, position) in moved {
-            if let Some(stream) = streams.iter().find(|stream| stream.id == id) {
-                self.tell(stream, position);
+        if let Some(exchange) = self.exchange.upgrade() {
+            for (id, position) in moved {
+                if let Some(stream) = exchange.stream(&id) {
+                    self.tell(&stream, position);
+                }
             }
         }
         self.send(answers);
