@@ -93,6 +93,13 @@ impl Verdict {
 }
 
 impl Explored {
+    /// Says it once.
+    pub(super) fn note(&mut self, note: String) {
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+
     /// Whether nothing failed.
     #[must_use]
     pub fn held(&self) -> bool {

@@ -61,10 +61,7 @@ pub(super) fn explore(
             explorer.attack(ready, &Script::small(&ready.material.form));
         }
     }
-    for chance in 0..chances {
-        let Some(ready) = places.get(usize::try_from(chance).unwrap_or(0) % places.len().max(1)) else {
-            break;
-        };
+    for (ready, chance) in places.iter().cycle().zip(0..chances) {
         let script = Script::random(&ready.material.form, &mut mint.dice(chance));
         explorer.attack(ready, &script);
         progress(((chance + 1) * RUNS_PER_SCRIPT).min(options.runs));
@@ -126,14 +123,7 @@ impl Explorer<'_> {
     fn place(&mut self, number: usize, settings: &[Setting]) -> Option<Ready> {
         let plugin = self.subject.plugin();
         let shown = settings::shown(settings, &plugin.description.fields);
-        let opened = Place::new(plugin, settings).and_then(|place| {
-            let lacks = place.grants.lacks(&plugin.examined, &plugin.description);
-            if let Some(lack) = lacks.first() {
-                return Err(format!("it needs {}, which a test has none of", lack.what.word()));
-            }
-            self.subject
-                .check(&place.settings)
-                .map_err(|refusal| refusal.told())?;
+        let opened = self.subject.place(settings).and_then(|place| {
             let maker = Maker::new(plugin, self.subject.limits(), &place);
             let mut writer = maker.writer(None).map_err(|fall| fall.got)?;
             writer.open(1).map_err(|fall| fall.got)?;
@@ -182,12 +172,10 @@ impl Explorer<'_> {
             (false, true) => (Some(Promise::Idempotent), script.clone().without_tokens()),
             (false, false) => (None, script.clone().without_tokens()),
         };
-        let verdict = self
-            .explored
-            .promises
-            .iter_mut()
-            .find(|verdict| Some(verdict.promise) == promise);
-        if verdict.as_ref().is_some_and(|verdict| verdict.breach.is_some()) {
+        if self
+            .verdict(promise)
+            .is_some_and(|verdict| verdict.breach.is_some())
+        {
             return;
         }
         let found = match promise {
@@ -197,12 +185,10 @@ impl Explorer<'_> {
         };
         self.explored.runs += trial.attacks;
         self.explored.messages += trial.messages;
-        for note in &trial.notes {
-            if !self.explored.notes.contains(note) {
-                self.explored.notes.push(note.clone());
-            }
+        for note in std::mem::take(&mut trial.notes) {
+            self.explored.note(note);
         }
-        if let Some(verdict) = verdict {
+        if let Some(verdict) = self.verdict(promise) {
             verdict.attacks += trial.attacks;
         }
         let Err(broken) = found else {
@@ -216,12 +202,7 @@ impl Explorer<'_> {
             got: broken.fall.got,
             ..Breach::default()
         };
-        match self
-            .explored
-            .promises
-            .iter_mut()
-            .find(|verdict| Some(verdict.promise) == promise)
-        {
+        match self.verdict(promise) {
             Some(verdict) => verdict.breach = Some(breach),
             None => self.explored.troubles.push(Trouble {
                 what: format!("{}: expected {}, got {}", breach.how, breach.expected, breach.got),
@@ -229,6 +210,11 @@ impl Explorer<'_> {
                 batch: Vec::new(),
             }),
         }
+    }
+
+    fn verdict(&mut self, promise: Option<Promise>) -> Option<&mut Verdict> {
+        let mut verdicts = self.explored.promises.iter_mut();
+        verdicts.find(|verdict| Some(verdict.promise) == promise)
     }
 
     fn finished(mut self) -> Explored {

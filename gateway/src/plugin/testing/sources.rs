@@ -72,10 +72,8 @@ pub(super) fn explore(
                 .for_each(|size| explorer.attack(ready, *size, options.seed));
         }
     }
-    for chance in 0..options.runs.div_ceil(RUNS_PER_SIZE) {
-        let Some(ready) = places.get(usize::try_from(chance).unwrap_or(0) % places.len().max(1)) else {
-            break;
-        };
+    let chances = options.runs.div_ceil(RUNS_PER_SIZE);
+    for (ready, chance) in places.iter().cycle().zip(0..chances) {
         let mut dice = mint.dice(chance);
         let (size, seed) = (1 + dice.below(SIZE_MAX), dice.seed());
         explorer.attack(ready, size, seed);
@@ -120,14 +118,7 @@ impl Explorer<'_> {
     fn place(&mut self, number: usize, settings: &[Setting]) -> Option<Ready> {
         let plugin = self.subject.plugin();
         let shown = settings::shown(settings, &plugin.description.fields);
-        let opened = Place::new(plugin, settings).and_then(|place| {
-            let lacks = place.grants.lacks(&plugin.examined, &plugin.description);
-            if let Some(lack) = lacks.first() {
-                return Err(format!("it needs {}, which a test has none of", lack.what.word()));
-            }
-            self.subject
-                .check(&place.settings)
-                .map_err(|refusal| refusal.told())?;
+        let opened = self.subject.place(settings).and_then(|place| {
             let ready = Ready {
                 files: self.files(&place),
                 place,
@@ -180,9 +171,7 @@ impl Explorer<'_> {
         match found {
             Ok(0) if verdict.attacks > 0 => {
                 let note = format!("it brought no record with {}", ready.shown);
-                if !self.explored.notes.contains(&note) {
-                    self.explored.notes.push(note);
-                }
+                self.explored.note(note);
             }
             Ok(_) => {}
             Err(broken) if broken.is_plain => {

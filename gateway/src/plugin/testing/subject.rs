@@ -1,6 +1,7 @@
 //! A plugin under test: opened as often as wanted, at any time of the clock, and shown one batch or many.
 
 use super::message::{Fate, Placed, columns};
+use super::place::Place;
 use super::settings::Setting;
 use culvert_host::{
     Engine, Limits, Line, LoadError, LogSink, Now, OpenError, Options, Plugin, Role, StageFault, Stream,
@@ -12,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Where the clock stands, in milliseconds since 1970: 2023-11-14.
-const STILL_MS: i64 = 1_700_000_000_000;
+pub(super) const STILL_MS: i64 = 1_700_000_000_000;
 
 /// As long as a call of a source or sink may take unless its connector says otherwise.
 const CONNECTOR_TIME: Duration = Duration::from_secs(10);
@@ -69,7 +70,7 @@ pub(super) enum Answer {
 }
 
 /// Tells nobody.
-struct Silent;
+pub(super) struct Silent;
 
 impl LogSink for Silent {
     fn line(&self, _line: &Line<'_>) {}
@@ -106,6 +107,22 @@ impl Subject {
 
     pub(super) fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// A place for a sink or source with these settings.
+    ///
+    /// # Errors
+    /// When it needs what a test has none of, or the plugin does not take them.
+    pub(super) fn place(&self, settings: &[Setting]) -> Result<Place, String> {
+        let place = Place::new(&self.plugin, settings)?;
+        let lacks = place
+            .grants
+            .lacks(&self.plugin.examined, &self.plugin.description);
+        if let Some(lack) = lacks.first() {
+            return Err(format!("it needs {}, which a test has none of", lack.what.word()));
+        }
+        self.check(&place.settings).map_err(|refusal| refusal.told())?;
+        Ok(place)
     }
 
     /// What it does.

@@ -3,9 +3,8 @@
 use super::script::Write;
 use crate::plugin::testing::message::columns_from;
 use crate::plugin::testing::place::Place;
-use culvert_host::{
-    Cut, Limits, Line, LogSink, OpenError, Plugin, PutFault, Sink, Stream, Surroundings, Token, Written,
-};
+use crate::plugin::testing::subject::Silent;
+use culvert_host::{Cut, Limits, OpenError, Plugin, PutFault, Sink, Stream, Surroundings, Token, Written};
 use culvert_proto::Sequence;
 use culvert_proto::columns::Columns;
 use std::collections::BTreeMap;
@@ -13,13 +12,6 @@ use std::sync::Arc;
 
 /// How often the same write is tried: what asks to be tried again for ever is broken.
 const ATTEMPTS_MAX: usize = 6;
-
-/// Tells nobody.
-struct Silent;
-
-impl LogSink for Silent {
-    fn line(&self, _line: &Line<'_>) {}
-}
 
 /// What was to be and what was.
 #[derive(Clone, Debug, PartialEq, Eq)]

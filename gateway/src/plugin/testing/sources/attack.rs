@@ -168,11 +168,8 @@ impl<'a> Trial<'a> {
                 )
             };
             self.attempt(reading, how, |trial| {
-                let mut at = Kept::default();
                 // Points are of the place in which they were given.
-                trial.fresh()?;
-                let mut reader = trial.maker.open(&mut at, None)?;
-                trial.forward(&mut reader, &mut at, kept.records)?;
+                let (_first, mut at) = trial.read_up_to(kept.records)?;
                 let mut reader = trial.maker.at(wild(seed)).open(&mut at, None)?;
                 trial.rest(&mut reader, at, reading)
             })?;
@@ -221,10 +218,7 @@ impl<'a> Trial<'a> {
                 )
             };
             self.attempt(reading, how, |trial| {
-                trial.fresh()?;
-                let mut kept = Kept::default();
-                let mut reader = trial.maker.open(&mut kept, None)?;
-                trial.forward(&mut reader, &mut kept, told.records)?;
+                let (mut reader, mut kept) = trial.read_up_to(told.records)?;
                 let older: Vec<ResumePoint> = kept.points();
                 // Another page is kept before that is told.
                 let next = reader.page(trial.size)?;
@@ -241,10 +235,7 @@ impl<'a> Trial<'a> {
                 )
             };
             self.attempt(reading, how, |trial| {
-                trial.fresh()?;
-                let mut kept = Kept::default();
-                let mut reader = trial.maker.open(&mut kept, None)?;
-                trial.forward(&mut reader, &mut kept, told.records)?;
+                let (mut reader, mut kept) = trial.read_up_to(told.records)?;
                 let older: Vec<ResumePoint> = kept.points();
                 reader.page(trial.size)?;
                 reader.commit(&mut kept, &older)?;
@@ -269,10 +260,7 @@ impl<'a> Trial<'a> {
                     )
                 };
                 let is_through = self.attempt(reading, how, |trial| {
-                    trial.fresh()?;
-                    let mut kept = Kept::default();
-                    let mut reader = trial.maker.open(&mut kept, None)?;
-                    trial.forward(&mut reader, &mut kept, before.records)?;
+                    let (_reader, mut kept) = trial.read_up_to(before.records)?;
                     let during = trial.maker.open(&mut kept.clone(), Some(cut.clone()));
                     let read = during.and_then(|mut during| during.page(trial.size));
                     if cut.call().is_none() {
@@ -355,16 +343,19 @@ impl<'a> Trial<'a> {
         Ok(reading)
     }
 
-    /// Reads and keeps until so many records were brought.
-    fn forward(&self, reader: &mut Reader, kept: &mut Kept, count: usize) -> Result<(), Fall> {
+    /// Reads the place as it was at first, and keeps, until so many records were brought.
+    fn read_up_to(&self, count: usize) -> Result<(Reader, Kept), Fall> {
+        self.fresh()?;
+        let mut kept = Kept::default();
+        let mut reader = self.maker.open(&mut kept, None)?;
         let mut empty = 0;
         while kept.records < count && empty < EMPTY_MAX {
             let page = reader.page(self.size)?;
             empty = if page.records.is_empty() { empty + 1 } else { 0 };
-            reader.kept(kept, &page);
+            reader.kept(&mut kept, &page);
         }
         match kept.records == count {
-            true => Ok(()),
+            true => Ok((reader, kept)),
             false => Err(Fall {
                 expected: format!("a page that ends behind record {count}, as before"),
                 got: format!("it ends behind record {}", kept.records),

@@ -3,9 +3,9 @@
 
 use crate::plugin::testing::message::Message;
 use crate::plugin::testing::place::Place;
+use crate::plugin::testing::subject::{STILL_MS, Silent};
 use culvert_host::{
-    Changes, Cut, Limits, Line, LogSink, Now, Page, Plugin, ResumePoint, Source, SourceFault, Surroundings,
-    Want,
+    Changes, Cut, Limits, Now, Page, Plugin, ResumePoint, Source, SourceFault, Surroundings, Want,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,16 +16,6 @@ const ATTEMPTS_MAX: usize = 10;
 
 /// About as many bytes as a gateway asks for.
 const BYTES_WANTED: usize = 1 << 20;
-
-/// Where the clock stands: 2023-11-14.
-const STILL_MS: i64 = 1_700_000_000_000;
-
-/// Tells nobody.
-struct Silent;
-
-impl LogSink for Silent {
-    fn line(&self, _line: &Line<'_>) {}
-}
 
 /// A record, and its topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
