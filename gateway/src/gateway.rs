@@ -15,9 +15,10 @@ use crate::flow::prove::OpenReader;
 use crate::flow::schema::Target;
 use crate::flow::stage::{Chain, MakeChain};
 use crate::flow::{Place, Reader, Source, SourceFault, transit};
-use crate::link::{self, Links, PeerConfig};
+use crate::link::{self, Links, Listen, PeerConfig};
 use crate::observe::health::Health;
 use crate::observe::stop::Stop;
+use crate::observe::systemd::Sockets;
 use crate::outbox::{self, EngineKind, Outbox};
 use crate::plugin::{PluginPlan, Writes};
 use crate::{identity, observe, plugin};
@@ -28,6 +29,7 @@ use culvert_proto::stream::RouteId;
 use rand::Rng;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::net::UdpSocket;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -105,20 +107,27 @@ pub struct Gateway {
     plugins: Option<Arc<plugin::Runner>>,
 }
 
-/// Runs a gateway until it is asked to stop, then ends it in good order.
+/// Runs a gateway until it is asked to stop, then ends it in good order. Sockets that were handed over stand in place of
+/// those that the configuration names.
 ///
 /// # Errors
 /// When it cannot start, or the tunnel ends by itself.
-pub async fn run(config: Config, stop: Stop) -> Result<(), Error> {
+pub async fn run(config: Config, handed: Sockets, stop: Stop) -> Result<(), Error> {
     let metrics = observe::metrics::install()?;
     let health = Health::new();
     let (store, serving) = (health.part("outbox"), health.part("connectors"));
     let mut gateway = Gateway::open(config, health.clone()).await?;
     store.ready();
     let rooms = CancellationToken::new();
-    let http = observe::http::Server::bind(gateway.config.telemetry.listen, health.clone(), metrics).await?;
+    let http = observe::http::Server::bind(
+        gateway.config.telemetry.listen,
+        handed.telemetry,
+        health.clone(),
+        metrics,
+    )
+    .await?;
     tokio::spawn(http.run(rooms.clone()));
-    let tunnel = gateway.open_tunnel()?;
+    let tunnel = gateway.open_tunnel(handed.tunnel)?;
     let control = observe::control::Server::bind(&gateway.config.control_socket)?;
     gateway.start_sources()?;
     let gateway = Arc::new(gateway);
@@ -245,13 +254,16 @@ impl Gateway {
 
     // ----- the tunnel --------------------------------------------------------------------------------------------
 
-    fn open_tunnel(&mut self) -> Result<Option<Tunnel>, Error> {
+    fn open_tunnel(&mut self, handed: Option<UdpSocket>) -> Result<Option<Tunnel>, Error> {
         let Some(identity) = &self.config.identity else {
             return Ok(None);
         };
         let secret_path = self.config.state.join("identity").join("secret");
         let options = link::Options {
-            listen: Some(self.config.tunnel.listen),
+            listen: Some(match handed {
+                Some(socket) => Listen::Handed(Arc::new(socket)),
+                None => Listen::At(self.config.tunnel.listen),
+            }),
             identity: identity::Options {
                 gateway: self.config.gateway.parse()?,
                 trust_domain: identity.trust_domain.parse()?,

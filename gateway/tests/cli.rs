@@ -166,7 +166,7 @@ fn config_show_names_the_source_of_each_value_and_no_secret() {
     );
 }
 
-const VERBS: [&str; 34] = [
+const VERBS: [&str; 35] = [
     "",
     "demo",
     "run",
@@ -180,6 +180,7 @@ const VERBS: [&str; 34] = [
     "generate",
     "verify",
     "completions",
+    "install",
     "pki",
     "pki init",
     "pki issue",
@@ -610,4 +611,34 @@ fn a_plugin_is_asked_what_it_thinks_of_its_settings() {
         2,
         &["page: \"0\" is not valid"],
     );
+}
+
+#[test]
+fn the_program_is_installed_with_its_units_and_a_gateway_is_prepared() {
+    let site = Site::new(GOOD, &[]);
+    let root = site.0.path().join("root");
+    let place = root.to_str().expect("a path in Unicode");
+    let install = ["install", "plant", "--site", "plant", "--root", place];
+    let said = |arguments: &[&str]| {
+        let output = site.run(arguments);
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let planned = said(&[&install[..], &["--dry-run"]].concat());
+    assert!(planned.contains("would write  ") && !root.exists(), "{planned}");
+
+    let first = said(&install);
+    assert_eq!(first.matches("written").count(), 8, "{first}");
+    assert!(first.contains("systemctl enable --now culvert@plant"), "{first}");
+    let program = root.join("usr/local/bin/culvert");
+    let version = Command::new(&program).arg("--version").output();
+    assert!(version.expect("the installed program runs").status.success());
+    let unit = std::fs::read_to_string(root.join("etc/systemd/system/culvert@.service")).expect("a unit");
+    assert!(unit.contains("ExecStart=/usr/local/bin/culvert run"), "{unit}");
+    let file = root.join("etc/culvert/plant/culvert.toml");
+    said(&["check", "--config", file.to_str().expect("a path in Unicode")]);
+
+    let again = said(&install);
+    assert_eq!(again.matches("unchanged").count(), 7, "{again}");
+    assert!(again.contains("kept"), "{again}");
 }

@@ -25,6 +25,7 @@ pub struct Gateway {
     process: Mutex<Option<Process>>,
     telemetry: SocketAddr,
     environment: Vec<(String, String)>,
+    within: Vec<String>,
     scratch: Scratch,
 }
 
@@ -66,6 +67,7 @@ impl Gateway {
             process: Mutex::new(None),
             telemetry: (Ipv4Addr::LOCALHOST, ports::free_tcp()).into(),
             environment: Vec::new(),
+            within: Vec::new(),
             scratch,
         })
     }
@@ -75,13 +77,27 @@ impl Gateway {
         self.environment.push((key.to_owned(), value.to_owned()));
     }
 
+    /// Lets `wrapper`, a command line that ends in the program to run and becomes it, start the gateway, from the next start
+    /// on. The command line's verbs are not wrapped.
+    pub fn run_within(&mut self, wrapper: &[&str]) {
+        self.within = wrapper.iter().map(|&word| word.to_owned()).collect();
+    }
+
     /// Starts it and does not wait; for a gateway that is expected not to become ready. Kills it first if it runs.
     ///
     /// # Errors
     /// When the program is not built or cannot be started.
     pub fn launch(&self) -> anyhow::Result<()> {
         self.kill9()?;
-        let mut command = self.command()?;
+        let mut command = match self.within.split_first() {
+            None => Command::new(program()?),
+            Some((wrapper, arguments)) => {
+                let mut command = Command::new(wrapper);
+                command.args(arguments).arg(program()?);
+                command
+            }
+        };
+        self.equip(&mut command);
         command.arg("run");
         let process = Process::spawn(&self.name, &command, &self.log_file())?;
         *self.process.lock().unwrap_or_else(PoisonError::into_inner) = Some(process);
@@ -245,6 +261,11 @@ impl Gateway {
 
     fn command(&self) -> anyhow::Result<Command> {
         let mut command = Command::new(program()?);
+        self.equip(&mut command);
+        Ok(command)
+    }
+
+    fn equip(&self, command: &mut Command) {
         command
             .arg("--config")
             .arg(self.scratch.path().join("culvert.toml"))
@@ -256,7 +277,6 @@ impl Gateway {
             .env_remove("CULVERT_SUITE_SEED")
             .env_remove("CULVERT_SUITE_KILLS")
             .envs(self.environment.iter().map(|(key, value)| (key, value)));
-        Ok(command)
     }
 
     fn log_file(&self) -> PathBuf {

@@ -31,6 +31,16 @@ const NOT_RUN: &[(&str, &str)] = &[
     ),
     ("cargo xtask check", "lints, in CI by itself"),
     ("culvert demo", "run by `demo.rs`, with fewer records"),
+    (
+        "cargo xtask deb",
+        "builds a release; its package is tried in a container by `cargo xtask deb --try-it`",
+    ),
+    ("culvert install", "run by `gateway/tests/cli.rs`, into a folder"),
+    ("culvert install plant --site plant", "as culvert install"),
+    (
+        "culvert check --config /etc/culvert/plant/culvert.toml",
+        "as culvert install",
+    ),
     ("cargo xtask bench all", "40 minutes, and the machine for itself"),
     (
         "cargo xtask bench mirror --quick",

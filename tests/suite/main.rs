@@ -28,6 +28,7 @@ mod refusals;
 mod schema_stages;
 mod schemas;
 mod secure;
+mod service;
 mod sources;
 mod starts;
 mod takeover;

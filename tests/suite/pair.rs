@@ -9,12 +9,22 @@ use std::net::{Ipv4Addr, SocketAddr};
 pub(crate) struct Pair {
     pub(crate) first: Gateway,
     pub(crate) last: Gateway,
+    /// Where the second dials the first.
+    pub(crate) tunnel: SocketAddr,
     _ca: TestCa,
 }
 
 impl Pair {
     /// Starts both, with plugins of tests beside those of the program. The first source and the sink are called `name`.
     pub(crate) fn start(name: &str, sources: &[Value], sink: &Value) -> anyhow::Result<Pair> {
+        let pair = Pair::prepare(name, sources, sink)?;
+        pair.first.launch()?;
+        pair.last.launch()?;
+        Ok(pair)
+    }
+
+    /// As [`Pair::start`], and starts nothing.
+    pub(crate) fn prepare(name: &str, sources: &[Value], sink: &Value) -> anyhow::Result<Pair> {
         let ca = TestCa::new("suite")?;
         let tunnel: SocketAddr = (Ipv4Addr::LOCALHOST, ports::free_udp()).into();
         let plugins = format!(
@@ -46,14 +56,12 @@ impl Pair {
         let sources: Vec<(&str, &str)> = sources.iter().map(|(name, text)| (&**name, &**text)).collect();
         let mut sink = named(name, sink);
         sink["culvert.from"] = json!("site1");
-        let pair = Pair {
+        Ok(Pair {
             first: Gateway::prepare("gw1", &first, &sources)?,
             last: Gateway::prepare("gw2", &last, &[("sink", &sink.to_string())])?,
+            tunnel,
             _ca: ca,
-        };
-        pair.first.launch()?;
-        pair.last.launch()?;
-        Ok(pair)
+        })
     }
 
     /// The sink as `culvert status` shows it.

@@ -5,6 +5,7 @@
 
 mod bench;
 mod check;
+mod deb;
 mod demo;
 mod fuzz;
 mod plugins;
@@ -41,6 +42,8 @@ enum Verb {
     Bench(bench::Arguments),
     /// Real processes, real brokers, real faults, for minutes or an hour; judged, measured, written down.
     Soak(soak::Arguments),
+    /// Pack a release for Debian, and try what installing, upgrading and purging it does.
+    Deb(deb::Arguments),
     /// Throw bytes at every decoder, guided by coverage.
     Fuzz(fuzz::Arguments),
     /// The rules that the compiler cannot check: arrows between rooms, error pages, links, paths.
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Verb::Plugins(arguments) => plugins::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Soak(arguments) => soak::run(&arguments),
+        Verb::Deb(arguments) => deb::run(&arguments),
         Verb::Fuzz(arguments) => fuzz::run(&arguments),
         Verb::Tidy => tidy::run(),
     };

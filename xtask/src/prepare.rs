@@ -63,6 +63,19 @@ const TO_BUILD: &[Need] = &[
     },
 ];
 
+const TO_TEST_THE_UNIT: &[Need] = &[
+    Need {
+        program: "systemd-analyze",
+        package: "systemd",
+        purpose: "judges the unit of systemd; hands sockets over",
+    },
+    Need {
+        program: "strace",
+        package: "strace",
+        purpose: "watches what a gateway asks of the kernel",
+    },
+];
+
 const TO_RUN_JARS: &[Need] = &[Need {
     program: "java",
     package: "openjdk-17-jre-headless",
@@ -106,7 +119,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 /// Fetches what building a plugin needs, for each toolchain that is there or may be installed.
 fn plugin_toolchains(install: bool) -> anyhow::Result<()> {
-    for need in TO_BUILD_PLUGINS {
+    for need in TO_BUILD_PLUGINS.iter().chain(TO_TEST_THE_UNIT) {
         if let Err(missing) = require(std::slice::from_ref(need), install) {
             if install {
                 return Err(missing);

@@ -20,6 +20,7 @@ mod config;
 mod demo;
 pub mod exit;
 mod generate;
+mod install;
 mod outbox;
 mod parent;
 mod pki;
@@ -110,6 +111,8 @@ enum Verb {
     /// Make plugins: from an empty folder to a component
     #[command(subcommand)]
     Plugin(plugin::Verb),
+    /// Install this program and its units on a host
+    Install(install::Args),
     /// Print completions for a shell
     Completions(completions::Args),
     #[command(subcommand, hide = true)]
@@ -187,6 +190,7 @@ fn dispatch(verb: Verb, session: &Session) -> anyhow::Result<Exit> {
         Verb::Verify(args) => verify::run(&args, session),
         Verb::Plugin(verb) => plugin::run(&verb, session),
         Verb::Outbox(verb) => outbox::run(verb),
+        Verb::Install(args) => install::run(&args, session, Cli::command()),
         Verb::Completions(args) => completions::run(&args, session, Cli::command()),
     }
 }

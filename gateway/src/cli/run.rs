@@ -5,6 +5,7 @@ use crate::config::{Asks, Config};
 use crate::gateway;
 use crate::observe::log;
 use crate::observe::stop::Stop;
+use crate::observe::systemd::Sockets;
 use anyhow::Context;
 
 /// How to run.
@@ -27,6 +28,7 @@ pub(super) fn run(_: &Args, session: &Session) -> anyhow::Result<Exit> {
         &config.telemetry.log_filter,
         session.terminal.colors_notes(),
     )?;
+    let handed = Sockets::take()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -34,7 +36,7 @@ pub(super) fn run(_: &Args, session: &Session) -> anyhow::Result<Exit> {
     let stop = runtime
         .block_on(async { Stop::on_signals() })
         .context("listen to signals")?;
-    let ended = runtime.block_on(gateway::run(config, stop.clone()));
+    let ended = runtime.block_on(gateway::run(config, handed, stop.clone()));
     // Threads that are stuck in a client library must not keep the process.
     runtime.shutdown_background();
     ended?;

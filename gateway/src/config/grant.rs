@@ -136,7 +136,7 @@ impl Granting<'_> {
             let hint = "valid: letters, digits, '.', '_' and '-'";
             self.mistake(VALUE, key, format!("{name:?} is not a name"), hint, found);
         } else if !reference::is_reference(written) {
-            let hint = "valid: a reference alone, ${file:PATH:KEY}, ${dir:PATH:NAME} or ${env:NAME}";
+            let hint = "valid: a reference alone, ${file:PATH:KEY}, ${dir:PATH:NAME}, ${credential:NAME} or ${env:NAME}";
             self.mistake(SECRET_IN_CLEAR, key, "stands in the clear", hint, found);
         } else if value.is_empty() {
             let hint = "put the secret where the reference leads";

@@ -162,7 +162,8 @@ pub const KEYS: &[Key] = &[
         kind: Kind::Path,
         need: Need::Optional,
         since: "0.1",
-        doc: "The private key of the certificate, PEM (PKCS#8).",
+        doc: "The private key of the certificate, PEM (PKCS#8). `${credential:NAME}` is a file that the service manager \
+              hands over.",
     },
     Key {
         path: "identity.ca",
@@ -259,7 +260,7 @@ pub const KEYS: &[Key] = &[
         since: "0.1",
         doc: "The local Kafka cluster, in librdkafka's own names (`kafka.bootstrap.servers`). Kafka connectors start \
               from these; `kafka.…` in a connector overrides them. Secrets are references: `${file:PATH:KEY}`, \
-              `${dir:PATH:NAME}` or `${env:NAME}`.",
+              `${dir:PATH:NAME}`, `${credential:NAME}` or `${env:NAME}`.",
     },
     Key {
         path: "connectors.directory",

@@ -308,11 +308,12 @@ fn check(file: &Path, raw: &Raw, environment: &Environment, asks: Asks, found: &
     let state = reader.path("state").map(|path| base.join(path));
     let outbox = outbox(&mut reader);
     let peers = peers(&mut reader);
-    let identity = identity(&mut reader, base, !raw.list("peer").is_empty());
+    let resolver = reference::Resolver { environment, base };
+    let identity = identity(&mut reader, &resolver, !raw.list("peer").is_empty());
     let tunnel = tunnel(&mut reader);
     let grants = grants(&mut reader);
     let relays = relays(&mut reader);
-    let kafka = kafka(&mut reader, &reference::Resolver { environment, base });
+    let kafka = kafka(&mut reader, &resolver);
     let directory = reader.path("connectors.directory").map(|path| base.join(path));
     let plugins = reader.path("plugins.directory").map(|path| base.join(path));
     let plugins =
@@ -422,12 +423,17 @@ fn trust(reader: &mut Reader<'_>, base: &Path) -> Trust {
     Trust { keys, is_required }
 }
 
-fn identity(reader: &mut Reader<'_>, base: &Path, needed: bool) -> Option<Identity> {
-    let certificate = reader.path("identity.certificate").map(|path| base.join(path));
-    let key = reader.path("identity.key").map(|path| base.join(path));
-    let ca = reader
-        .paths("identity.ca")
-        .map(|paths| paths.iter().map(|path| base.join(path)).collect());
+fn identity(reader: &mut Reader<'_>, resolver: &reference::Resolver<'_>, needed: bool) -> Option<Identity> {
+    let certificate = reader.path("identity.certificate");
+    let certificate = certificate.and_then(|path| held(reader, resolver, "identity.certificate", &path));
+    let key = reader.path("identity.key");
+    let key = key.and_then(|path| held(reader, resolver, "identity.key", &path));
+    let ca = reader.paths("identity.ca").and_then(|paths| {
+        let held = paths
+            .iter()
+            .map(|path| held(reader, resolver, "identity.ca", path));
+        held.collect()
+    });
     let trust_domain = reader.trust_domain("identity.trust_domain");
     const KEYS: [&str; 3] = ["identity.certificate", "identity.key", "identity.ca"];
     let given = |key: &&str| reader.raw.get(key).is_some();
@@ -450,6 +456,23 @@ fn identity(reader: &mut Reader<'_>, base: &Path, needed: bool) -> Option<Identi
         ca: ca?,
         trust_domain: trust_domain?,
     })
+}
+
+/// Where the file named `path` lies: a credential, or relative to `culvert.toml`.
+fn held(
+    reader: &mut Reader<'_>,
+    resolver: &reference::Resolver<'_>,
+    key: &str,
+    path: &Path,
+) -> Option<PathBuf> {
+    match reference::credential(path, resolver.environment) {
+        Ok(credential) => Some(credential.unwrap_or_else(|| resolver.base.join(path))),
+        Err((problem, hint)) => {
+            let place = Place::file(reader.file);
+            reader.found.add(REFERENCE, place, key, problem, hint);
+            None
+        }
+    }
 }
 
 fn tunnel(reader: &mut Reader<'_>) -> Option<Tunnel> {
@@ -538,7 +561,8 @@ fn kafka(reader: &mut Reader<'_>, resolver: &reference::Resolver<'_>) -> Setting
             continue;
         };
         if is_secret(key) && !reference::is_reference(text) {
-            let hint = "write a reference: ${file:PATH:KEY}, ${dir:PATH:NAME} or ${env:NAME}";
+            let hint =
+                "write a reference: ${file:PATH:KEY}, ${dir:PATH:NAME}, ${credential:NAME} or ${env:NAME}";
             reader.found.add(
                 SECRET_IN_CLEAR,
                 item.place.clone(),

@@ -3,13 +3,17 @@
 //! - `${file:PATH:KEY}`: the value of KEY in a Java properties file.
 //! - `${dir:PATH:NAME}`: the whole content of the file NAME in the directory PATH, without its last line break.
 //! - `${env:NAME}`: an environment variable.
+//! - `${credential:NAME}`: what the service manager hands over (systemd.exec(5), `LoadCredential=`): the file NAME in
+//!   `$CREDENTIALS_DIRECTORY`.
 //!
 //! A relative PATH is relative to the directory of `culvert.toml`. `${topic}` and other words without a colon are
 //! not references and stay as they are.
 
 use super::environment::Environment;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+const VALID: &str = "valid: ${env:NAME}, ${file:PATH:KEY}, ${dir:PATH:NAME} or ${credential:NAME}";
 
 /// No secret is longer; a reference to a larger file is a mistake.
 const FILE_BYTES_MAX: u64 = 256 * 1024;
@@ -57,13 +61,14 @@ impl Resolver<'_> {
             }),
             ("file", Some((path, key))) => self.property(path, key),
             ("dir", Some((path, name))) => self.whole(path, name),
-            ("env" | "file" | "dir", _) => Err((
+            ("credential", None) => self.whole(credentials(self.environment)?, rest),
+            ("env" | "file" | "dir" | "credential", _) => Err((
                 format!("${{{reference}}} is not a complete reference"),
-                "valid: ${env:NAME}, ${file:PATH:KEY} or ${dir:PATH:NAME}".into(),
+                VALID.into(),
             )),
             _ => Err((
                 format!("no such provider of references: {provider}"),
-                "valid: ${env:NAME}, ${file:PATH:KEY} or ${dir:PATH:NAME}".into(),
+                VALID.into(),
             )),
         }
     }
@@ -79,16 +84,46 @@ impl Resolver<'_> {
     }
 
     fn whole(&self, path: &str, name: &str) -> Result<String, (String, String)> {
-        if name.contains('/') || name == ".." {
-            return Err((
-                format!("{name} is not a file of its directory"),
-                "name a file, without a path".into(),
-            ));
-        }
+        of_its_directory(name)?;
         let text = read(&self.base.join(path).join(name))?;
         let text = text.strip_suffix('\n').unwrap_or(&text);
         Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
     }
+}
+
+/// The path of `written`, where it is `${credential:NAME}`; `None` where it is any other path.
+///
+/// # Errors
+/// As [`Resolver::resolve`].
+pub(super) fn credential(
+    written: &Path,
+    environment: &Environment,
+) -> Result<Option<PathBuf>, (String, String)> {
+    let name = written
+        .to_str()
+        .and_then(|text| text.strip_prefix("${credential:")?.strip_suffix('}'));
+    let Some(name) = name else { return Ok(None) };
+    of_its_directory(name)?;
+    Ok(Some(Path::new(credentials(environment)?).join(name)))
+}
+
+fn credentials(environment: &Environment) -> Result<&str, (String, String)> {
+    environment.get("CREDENTIALS_DIRECTORY").ok_or_else(|| {
+        (
+            "the service manager hands over no credentials: CREDENTIALS_DIRECTORY is not set".to_owned(),
+            "name it in LoadCredential= of the unit, or use another reference".to_owned(),
+        )
+    })
+}
+
+fn of_its_directory(name: &str) -> Result<(), (String, String)> {
+    if name.is_empty() || name.contains('/') || name == ".." {
+        return Err((
+            format!("{name} is not a file of its directory"),
+            "name a file, without a path".into(),
+        ));
+    }
+    Ok(())
 }
 
 /// Whether `text` is made of references alone, so that nothing secret stands in it.
@@ -201,7 +236,11 @@ mod tests {
         )
         .expect("write");
         std::fs::write(dir.path().join("token"), "t0ken\n").expect("write");
-        let environment = Environment::from_iter([("USER_NAME".to_owned(), "eve".to_owned())]);
+        let handed = dir.path().to_str().expect("a path in Unicode").to_owned();
+        let environment = Environment::from_iter([
+            ("USER_NAME".to_owned(), "eve".to_owned()),
+            ("CREDENTIALS_DIRECTORY".to_owned(), handed),
+        ]);
         let resolver = Resolver {
             environment: &environment,
             base: dir.path(),
@@ -226,6 +265,9 @@ mod tests {
         check("${file:absent:user}", Err("absent"));
         check("${file:absent}", Err("not a complete reference"));
         check("${dir:.:../token}", Err("not a file of its directory"));
+        check("${credential:token}", Ok("t0ken"));
+        check("${credential:../token}", Err("not a file of its directory"));
+        check("${credential:absent}", Err("absent"));
         check("${vault:a:b}", Err("no such provider of references: vault"));
     }
 
@@ -255,5 +297,21 @@ mod tests {
                 && !is_reference("${topic}")
                 && !is_reference("")
         );
+    }
+
+    #[test]
+    fn a_path_may_be_a_credential() {
+        let none = Environment::default();
+        let handed = Environment::from_iter([("CREDENTIALS_DIRECTORY".to_owned(), "/run/c".to_owned())]);
+        let path = |written: &str, environment| credential(Path::new(written), environment);
+        assert_eq!(path("keys/gateway.key", &none), Ok(None));
+        assert_eq!(
+            path("${credential:gateway.key}", &handed),
+            Ok(Some(PathBuf::from("/run/c/gateway.key")))
+        );
+        let (problem, _) = path("${credential:gateway.key}", &none).expect_err("nothing is handed over");
+        assert!(problem.contains("CREDENTIALS_DIRECTORY is not set"), "{problem}");
+        let (problem, _) = path("${credential:../key}", &handed).expect_err("a way out of the directory");
+        assert!(problem.contains("not a file of its directory"), "{problem}");
     }
 }

@@ -77,7 +77,8 @@ const CONNECTORS: &str = "
 ## Connectors
 
 Each `*.json` in the connectors' directory defines one connector, as `{\"name\": …, \"config\": {…}}` or as one flat map
-with `name` in it. Values may hold references, `${file:PATH:KEY}`, `${dir:PATH:NAME}` and `${env:NAME}`; what is shown
+with `name` in it. Values may hold references, `${file:PATH:KEY}`, `${dir:PATH:NAME}`, `${env:NAME}` and
+`${credential:NAME}` (a file in `$CREDENTIALS_DIRECTORY`, as systemd hands over); what is shown
 anywhere keeps the reference. The classes:
 
 ";

@@ -1,6 +1,6 @@
 //! The UDP socket and how QUIC behaves on it.
 
-use super::{Error, Options};
+use super::{Error, Listen, Options};
 use crate::identity::Identity;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
@@ -9,7 +9,7 @@ use quinn::{
 };
 use quinn_proto::HashedConnectionIdGenerator;
 use ring::hmac;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -49,8 +49,9 @@ const INCOMING_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
 /// Opens the socket and the endpoint on it. Must be called inside a tokio runtime.
 pub(super) fn open(options: &Options, identity: &Identity) -> Result<Endpoint, Error> {
-    let (socket, address) = match options.listen {
-        Some(address) => (bind(address), address),
+    let (socket, address) = match &options.listen {
+        Some(Listen::At(address)) => (bind(*address), *address),
+        Some(Listen::Handed(socket)) => take(socket),
         None => anywhere(),
     };
     let failed = |cause| Error::Bind { address, cause };
@@ -61,7 +62,7 @@ pub(super) fn open(options: &Options, identity: &Identity) -> Result<Endpoint, E
             "the kernel refuses UDP segmentation offload (GSO): the tunnel needs about 2.7 times the processor time"
         );
     }
-    let server = options.listen.map(|_| placeholder(identity));
+    let server = options.listen.as_ref().map(|_| placeholder(identity));
     Endpoint::new_with_abstract_socket(settings(&options.secret), server, socket, runtime).map_err(failed)
 }
 
@@ -153,14 +154,28 @@ fn anywhere() -> (io::Result<std::net::UdpSocket>, SocketAddr) {
     }
 }
 
+/// A socket that is bound already; its address is said where something is wrong with it.
+fn take(handed: &std::net::UdpSocket) -> (io::Result<std::net::UdpSocket>, SocketAddr) {
+    let unknown = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    let address = handed.local_addr().unwrap_or(unknown);
+    let socket = handed
+        .try_clone()
+        .inspect(|socket| enlarge(&SockRef::from(socket)));
+    (socket, address)
+}
+
 fn bind(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
-    // Smaller buffers only cost speed, so a refusal is no reason to stop.
-    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
-    let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
+    enlarge(&socket);
     socket.bind(&address.into())?;
     Ok(socket.into())
+}
+
+/// Smaller buffers only cost speed, so a refusal is no reason to stop.
+fn enlarge(socket: &Socket) {
+    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
+    let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
 }

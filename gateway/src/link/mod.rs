@@ -41,7 +41,7 @@ pub use session::{Link, Stats};
 use crate::identity::{self, Identity, Name};
 use local::{Config, Local, Peers};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -52,7 +52,7 @@ pub const VERSIONS: RangeInclusive<u16> = 1..=1;
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Where peers can dial us; none for a gateway that only dials.
-    pub listen: Option<SocketAddr>,
+    pub listen: Option<Listen>,
     /// Our certificate, key and authorities, and our name.
     pub identity: identity::Options,
     /// The site we belong to.
@@ -69,6 +69,21 @@ pub struct Options {
     pub per_peer_bytes_max: usize,
     /// How many lanes one peer may have open towards us.
     pub lanes_max: u32,
+}
+
+/// The UDP socket of a gateway that can be dialled.
+#[derive(Clone, Debug)]
+pub enum Listen {
+    /// One that we open.
+    At(SocketAddr),
+    /// One that was open before us.
+    Handed(Arc<UdpSocket>),
+}
+
+impl From<SocketAddr> for Listen {
+    fn from(address: SocketAddr) -> Listen {
+        Listen::At(address)
+    }
 }
 
 /// A site whose gateways may be linked with us.

@@ -43,18 +43,21 @@ struct Shown {
 }
 
 impl Server {
-    /// Listens at `address`; answers once it runs.
+    /// Listens at `address`, or on a socket that was `handed` over; answers once it runs.
     ///
     /// # Errors
     /// [`Error::Listen`].
     pub async fn bind(
         address: SocketAddr,
+        handed: Option<std::net::TcpListener>,
         health: Health,
         metrics: PrometheusHandle,
     ) -> Result<Server, Error> {
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(|source| Error::Listen { address, source })?;
+        let listener = match handed {
+            Some(listener) => take(listener),
+            None => TcpListener::bind(address).await,
+        };
+        let listener = listener.map_err(|source| Error::Listen { address, source })?;
         let router = Router::new()
             .route("/metrics", get(show_metrics))
             .route("/healthz", get(lives))
@@ -82,6 +85,11 @@ impl Server {
             .with_graceful_shutdown(stop.cancelled_owned())
             .await;
     }
+}
+
+fn take(listener: std::net::TcpListener) -> io::Result<TcpListener> {
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
 }
 
 async fn show_metrics(State(shown): State<Shown>) -> impl IntoResponse {
@@ -203,7 +211,9 @@ mod tests {
         let health = Health::new();
         let outbox = health.part("outbox");
         let any = "127.0.0.1:0".parse().expect("an address");
-        let server = Server::bind(any, health, recorder.handle()).await.expect("bind");
+        let server = Server::bind(any, None, health, recorder.handle())
+            .await
+            .expect("bind");
         let address = server.address().expect("bound");
         let stop = CancellationToken::new();
         let running = tokio::spawn(server.run(stop.clone()));
@@ -224,7 +234,7 @@ mod tests {
         assert!(get(address, "/healthz").await.contains("outbox: failed: gone"));
         assert!(get(address, "/nothing").await.starts_with("HTTP/1.1 404"));
 
-        let taken = Server::bind(address, Health::new(), recorder.handle()).await;
+        let taken = Server::bind(address, None, Health::new(), recorder.handle()).await;
         assert!(taken.is_err_and(|e| e.to_string().contains("CULVERT-C021")));
         stop.cancel();
         running.await.expect("the server ends");

@@ -29,6 +29,12 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The service manager hands over sockets that are not ours.
+    #[error(
+        "the service manager hands over {0} [CULVERT-C024]\n\n\
+         Sockets of the gateway are one of UDP, the tunnel's, and one of TCP, that of metrics and health."
+    )]
+    Handed(&'static str),
     /// The control socket cannot be made.
     #[error(
         "make the control socket {} [CULVERT-C022]\n\n\

@@ -81,7 +81,7 @@ impl Bench {
     /// Gateway `name` of the site of the same name, listening, without peers.
     pub(crate) fn options(&self, name: &str) -> Options {
         Options {
-            listen: Some("127.0.0.1:0".parse().unwrap()),
+            listen: Some(SocketAddr::from(([127, 0, 0, 1], 0)).into()),
             identity: self.identity(name),
             site: format!("{name}-site").into(),
             instance: rand::random(),

@@ -29,7 +29,7 @@ fn a_peer_that_was_killed_and_started_again_is_linked_within_a_second() {
             let address = north_gateway.address();
             let south = with_peers(bench.options("south"), [peer("north", &[&address.to_string()])]);
             let again = Options {
-                listen: Some(address),
+                listen: Some(address.into()),
                 instance: rand::random(),
                 ..north
             };
@@ -43,7 +43,7 @@ fn a_peer_that_was_killed_and_started_again_is_linked_within_a_second() {
             let south = with_peers(bench.options("south"), [peer("north", &[&address])]);
             let (life, south_gateway) = mortal(south.clone());
             let again = Options {
-                listen: Some(south_gateway.address()),
+                listen: Some(south_gateway.address().into()),
                 instance: rand::random(),
                 ..south
             };
