@@ -26,6 +26,7 @@ use culvert_proto::batch::Codec;
 use culvert_proto::message::{Start, TopicFilter};
 use culvert_proto::schema::Part;
 use culvert_proto::stream::RouteId;
+use parking_lot::Mutex;
 use rand::Rng;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -33,6 +34,7 @@ use std::net::UdpSocket;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinHandle};
@@ -40,6 +42,7 @@ use tokio_util::sync::CancellationToken;
 
 mod answer;
 mod converters;
+mod runway;
 mod sample;
 
 /// Lanes one peer may have open: a thousand topics of a few partitions.
@@ -103,6 +106,9 @@ pub struct Gateway {
     health: Health,
     started: Instant,
     rates: sample::Rates,
+    runway: Mutex<runway::Runway>,
+    /// It was warned that the outbox fills.
+    alarmed: AtomicBool,
     /// There where a connector has stages, or is a plugin.
     plugins: Option<Arc<plugin::Runner>>,
 }
@@ -226,6 +232,7 @@ impl Gateway {
         transit::remembered_routes(&exchange)?;
         let started = Instant::now();
         let plugins = load_plugins(&config).await?;
+        let runway = runway::Runway::new(config.outbox.quota.0);
         let gateway = Gateway {
             plugins,
             config,
@@ -235,6 +242,8 @@ impl Gateway {
             health,
             started,
             rates: sample::Rates::default(),
+            runway: Mutex::new(runway),
+            alarmed: AtomicBool::new(false),
         };
         for connector in gateway
             .config

@@ -25,6 +25,7 @@ mod plugin_sinks;
 mod plugins;
 mod power_cut;
 mod refusals;
+mod runway;
 mod schema_stages;
 mod schemas;
 mod secure;

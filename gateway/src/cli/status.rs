@@ -63,6 +63,12 @@ fn text(report: &StatusReport, streams: bool, paint: Paint<'_>) -> String {
         bytes(report.outbox.quota_bytes),
         bytes(report.outbox.disk_bytes),
     );
+    if let Some(full) = report.outbox.full_in_seconds {
+        let grows = format!("full in {} as it grows now", seconds(full));
+        let _ = write!(text, "; {}", paint(&grows, Tone::Warning));
+    } else if let Some(runway) = report.outbox.runway_seconds {
+        let _ = write!(text, "; lasts {} with no link", seconds(runway));
+    }
     if !report.peers.is_empty() {
         let _ = write!(text, "\n\n{}", peers(&report.peers));
     }
@@ -321,6 +327,8 @@ mod tests {
                 held_bytes: 56_000,
                 quota_bytes: 10 << 30,
                 disk_bytes: 131_072,
+                runway_seconds: Some(187_200),
+                full_in_seconds: None,
             },
             peers: vec![
                 PeerStatus {
@@ -382,7 +390,7 @@ mod tests {
     fn a_report_reads_well() {
         let expected = "\
 gateway gw3 at site site3: ready, up 1h 2min, version 0.1.0
-outbox holds 54.7 KiB of 10.0 GiB, 128.0 KiB on disk
+outbox holds 54.7 KiB of 10.0 GiB, 128.0 KiB on disk; lasts 2d 4h with no link
 
 PEER   GATEWAY  LINK    SINCE      RTT
 site2  gw2      up    1h 1min  12.3 ms

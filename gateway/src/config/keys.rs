@@ -131,6 +131,16 @@ pub const KEYS: &[Key] = &[
         doc: "Disk space that records may not use, so that freeing space always finds room to work in.",
     },
     Key {
+        path: "outbox.alarm",
+        kind: Kind::Time {
+            min_ms: 1_000,
+            max_ms: 30 * 24 * 3_600 * 1_000,
+        },
+        need: Need::Default("1h"),
+        since: "0.1",
+        doc: "A warning is logged while the outbox grows so fast that it will be full within this time.",
+    },
+    Key {
         path: "outbox.flush_every",
         kind: Kind::Time {
             min_ms: 1,

@@ -103,6 +103,8 @@ pub struct Outbox {
     pub quota: ByteSize,
     /// Disk space kept free of records.
     pub reserve: ByteSize,
+    /// A warning is due when it will be full within this time.
+    pub alarm: Duration,
     /// The longest wait for durability.
     pub flush_every: Duration,
     /// Memory for the newest records.
@@ -374,6 +376,7 @@ fn outbox(reader: &mut Reader<'_>) -> Option<Outbox> {
     let engine = reader.choice("outbox.engine");
     let quota = reader.size("outbox.quota");
     let reserve = reader.size("outbox.reserve");
+    let alarm = reader.duration("outbox.alarm");
     let flush_every = reader.duration("outbox.flush_every");
     let cache = reader.size("outbox.cache");
     Some(Outbox {
@@ -384,6 +387,7 @@ fn outbox(reader: &mut Reader<'_>) -> Option<Outbox> {
         },
         quota: quota?,
         reserve: reserve?,
+        alarm: alarm?,
         flush_every: flush_every?,
         cache: cache?,
     })

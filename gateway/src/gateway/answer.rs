@@ -74,6 +74,10 @@ impl Handler for Gateway {
 impl Gateway {
     fn status_report(&self) -> StatusReport {
         let stats = self.exchange.outbox.stats();
+        let (runway, full_in) = {
+            let runway = self.runway.lock();
+            (runway.left(), runway.full_in())
+        };
         StatusReport {
             gateway: self.config.gateway.clone(),
             site: self.config.site.clone(),
@@ -84,6 +88,8 @@ impl Gateway {
                 held_bytes: stats.held_bytes,
                 quota_bytes: stats.quota_bytes,
                 disk_bytes: stats.disk_bytes,
+                runway_seconds: runway.map(|left| left.as_secs()),
+                full_in_seconds: full_in.map(|left| left.as_secs()),
             },
             peers: self.peer_statuses(),
             connectors: self

@@ -8,6 +8,7 @@ use culvert_proto::{Sequence, StreamId};
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -67,6 +68,7 @@ impl Gateway {
             .with(&[])
             .set(stats.quota_bytes as f64);
         metrics::OUTBOX_DISK_BYTES.with(&[]).set(stats.disk_bytes as f64);
+        self.look_ahead(stats.added_bytes, stats.held_bytes + stats.pending_bytes);
         for stream in self.exchange.streams() {
             if let Some(held) = stream.held() {
                 self.rates.look(&stream.id, true, held.tail.0);
@@ -125,6 +127,34 @@ impl Gateway {
                 .iter()
                 .any(|outlet| outlet.link.peer().gateway.as_str() == peer);
             metrics::LINK_UP.with(&[peer]).set(f64::from(u8::from(up)));
+        }
+    }
+
+    /// How long the outbox lasts, and a warning while there is time to act.
+    fn look_ahead(&self, added: u64, held: u64) {
+        let (left, full_in) = {
+            let mut runway = self.runway.lock();
+            runway.look(Instant::now(), added, held);
+            (runway.left(), runway.full_in())
+        };
+        let seconds = |left: Option<Duration>| left.map_or(f64::INFINITY, |left| left.as_secs_f64());
+        metrics::OUTBOX_RUNWAY.with(&[]).set(seconds(left));
+        metrics::OUTBOX_FULL_IN.with(&[]).set(seconds(full_in));
+        let alarm = self.config.outbox.alarm;
+        // Twice the time: one that hovers around it is said once.
+        let is_over = full_in.is_none_or(|left| left > alarm * 2);
+        match full_in {
+            Some(left) if left <= alarm && !self.alarmed.swap(true, Ordering::Relaxed) => tracing::warn!(
+                code = "CULVERT-O010",
+                full_in_seconds = left.as_secs(),
+                held_bytes = held,
+                quota_bytes = self.config.outbox.quota.0,
+                "the outbox fills: intake will pause, and nothing is dropped"
+            ),
+            _ if is_over && self.alarmed.swap(false, Ordering::Relaxed) => {
+                tracing::info!(held_bytes = held, "the outbox does not fill any more");
+            }
+            _ => {}
         }
     }
 

@@ -355,6 +355,8 @@ mod tests {
                         held_bytes: 0,
                         quota_bytes: 1,
                         disk_bytes: 0,
+                        runway_seconds: None,
+                        full_in_seconds: None,
                     },
                     peers: Vec::new(),
                     connectors: Vec::new(),

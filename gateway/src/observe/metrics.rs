@@ -100,6 +100,10 @@ declare! {
         "Bytes of records that the outbox may hold; at the quota intake pauses.";
     OUTBOX_DISK_BYTES: Gauge = "culvert_outbox_disk_bytes" []
         "Bytes that the outbox takes on disk.";
+    OUTBOX_RUNWAY: Gauge = "culvert_outbox_runway_seconds" []
+        "For how long records can be kept should none leave, at the rate of the last hour; +Inf where none comes in.";
+    OUTBOX_FULL_IN: Gauge = "culvert_outbox_full_in_seconds" []
+        "Until the outbox is full, at the growth of the last minutes; +Inf where it does not grow.";
     LINK_UP: Gauge = "culvert_link_up" ["peer"]
         "1 while there is a live session with a gateway of the peer's site.";
     LINK_SENT_BYTES: Counter = "culvert_link_sent_bytes_total" []

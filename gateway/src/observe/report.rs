@@ -42,6 +42,13 @@ pub struct OutboxStatus {
     pub quota_bytes: u64,
     /// Bytes it takes on disk.
     pub disk_bytes: u64,
+    /// Seconds for which everything can be kept should nothing leave from now on, at the rate of the last hour. Absent where
+    /// nothing comes in.
+    #[serde(default)]
+    pub runway_seconds: Option<u64>,
+    /// Seconds until it is full, at the growth of the last minutes. Absent where it does not grow.
+    #[serde(default)]
+    pub full_in_seconds: Option<u64>,
 }
 
 /// A peer's gateway, and the link to it.

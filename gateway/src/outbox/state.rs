@@ -80,6 +80,7 @@ pub(super) struct State {
     pub(super) waiting: usize,
     quota_bytes: u64,
     held_bytes: u64,
+    added_bytes: u64,
     held_frames: u64,
     room: bool,
     /// The largest append that was refused since there was room.
@@ -232,6 +233,7 @@ impl State {
             waiting: 0,
             quota_bytes,
             held_bytes: 0,
+            added_bytes: 0,
             held_frames: 0,
             room: true,
             refused_bytes: 0,
@@ -275,6 +277,7 @@ impl State {
     pub(super) fn stats(&self) -> Stats {
         Stats {
             held_bytes: self.held_bytes,
+            added_bytes: self.added_bytes,
             held_frames: self.held_frames,
             pending_bytes: self.pending_bytes,
             quota_bytes: self.quota_bytes,
@@ -714,6 +717,7 @@ impl State {
                     };
                     self.held_frames += 1;
                     self.held_bytes += stored_bytes(&held);
+                    self.added_bytes += stored_bytes(&held);
                     if let Some(state) = self.lanes.get_mut(lane) {
                         state.held.push_back(held);
                         state.durable = interval.to;

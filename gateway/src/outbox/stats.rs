@@ -38,6 +38,8 @@ pub struct Stats {
     pub held_bytes: u64,
     /// How many frames that is.
     pub held_frames: u64,
+    /// Bytes of frames that were made durable since the outbox was opened, freed ones among them.
+    pub added_bytes: u64,
     /// Bytes that were appended and are not durable yet.
     pub pending_bytes: u64,
     /// The most bytes that may be held and pending.
