@@ -176,6 +176,12 @@ impl Veil {
         covered
     }
 
+    /// Whether one of them is in these bytes.
+    pub(crate) fn is_in(&self, bytes: &[u8]) -> bool {
+        let mut texts = self.0.iter().map(|text| text.as_bytes());
+        texts.any(|text| bytes.windows(text.len()).any(|part| part == text))
+    }
+
     pub(crate) fn covered(&self, text: String) -> String {
         match self.over(&text) {
             Cow::Borrowed(_) => text,

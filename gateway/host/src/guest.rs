@@ -10,6 +10,7 @@ use crate::engine::Engine;
 use crate::fault::{LoadError, Poison};
 use crate::grants::Veil;
 use crate::surroundings::Surroundings;
+use crate::tape::Tape;
 use parking_lot::Mutex;
 use rustix::time::{ClockId, clock_gettime};
 use std::sync::Arc;
@@ -242,6 +243,10 @@ impl Nursery {
         text
     }
 
+    pub(crate) fn tape(&self) -> Option<&Tape> {
+        self.around.tape.as_ref()
+    }
+
     pub(crate) fn limits(&self) -> &Limits {
         &self.limits
     }
@@ -260,8 +265,11 @@ impl Nursery {
             },
             logbook: Logbook::new(self.around.log.clone(), self.veil.clone(), self.meter.clone()),
             figures: Counted(self.meter.clone()),
-            clock: Clock(self.around.now.clone()),
-            reach: Reach::new(self.around.grants.clone(), self.around.cut.clone()),
+            clock: Clock {
+                now: self.around.now.clone(),
+                tape: self.around.tape.clone(),
+            },
+            reach: Reach::new(&self.around),
             state: state::Desk::new(self.stored.clone(), self.around.cut.clone()),
         };
         let mut store = Store::new(self.engine.wasmtime(), guest);

@@ -28,6 +28,7 @@ mod signature;
 mod sink;
 mod source;
 mod surroundings;
+mod tape;
 mod transform;
 mod validate;
 
@@ -51,6 +52,7 @@ pub use signature::{PublicKey, SignatureError, SigningKey, sign, signers};
 pub use sink::{PutFault, Refusal, Sink, Token, Written};
 pub use source::{Page, Produced, ResumePoint, Source, SourceFault, Want};
 pub use surroundings::{Cut, Surroundings};
+pub use tape::{Act, Answer, Failure, Failures, Fault, Tape};
 pub use transform::{Stream, Transform};
 pub use validate::{Wrong, validate};
 

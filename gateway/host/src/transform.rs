@@ -13,6 +13,7 @@ use crate::description::{Capability, Needs};
 use crate::fault::{LoadError, OpenError, Poison, StageFault};
 use crate::guest::{self, Guest, Instance, Limits, Meter, Nursery};
 use crate::surroundings::Surroundings;
+use crate::tape::{Fault, Taken};
 use columns::exports::culvert::plugin::transform_columns::Results;
 use culvert_proto::columns::{Columns, Made, Outcomes, Rejection, Unfit};
 use culvert_proto::record::{Headers, HeadersBuf, RecordRef};
@@ -45,6 +46,8 @@ pub struct Transform {
     nursery: Nursery,
     open: Opener,
     live: Option<Live>,
+    /// Failures that the tape was told of.
+    recorded: u64,
 }
 
 /// How instances are made.
@@ -107,6 +110,7 @@ impl Transform {
             settings,
             open,
             live: None,
+            recorded: 0,
         };
         transform.live = Some(transform.fresh()?);
         Ok(transform)
@@ -134,7 +138,51 @@ impl Transform {
         }
         match self.attempt(stream, batch)? {
             Ok(outcomes) => Ok(outcomes),
-            Err(poison) => self.isolate(stream, batch, &poison),
+            Err(poison) => {
+                let fault = || Fault::of_poison(&poison, self.nursery.words(poison.to_string()));
+                let taken = self.nursery.tape().and_then(|tape| tape.taken(fault()));
+                let recorded = self.recorded;
+                let outcomes = self.isolate(stream, batch, &poison);
+                // Where none of its parts fails alone, it is itself the smallest that does.
+                if self.recorded == recorded {
+                    self.tell(taken.as_ref(), stream, batch);
+                }
+                outcomes
+            }
+        }
+    }
+
+    fn tell(&mut self, taken: Option<&Taken>, stream: &Stream<'_>, batch: &Columns) {
+        if let (Some(tape), Some(taken)) = (self.nursery.tape(), taken) {
+            tape.tell(taken, stream, batch, &self.nursery.veil);
+            self.recorded += 1;
+        }
+    }
+
+    /// The plugin says that it cannot go on.
+    fn note_fatal(&mut self, fault: &StageFault, stream: &Stream<'_>, batch: &Columns) {
+        if let StageFault::Stop { reason, .. } = fault {
+            let taken = self
+                .nursery
+                .tape()
+                .and_then(|tape| tape.taken(Fault::fatal(reason)));
+            self.tell(taken.as_ref(), stream, batch);
+        }
+    }
+
+    /// One call, in which nothing is tried again: how a failing batch is played.
+    ///
+    /// # Errors
+    /// How it failed; `retry` where the plugin asks to be called again.
+    pub fn once(&mut self, stream: &Stream<'_>, batch: &Columns) -> Result<Outcomes, Fault> {
+        match self.attempt(stream, batch) {
+            Ok(Ok(outcomes)) => Ok(outcomes),
+            Ok(Err(poison)) => Err(Fault::of_poison(&poison, self.nursery.words(poison.to_string()))),
+            Err(StageFault::Stop { reason, .. }) => Err(Fault::fatal(&reason)),
+            Err(StageFault::Retry { reason, .. }) => Err(Fault {
+                kind: "retry".into(),
+                text: reason,
+            }),
         }
     }
 
@@ -178,6 +226,9 @@ impl Transform {
             None => self.fresh()?,
         };
         self.nursery.meter.shown(batch.len(), batch.bytes());
+        if let Some(tape) = self.nursery.tape() {
+            tape.call();
+        }
         let answer = match &mut live {
             Live::Rows(instance) => self.ask_rows(instance, stream, batch),
             Live::Columns(instance) => self.ask_columns(instance, stream, batch),
@@ -185,14 +236,23 @@ impl Transform {
         match answer {
             Ok(told) => {
                 self.live = Some(live);
-                let outcomes = told.map_err(|failure| stage_fault(failure, &self.nursery))?;
-                Ok(Ok(outcomes))
+                let told = told.map_err(|failure| stage_fault(failure, &self.nursery));
+                told.map(Ok)
+                    .inspect_err(|fault| self.note_fatal(fault, stream, batch))
             }
             Err(poison) => Ok(Err(poison)),
         }
     }
 
     fn fresh(&self) -> Result<Live, OpenError> {
+        let tape = self.nursery.tape();
+        tape.inspect(|tape| tape.begin());
+        let live = self.begun()?;
+        tape.inspect(|tape| tape.opened());
+        Ok(live)
+    }
+
+    fn begun(&self) -> Result<Live, OpenError> {
         let time = self.nursery.limits().open_time_max;
         let (live, opened) = match &self.open {
             Opener::Rows(pre) => {

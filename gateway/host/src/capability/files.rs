@@ -4,6 +4,7 @@
 use super::Reach;
 use crate::bindings::capabilities::culvert::plugin::files as contract;
 use crate::grants::{FolderGrant, Use};
+use crate::tape::{Taped, ask};
 use contract::{Condition, Entry, Error, Kind, Piece, Status};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{self, AtFlags, FileType, FlockOperation, Mode, OFlags, Stat};
@@ -30,18 +31,25 @@ const SAFELY: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC).union(OFlags::NON
 
 impl contract::Host for Reach {
     fn look(&mut self, path: String) -> wasmtime::Result<Result<Status, Error>> {
-        self.outside("files.look")?;
-        Ok(self.reach_out(|reach| Reach::look(reach, &path)))
+        self.taped("files.look", &path, |_| (), |reach| Reach::look(reach, &path))
     }
 
     fn list(&mut self, folder: String, after: Option<String>) -> wasmtime::Result<Result<Vec<Entry>, Error>> {
-        self.outside("files.list")?;
-        Ok(self.reach_out(|reach| Reach::list(reach, &folder, after.as_deref())))
+        self.taped(
+            "files.list",
+            &folder,
+            |out| after.put(out),
+            |reach| Reach::list(reach, &folder, after.as_deref()),
+        )
     }
 
     fn read(&mut self, path: String, offset: u64, length: u32) -> wasmtime::Result<Result<Piece, Error>> {
-        self.outside("files.read")?;
-        Ok(self.reach_out(|reach| Reach::read(reach, &path, offset, length)))
+        self.taped(
+            "files.read",
+            &path,
+            |out| (offset, length).put(out),
+            |reach| Reach::read(reach, &path, offset, length),
+        )
     }
 
     fn append(
@@ -50,17 +58,29 @@ impl contract::Host for Reach {
         at: Option<u64>,
         bytes: Vec<u8>,
     ) -> wasmtime::Result<Result<u64, Error>> {
-        if let Err(cut) = self.outside("files.append") {
-            // A write that is cut short may have got half-way.
-            let _ = Reach::append(self, &path, at, &bytes[..bytes.len() / 2]);
-            return Err(cut);
-        }
-        Ok(self.reach_out(|reach| Reach::append(reach, &path, at, &bytes)))
+        let tape = self.tape.clone();
+        let asked = ask(tape.as_ref(), "files.append", |out| {
+            path.put(out);
+            at.put(out);
+            bytes.put(out);
+        });
+        asked.answer(|| {
+            if let Err(cut) = self.outside("files.append") {
+                // A write that is cut short may have got half-way.
+                let _ = Reach::append(self, &path, at, &bytes[..bytes.len() / 2]);
+                return Err(cut);
+            }
+            Ok(self.reach_out(|reach| Reach::append(reach, &path, at, &bytes)))
+        })
     }
 
     fn truncate(&mut self, path: String, size: u64) -> wasmtime::Result<Result<(), Error>> {
-        self.outside("files.truncate")?;
-        Ok(self.reach_out(|reach| Reach::truncate(reach, &path, size)))
+        self.taped(
+            "files.truncate",
+            &path,
+            |out| size.put(out),
+            |reach| Reach::truncate(reach, &path, size),
+        )
     }
 
     fn replace(
@@ -69,22 +89,46 @@ impl contract::Host for Reach {
         bytes: Vec<u8>,
         only: Condition,
     ) -> wasmtime::Result<Result<(), Error>> {
-        self.outside("files.replace")?;
-        Ok(self.reach_out(|reach| Reach::replace(reach, &path, &bytes, &only)))
+        self.taped(
+            "files.replace",
+            &path,
+            |out| {
+                bytes.put(out);
+                only.put(out);
+            },
+            |reach| Reach::replace(reach, &path, &bytes, &only),
+        )
     }
 
     fn sync(&mut self, path: String) -> wasmtime::Result<Result<(), Error>> {
-        self.outside("files.sync")?;
-        Ok(self.reach_out(|reach| Reach::sync(reach, &path)))
+        self.taped("files.sync", &path, |_| (), |reach| Reach::sync(reach, &path))
     }
 
     fn remove(&mut self, path: String) -> wasmtime::Result<Result<(), Error>> {
-        self.outside("files.remove")?;
-        Ok(self.reach_out(|reach| Reach::remove(reach, &path)))
+        self.taped("files.remove", &path, |_| (), |reach| Reach::remove(reach, &path))
     }
 }
 
 impl Reach {
+    /// One call of a plugin about `path`; `more` are its other arguments.
+    fn taped<Given: Taped>(
+        &mut self,
+        call: &'static str,
+        path: &String,
+        more: impl FnOnce(&mut Vec<u8>),
+        act: impl FnOnce(&Reach) -> Result<Given, Error>,
+    ) -> wasmtime::Result<Result<Given, Error>> {
+        let tape = self.tape.clone();
+        let asked = ask(tape.as_ref(), call, |out| {
+            path.put(out);
+            more(out);
+        });
+        asked.answer(|| {
+            self.outside(call)?;
+            Ok(self.reach_out(|reach| act(reach)))
+        })
+    }
+
     fn look(&self, path: &str) -> Result<Status, Error> {
         let (grant, below) = self.granted(path, Use::Read)?;
         let Some((name, folders)) = below.split_last() else {

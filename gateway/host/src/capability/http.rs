@@ -3,6 +3,7 @@
 use super::Reach;
 use crate::bindings::capabilities::culvert::plugin::http as contract;
 use crate::grants::{Grants, Method, Request};
+use crate::tape::{Taped, ask as ask_taped};
 use contract::{Auth, Error, Response};
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -54,7 +55,13 @@ impl contract::Host for Reach {
         requests: Vec<contract::Request>,
         auth: Auth,
     ) -> wasmtime::Result<Vec<Result<Response, Error>>> {
-        self.reach_out(|reach| reach.send_all(requests, &auth))
+        let tape = self.tape.clone();
+        let told = self.told(&auth)?;
+        let asked = ask_taped(tape.as_ref(), "http.send", |out| {
+            requests.put(out);
+            told.put(out);
+        });
+        asked.answer(|| self.reach_out(|reach| reach.send_all(requests, &auth)))
     }
 }
 
@@ -113,6 +120,18 @@ fn side_by_side(
 }
 
 impl Reach {
+    /// How a request proves who asks, without the secret: the way, a user or a header, the secret's name.
+    fn told(&self, auth: &Auth) -> wasmtime::Result<Vec<String>> {
+        let (way, of, secret) = match auth {
+            Auth::None => return Ok(Vec::new()),
+            Auth::Bearer(secret) => ("bearer", "", secret),
+            Auth::Basic((user, secret)) => ("basic", user.as_str(), secret),
+            Auth::Header((name, secret)) => ("header", name.as_str(), secret),
+        };
+        let handle = self.handles.get(secret)?;
+        Ok(vec![way.into(), of.into(), handle.name.clone()])
+    }
+
     /// The header that proves who asks.
     fn proof(&self, auth: &Auth) -> wasmtime::Result<Result<Option<(HeaderName, HeaderValue)>, Error>> {
         let (name, secret, before) = match auth {

@@ -3,7 +3,8 @@
 use crate::bindings::capabilities::culvert::plugin as imported;
 use crate::grants::Grants;
 use crate::guest::Guest;
-use crate::surroundings::Cut;
+use crate::surroundings::{Cut, Surroundings};
+use crate::tape::Tape;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
@@ -33,6 +34,7 @@ pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 pub(crate) struct Reach {
     grants: Arc<Grants>,
     cut: Option<Cut>,
+    tape: Option<Tape>,
     /// Handles that the plugin holds.
     handles: ResourceTable,
     /// Made with the first request; holds connections that are open.
@@ -45,12 +47,13 @@ pub(crate) struct Reach {
 }
 
 impl Reach {
-    pub(crate) fn new(grants: Arc<Grants>, cut: Option<Cut>) -> Reach {
+    pub(crate) fn new(around: &Surroundings) -> Reach {
         let mut handles = ResourceTable::new();
         handles.set_max_capacity(secrets::HANDLES_MAX);
         Reach {
-            grants,
-            cut,
+            grants: around.grants.clone(),
+            cut: around.cut.clone(),
+            tape: around.tape.clone(),
             handles,
             client: None,
             deadline: Instant::now(),
