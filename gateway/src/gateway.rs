@@ -180,6 +180,11 @@ async fn load_plugins(config: &Config) -> Result<Option<Arc<plugin::Runner>>, Er
     let loaded = tokio::task::spawn_blocking(move || -> Result<_, Error> {
         let cache = config.state.join("plugins");
         let runner = plugin::Runner::new(cache, std::env::current_exe().ok()).map_err(refuse("any"))?;
+        let failures = match config.plugin_failures {
+            0 => None,
+            kept => Some(plugin::Failures::new(config.state.join("failures"), kept)),
+        };
+        let runner = runner.recording(failures);
         for plan in plans(&config) {
             if let Some(found) = config.plugins.get(&plan.plugin) {
                 let started = Instant::now();

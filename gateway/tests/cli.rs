@@ -2,8 +2,12 @@
 //!
 //! Outputs are compared with `tests/golden/`; `UPDATE_GOLDEN=1 cargo test -p culvert --test cli` writes them anew.
 
+use culvert_proto::columns::Columns;
+use culvert_proto::record::{Headers, RecordRef};
+use culvert_proto::{Lineage, Sequence, StreamId};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
 
 /// A directory with a `culvert.toml` and connectors, and commands that run in it.
 struct Site(tempfile::TempDir);
@@ -202,6 +206,7 @@ const VERBS: [&str; 35] = [
     "plugin sign",
     "plugin verify",
     "plugin diff",
+    "plugin replay",
 ];
 
 #[test]
@@ -641,4 +646,107 @@ fn the_program_is_installed_with_its_units_and_a_gateway_is_prepared() {
     let again = said(&install);
     assert_eq!(again.matches("unchanged").count(), 7, "{again}");
     assert!(again.contains("kept"), "{again}");
+}
+
+/// What a gateway records where a stage's plugin fails at a record: the file.
+fn recorded_failure(state: &Path) -> PathBuf {
+    use culvert::plugin::{Failures, Limits, PluginPlan, Runner, Shelf, StagePlan};
+    let runner = Runner::new(state.join("plugins"), None).expect("an engine starts");
+    let runner = Arc::new(runner.recording(Some(Failures::new(state.join("failures"), 1))));
+    let shelf = Shelf::open(
+        Path::new(&plugin("tests/hostile"))
+            .parent()
+            .expect("it lies in a folder"),
+    );
+    runner
+        .load(shelf.get("hostile").expect("`cargo xtask plugins` has built it"))
+        .expect("it loads");
+    let stage = StagePlan {
+        name: "check".into(),
+        plan: PluginPlan {
+            plugin: "hostile".into(),
+            settings: vec![("open".into(), Some("ok".into()))],
+            limits: Limits::default(),
+            grants: Arc::default(),
+        },
+        selection: None,
+    };
+    let mut chain = runner.chain("orders-in", &[stage])().expect("it opens");
+    let mut batch = Columns::begin(Sequence(7));
+    for (at, value) in [(7, "fine"), (8, "panic"), (9, "fine")] {
+        let record = RecordRef {
+            timestamp: 5,
+            key: None,
+            value: Some(value.as_bytes()),
+            headers: Headers::NONE,
+        };
+        batch.push(Sequence(at), &record).expect("a small record");
+    }
+    let stream = StreamId {
+        site: "a".into(),
+        topic: "orders".into(),
+        partition: 0,
+        lineage: Lineage::Replayable {
+            cluster: "c".into(),
+            topic: [7; 16],
+        },
+    };
+    chain.pass(&stream, &batch).expect("the others are treated");
+    let mut files = std::fs::read_dir(state.join("failures")).expect("one is recorded");
+    files
+        .next()
+        .expect("one is recorded")
+        .expect("it is there")
+        .path()
+}
+
+#[test]
+fn a_recorded_failure_is_played_again_and_the_exit_code_says_whether_it_is_the_same() {
+    let site = good();
+    let recorded = recorded_failure(&site.0.path().join("state"));
+    let file = recorded.to_str().expect("a plain name");
+    let said = |arguments: &[&str], code: i32| {
+        let output = site.run_with(&[&["plugin", "replay"], arguments].concat(), &SECRET);
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
+        text
+    };
+    let hostile = &plugin("tests/hostile");
+    let same = said(&[file, "--plugin", hostile], 0);
+    assert!(same.contains("stage check of orders-in, 1 record\n"), "{same}");
+    assert!(
+        same.contains("told to panic by message 0") && same.contains("\nthe same fault\n"),
+        "{same}"
+    );
+    // A plugin that treats it now.
+    let other = said(
+        &[file, "--plugin", &plugin("tests/faulty"), "--output", "json"],
+        1,
+    );
+    let other: serde_json::Value = serde_json::from_str(&other).expect("JSON");
+    assert_eq!(other["then"]["kind"], "trap");
+    assert_eq!(
+        (&other["is_same"], &other["is_same_plugin"]),
+        (&false.into(), &false.into())
+    );
+    // Of the shelf only the very same one.
+    assert!(said(&[file], 3).contains("neither a file nor a plugin is called hostile"));
+    let folder = site.0.path().join("plugins");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    std::fs::copy(hostile, folder.join("hostile.wasm")).expect("a copy");
+    assert!(said(&[file], 0).contains("\nthe same fault\n"));
+    let mut changed = std::fs::read(hostile).expect("it is there");
+    // A custom section without meaning, named `x`.
+    changed.extend_from_slice(&[0, 2, 1, b'x']);
+    std::fs::write(folder.join("hostile.wasm"), changed).expect("written");
+    let refused = said(&[file], 3);
+    assert!(
+        refused.contains("[CULVERT-W063]") && refused.contains("--plugin COMPONENT"),
+        "{refused}"
+    );
+    let mut damaged = std::fs::read(&recorded).expect("it is there");
+    damaged.pop();
+    std::fs::write(&recorded, damaged).expect("written");
+    assert!(said(&[file, "--plugin", hostile], 2).contains("[CULVERT-W061]"));
+    assert!(said(&["nowhere.failure"], 3).contains("nowhere.failure"));
 }

@@ -68,6 +68,10 @@ const NOT_RUN: &[(&str, &str)] = &[
         "as culvert plugin keygen acme",
     ),
     (
+        "culvert plugin replay orders.failure",
+        "run by `gateway/tests/cli.rs`, with a failure that was recorded",
+    ),
+    (
         "culvert plugin new --lang rust check-amounts",
         "run by `toolchains.rs`, for each language",
     ),

@@ -3,9 +3,10 @@
 
 use crate::cluster::{Load, Record, Topic, send};
 use crate::line::{CUTS, Line, Plan, status};
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use culvert_tests::figures::figure;
 use culvert_tests::{wait_for, workspace};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -89,7 +90,7 @@ fn one_poison_record_in_ten_thousand_costs_one_dead_letter() -> anyhow::Result<(
         (8_000, "bomb", "plugin-memory"),
     ];
     for (at, fault, code) in faults {
-        let plan = hostile_sink(&format!("poison-{fault}"));
+        let plan = hostile_sink(&format!("poison-{fault}")).setting(3, "plugins.record_failures = 3");
         let source = plan.source();
         source.create(PARTITIONS, &[])?;
         write(
@@ -119,6 +120,7 @@ fn one_poison_record_in_ten_thousand_costs_one_dead_letter() -> anyhow::Result<(
             header(&letter, "__connect.errors.topic") == Some(&*line.plan.name),
             "{letter:?}"
         );
+        fails_alike_when_it_is_played(&line, fault)?;
         line.assert_no_unlisted_alarms(CUTS);
         figure(&format!(
             "plugins: 1 record of {COUNT} with {fault}: {} arrived in order, 1 dead letter {code}, {:.1} s",
@@ -126,6 +128,30 @@ fn one_poison_record_in_ten_thousand_costs_one_dead_letter() -> anyhow::Result<(
             started.elapsed().as_secs_f64()
         ));
     }
+    Ok(())
+}
+
+/// The log names the one failure that was recorded, of the one record at fault, and it is the same when it is played again.
+fn fails_alike_when_it_is_played(line: &Line, fault: &str) -> anyhow::Result<()> {
+    let log = line.last.log()?;
+    let told = log
+        .lines()
+        .filter_map(|told| serde_json::from_str(told).ok())
+        .filter(|told: &Value| told["message"] == "a failing batch is recorded");
+    let files: Vec<String> = told
+        .filter_map(|told| told["fields"]["file"].as_str().map(str::to_owned))
+        .collect();
+    let [file] = files.as_slice() else {
+        bail!("{fault}: recorded are {files:?}");
+    };
+    let text = line
+        .last
+        .cli_ok(&["plugin", "replay", file, "--output", "json"])?;
+    let replayed: Value = serde_json::from_str(&text)?;
+    ensure!(
+        replayed["is_same"] == true && replayed["records"] == 1 && replayed["connector"] == *line.plan.name,
+        "{fault}: {text}"
+    );
     Ok(())
 }
 

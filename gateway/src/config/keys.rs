@@ -40,6 +40,11 @@ pub enum Kind {
         /// The most.
         max: u64,
     },
+    /// A whole number, from none to this.
+    Count {
+        /// The most.
+        max: u16,
+    },
     /// A duration with a unit, within these bounds in milliseconds.
     Time {
         /// The least.
@@ -299,6 +304,16 @@ pub const KEYS: &[Key] = &[
         need: Need::Default("false"),
         since: "0.1",
         doc: "Whether a plugin of the directory that none of `plugins.trusted_keys` has signed is refused. Bundled ones are of the program.",
+    },
+    Key {
+        path: "plugins.record_failures",
+        kind: Kind::Count {
+            max: crate::plugin::KEPT_MAX,
+        },
+        need: Need::Default("0"),
+        since: "0.1",
+        doc: "How many batches at which a stage's plugin failed are kept, the newest, in `failures` in the state directory, \
+              for `culvert plugin replay`. They hold records.",
     },
     Key {
         path: "telemetry.listen",

@@ -85,6 +85,8 @@ pub struct Config {
     pub connectors: Vec<Connector>,
     /// The plugins that connectors may name.
     pub plugins: Shelf,
+    /// How many failing batches of plugins are kept.
+    pub plugin_failures: u16,
     /// Logs, metrics and health.
     pub telemetry: Telemetry,
     /// The Unix socket for `status` and `prove`.
@@ -320,6 +322,7 @@ fn check(file: &Path, raw: &Raw, environment: &Environment, asks: Asks, found: &
     let plugins = reader.path("plugins.directory").map(|path| base.join(path));
     let plugins =
         Shelf::open(plugins.as_deref().unwrap_or(Path::new("plugins"))).trusting(trust(&mut reader, base));
+    let plugin_failures = reader.count("plugins.record_failures");
     let compiled = state.as_ref().map(|state| state.join("plugins"));
     let plugins = plugins.asking(match asks {
         Asks::Nobody => None,
@@ -364,6 +367,7 @@ fn check(file: &Path, raw: &Raw, environment: &Environment, asks: Asks, found: &
         kafka,
         connectors,
         plugins,
+        plugin_failures: plugin_failures?,
         telemetry: telemetry?,
         control_socket: state.join(socket?),
         state,

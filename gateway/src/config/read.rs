@@ -82,6 +82,21 @@ impl Reader<'_> {
         })
     }
 
+    pub(super) fn count(&mut self, key: &str) -> Option<u16> {
+        self.read(key, |item, kind| {
+            let Kind::Count { max } = kind else {
+                unreachable!("{key} is declared as a count")
+            };
+            let count = scalar(item).and_then(|text| text.parse().ok());
+            count.filter(|count| *count <= max).ok_or_else(|| {
+                (
+                    format!("{} is no number that it can be", shown(item)),
+                    format!("valid: 0 to {max}"),
+                )
+            })
+        })
+    }
+
     pub(super) fn duration(&mut self, key: &str) -> Option<Duration> {
         self.read(key, |item, kind| {
             let Kind::Time { min_ms, max_ms } = kind else {

@@ -106,6 +106,7 @@ fn value(kind: Kind) -> String {
         Kind::Path => "path".into(),
         Kind::Paths => "path, or list of paths".into(),
         Kind::Size { min, max } => format!("size, {} to {}", ByteSize(min), ByteSize(max)),
+        Kind::Count { max } => format!("number, 0 to {max}"),
         Kind::Time { min_ms, max_ms } => {
             let show = |ms| show_duration(Duration::from_millis(ms));
             format!("duration, {} to {}", show(min_ms), show(max_ms))

@@ -285,6 +285,12 @@ fn values_of_the_wrong_kind_are_found() {
             "culvert.toml:8 telemetry.listen CULVERT-C004 [\"a\"] is not an address to listen on",
         ],
     );
+    for wrong in ["101", "-1", "1.5", "true", "\"many\""] {
+        let said = format!(
+            "culvert.toml:4 plugins.record_failures CULVERT-C004 {wrong} is no number that it can be"
+        );
+        check(&format!("[plugins]\nrecord_failures = {wrong}\n"), &[&said]);
+    }
     check(
         "outbox = 3\npeer = 4\n[kafka]\nx = 2020-01-01\ny = [1]\n",
         &[

@@ -10,9 +10,11 @@ mod asking;
 mod check;
 mod codec;
 pub mod diff;
+mod failure;
 mod implied;
 mod log;
 mod plan;
+mod replay;
 mod shelf;
 mod sink;
 mod source;
@@ -30,8 +32,10 @@ pub use culvert_host::{
     Importance, Level, Limits, Line, LoadError, LogSink, Promises, PublicKey, Role, SecretBytes,
     SignatureError, SigningKey, Usage, Validator, check_authorities, compile, examine, pack, sign, signers,
 };
+pub use failure::{FILE_BYTES_MAX, Failures, FileError, KEPT_MAX, Recorded, Seen};
 pub use implied::imply;
 pub use plan::{PluginPlan, SinkPlan, StagePlan};
+pub use replay::{ReplayError, Replayed, replay};
 pub use shelf::{Found, Origin, Shelf};
 pub use sink::RouteEnd;
 pub use stage::{Runner, StageFigure, StageUsage};

@@ -1,5 +1,6 @@
 //! A plugin as a stage of the flow.
 
+use super::failure::{Failures, Recorder};
 use super::log::StageLog;
 use super::plan::{PluginPlan, StagePlan};
 use super::shelf::Found;
@@ -9,8 +10,8 @@ use crate::flow::predicate::Selecting;
 use crate::flow::stage::{Chain, MakeChain, Stage, StageFault};
 use crate::flow::{Sink, SinkFault};
 use culvert_host::{
-    Compiler, Engine, Figure, Labels, LoadError, Meter, Options, Plugin, Stream, Surroundings, Transform,
-    Usage,
+    Compiler, Engine, Figure, Labels, LoadError, Meter, Options, Plugin, Stream, Surroundings, Tape,
+    Transform, Usage,
 };
 use culvert_proto::StreamId;
 use culvert_proto::columns::{Columns, Outcomes};
@@ -24,6 +25,7 @@ pub struct Runner {
     engine: Engine,
     loaded: Mutex<BTreeMap<String, Plugin>>,
     meters: Mutex<Vec<Metered>>,
+    failures: Option<Arc<Failures>>,
 }
 
 /// A stage that was opened, and what it uses.
@@ -68,7 +70,17 @@ impl Runner {
             })?,
             loaded: Mutex::default(),
             meters: Mutex::default(),
+            failures: None,
         })
+    }
+
+    /// The same, where failing batches of stages are recorded.
+    #[must_use]
+    pub fn recording(self, failures: Option<Failures>) -> Runner {
+        Runner {
+            failures: failures.map(Arc::new),
+            ..self
+        }
     }
 
     /// Compiles the plugin, unless it is compiled already. Takes seconds for an interpreter.
@@ -146,6 +158,16 @@ impl Runner {
             stage: name.clone(),
         });
         let around = Surroundings::new(log).granting(plan.grants.clone());
+        let around = match &self.failures {
+            Some(failures) => around.taped(Tape::recording(Arc::new(Recorder {
+                failures: failures.clone(),
+                connector: connector.clone(),
+                stage: name.clone(),
+                plugin: plugin.clone(),
+                plan: plan.clone(),
+            }))),
+            None => around,
+        };
         let transform = Transform::open(&plugin, &plan.settings, plan.limits.clone(), around)
             .map_err(|error| fault(name, error.into()))?;
         Ok(PluginStage {

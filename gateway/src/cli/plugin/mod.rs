@@ -10,6 +10,7 @@ mod list;
 mod new;
 mod pack;
 mod project;
+mod replay;
 mod run;
 mod sign;
 mod target;
@@ -23,6 +24,7 @@ pub(super) enum Verb {
     Build(build::Args),
     Test(test::Args),
     Run(run::Args),
+    Replay(replay::Args),
     Bench(bench::Args),
     Inspect(inspect::Args),
     List(list::Args),
@@ -40,6 +42,7 @@ pub(super) fn run(verb: &Verb, session: &Session) -> anyhow::Result<Exit> {
         Verb::Build(args) => build::run(args, session),
         Verb::Test(args) => test::run(args, session),
         Verb::Run(args) => run::run(args, session),
+        Verb::Replay(args) => replay::run(args, session),
         Verb::Bench(args) => bench::run(args, session),
         Verb::Inspect(args) => inspect::run(args, session),
         Verb::List(args) => list::run(args, session),

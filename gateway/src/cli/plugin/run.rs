@@ -118,7 +118,7 @@ fn line(answered: &Answered, terminal: &Terminal) -> String {
 }
 
 /// The plugin's log, on standard error.
-struct Notes(Terminal);
+pub(super) struct Notes(pub(super) Terminal);
 
 impl LogSink for Notes {
     fn line(&self, line: &Line<'_>) {

@@ -73,7 +73,8 @@ impl Component {
         })
     }
 
-    fn of_shelf(name: &str, session: &Session) -> anyhow::Result<Component> {
+    /// A plugin of the shelf, whatever files there are.
+    pub(super) fn of_shelf(name: &str, session: &Session) -> anyhow::Result<Component> {
         let shelf = match session.config_file() {
             Ok(_) => session.config()?.plugins,
             Err(_) => Shelf::open("plugins".as_ref()),

@@ -21,7 +21,7 @@ pub(in crate::plugin) fn encoded(bytes: &[u8]) -> String {
 }
 
 /// None where it is not base64.
-pub(super) fn decoded(text: &str) -> Option<Vec<u8>> {
+pub(in crate::plugin) fn decoded(text: &str) -> Option<Vec<u8>> {
     let text = text.as_bytes();
     if !text.len().is_multiple_of(4) {
         return None;
