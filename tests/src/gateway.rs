@@ -1,8 +1,9 @@
 //! One running `culvert`, as a user runs it: a configuration file, connector files, a process.
 
 use crate::process::Process;
-use crate::{Scratch, ports};
+use crate::{Network, Scratch, ports};
 use anyhow::{Context, bail};
+use rustix::process::Signal;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -26,6 +27,7 @@ pub struct Gateway {
     telemetry: SocketAddr,
     environment: Vec<(String, String)>,
     within: Vec<String>,
+    network: Option<Network>,
     scratch: Scratch,
 }
 
@@ -68,6 +70,7 @@ impl Gateway {
             telemetry: (Ipv4Addr::LOCALHOST, ports::free_tcp()).into(),
             environment: Vec::new(),
             within: Vec::new(),
+            network: None,
             scratch,
         })
     }
@@ -83,11 +86,25 @@ impl Gateway {
         self.within = wrapper.iter().map(|&word| word.to_owned()).collect();
     }
 
+    /// Lets it run in this network, from the next start on. Its command line stays with the lab.
+    pub fn set_network(&mut self, network: &Network) {
+        self.telemetry.set_ip(network.address().into());
+        self.network = Some(network.clone());
+    }
+
     /// Starts it and does not wait; for a gateway that is expected not to become ready. Kills it first if it runs.
     ///
     /// # Errors
     /// When the program is not built or cannot be started.
     pub fn launch(&self) -> anyhow::Result<()> {
+        self.launch_with(&[])
+    }
+
+    /// As [`Gateway::launch`], with more environment for this one life.
+    ///
+    /// # Errors
+    /// As [`Gateway::launch`].
+    pub fn launch_with(&self, environment: &[(&str, &str)]) -> anyhow::Result<()> {
         self.kill9()?;
         let mut command = match self.within.split_first() {
             None => Command::new(program()?),
@@ -98,7 +115,10 @@ impl Gateway {
             }
         };
         self.equip(&mut command);
-        command.arg("run");
+        command.arg("run").envs(environment.iter().copied());
+        if let Some(network) = &self.network {
+            command = network.inside(&command);
+        }
         let process = Process::spawn(&self.name, &command, &self.log_file())?;
         *self.process.lock().unwrap_or_else(PoisonError::into_inner) = Some(process);
         Ok(())
@@ -149,6 +169,20 @@ impl Gateway {
     /// When it does not run.
     pub fn resume(&self) -> anyhow::Result<()> {
         self.with_process(Process::resume)
+    }
+
+    /// Lets it read its certificates again (SIGHUP).
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn reload(&self) -> anyhow::Result<()> {
+        self.with_process(|process| process.signal(Signal::HUP))
+    }
+
+    /// Whether it has ended by itself, in whatever way.
+    pub fn has_ended(&self) -> bool {
+        let process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+        process.as_ref().is_some_and(|process| process.ended().is_some())
     }
 
     /// The exit code, when it has ended by itself.

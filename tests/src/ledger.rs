@@ -124,7 +124,8 @@ pub struct Findings {
 pub const PLACES_MAX: usize = 5;
 
 impl Findings {
-    fn add(&mut self, partition: i32, sequence: u64) {
+    /// Notes one more.
+    pub fn add(&mut self, partition: i32, sequence: u64) {
         self.count += 1;
         if self.first.len() < PLACES_MAX {
             self.first.push((partition, sequence));

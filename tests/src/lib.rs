@@ -5,6 +5,7 @@
 //! | [`Broker`], [`shared_broker`] | one Apache Kafka node (KRaft) with TLS, SASL and a proxied listener if asked |
 //! | [`Gateway`] | one running `culvert`: start, kill, restart, logs, metrics, command line |
 //! | [`TcpProxy`], [`UdpRelay`] | the network between them: cut, delay, loss, one request held |
+//! | [`Network`] | a network namespace for each site, where the host has them |
 //! | [`WebServer`] | one HTTP server whose every answer is the test's own |
 //! | [`Registry`] | one schema registry that can be stopped and started again |
 //! | [`LossyDisk`] | a disk whose power can be cut at any act, and what is left of it |
@@ -17,7 +18,7 @@
 //! Rules the lab keeps:
 //! - Nothing outlives the test process, however it ends: dropped, panicked or killed ([`process`]).
 //! - Nothing needs a network after `cargo xtask prepare`.
-//! - Nothing listens outside loopback.
+//! - Nothing listens outside loopback, or outside a [`Network`] that only the lab can reach.
 //! - A failure shows the tail of the log it comes from and keeps the directory ([`Scratch`]).
 
 pub mod broker;
@@ -27,6 +28,7 @@ pub mod gateway;
 pub mod host;
 pub mod ledger;
 pub mod lossy_disk;
+pub mod network;
 pub mod ports;
 pub mod process;
 pub mod proxy;
@@ -42,6 +44,7 @@ pub use broker::{Broker, BrokerOptions, shared_broker};
 pub use gateway::Gateway;
 pub use ledger::{Ledger, Verdict};
 pub use lossy_disk::LossyDisk;
+pub use network::Network;
 pub use proxy::TcpProxy;
 pub use registry::Registry;
 pub use relay::UdpRelay;

@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
@@ -160,30 +161,38 @@ fn tail(log: &Path, bytes_max: u64) -> String {
     }
 }
 
-/// The same command, with the kernel told to kill it when this process dies.
+/// The same command, with the kernel told to kill it when this process dies, and out of the reach of a terminal's Ctrl-C,
+/// which is this process's to answer.
 ///
 /// Hosts without `setpriv` get the command as it is: there only a killed test process leaves its servers behind.
 fn tied_to_this_process(command: &Command) -> Command {
-    let mut tied = match find_program("setpriv") {
-        Some(setpriv) => {
-            let mut tied = Command::new(setpriv);
-            tied.args(["--pdeathsig", "KILL", "--"])
-                .arg(command.get_program());
+    match find_program("setpriv") {
+        Some(_) => {
+            let mut tied = under("setpriv", &["--pdeathsig", "KILL", "--"], command);
+            tied.process_group(0);
             tied
         }
-        None => Command::new(command.get_program()),
-    };
-    tied.args(command.get_args());
+        None => under("env", &["--"], command),
+    }
+}
+
+/// The same command, run by `program`, which takes it after its own `arguments` and then becomes it.
+pub(crate) fn under(program: &str, arguments: &[&str], command: &Command) -> Command {
+    let mut outer = Command::new(program);
+    outer
+        .args(arguments)
+        .arg(command.get_program())
+        .args(command.get_args());
     for (key, value) in command.get_envs() {
         match value {
-            Some(value) => tied.env(key, value),
-            None => tied.env_remove(key),
+            Some(value) => outer.env(key, value),
+            None => outer.env_remove(key),
         };
     }
     if let Some(folder) = command.get_current_dir() {
-        tied.current_dir(folder);
+        outer.current_dir(folder);
     }
-    tied
+    outer
 }
 
 /// The file that running `name` would run, if it is installed.

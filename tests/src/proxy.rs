@@ -67,7 +67,7 @@ impl TcpProxy {
     /// # Errors
     /// When loopback cannot be bound.
     pub fn raw(target: SocketAddr) -> anyhow::Result<TcpProxy> {
-        TcpProxy::start(target, Framing::None)
+        TcpProxy::start(Ipv4Addr::LOCALHOST, target, Framing::None)
     }
 
     /// A proxy for Kafka without TLS: whole requests and answers, at most [`FRAME_BYTES_MAX`] each.
@@ -75,7 +75,15 @@ impl TcpProxy {
     /// # Errors
     /// When loopback cannot be bound.
     pub fn kafka(target: SocketAddr) -> anyhow::Result<TcpProxy> {
-        TcpProxy::start(target, Framing::Kafka)
+        TcpProxy::kafka_at(Ipv4Addr::LOCALHOST, target)
+    }
+
+    /// As [`TcpProxy::kafka`], for clients who find it at `host`.
+    ///
+    /// # Errors
+    /// When that cannot be bound.
+    pub fn kafka_at(host: Ipv4Addr, target: SocketAddr) -> anyhow::Result<TcpProxy> {
+        TcpProxy::start(host, target, Framing::Kafka)
     }
 
     /// Where clients connect.
@@ -134,8 +142,8 @@ impl TcpProxy {
         self.shared.lock().requests.get(&api_key).copied().unwrap_or(0)
     }
 
-    fn start(target: SocketAddr, framing: Framing) -> anyhow::Result<TcpProxy> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("bind the proxy")?;
+    fn start(host: Ipv4Addr, target: SocketAddr, framing: Framing) -> anyhow::Result<TcpProxy> {
+        let listener = TcpListener::bind((host, 0)).context("bind the proxy")?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared::default());
         let acceptor = {

@@ -6,7 +6,7 @@ mod runtime;
 
 pub use runtime::{IMAGE, LABEL, Runtime};
 
-use crate::{Scratch, TcpProxy, TlsFiles, ports};
+use crate::{Network, Scratch, TcpProxy, TlsFiles, ports};
 use anyhow::{Context, bail};
 use runtime::Node;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -22,6 +22,8 @@ pub struct BrokerOptions {
     pub sasl: Option<SaslUser>,
     /// Adds a listener whose clients all go through [`Broker::proxy`].
     pub proxied: bool,
+    /// Where it runs: in a network of its own instead of on loopback.
+    pub network: Option<Network>,
     /// The JVM's heap, MiB. 512 is enough for tests; benches give more.
     pub heap_mb: u32,
     /// Lets the JVM compile hot code fully. Off starts faster; benches turn it on.
@@ -47,6 +49,7 @@ impl Default for BrokerOptions {
             tls: None,
             sasl: None,
             proxied: false,
+            network: None,
             heap_mb: 512,
             full_jit: false,
             jvm: Vec::new(),
@@ -85,7 +88,11 @@ impl Broker {
     pub fn start(options: BrokerOptions) -> anyhow::Result<Broker> {
         let ports = Ports::choose(&options);
         let proxy = match ports.proxied {
-            Some(port) => Some(TcpProxy::kafka(loopback(port)).context("start the broker's proxy")?),
+            Some(port) => {
+                let desk = options.network.as_ref().map(Network::desk);
+                let proxy = TcpProxy::kafka_at(desk.unwrap_or(Ipv4Addr::LOCALHOST), ports.at(port));
+                Some(proxy.context("start the broker's proxy")?)
+            }
             None => None,
         };
         let broker = Broker {
@@ -103,7 +110,7 @@ impl Broker {
 
     /// `host:port` of the PLAINTEXT listener.
     pub fn bootstrap(&self) -> String {
-        loopback(self.ports.plain).to_string()
+        self.ports.at(self.ports.plain).to_string()
     }
 
     /// `host:port` of the listener with mutual TLS.
@@ -111,7 +118,9 @@ impl Broker {
     /// # Panics
     /// When the options asked for none.
     pub fn bootstrap_tls(&self) -> String {
-        loopback(self.ports.tls.expect("BrokerOptions::tls was not set")).to_string()
+        self.ports
+            .at(self.ports.tls.expect("BrokerOptions::tls was not set"))
+            .to_string()
     }
 
     /// `host:port` of the SASL listener.
@@ -119,7 +128,9 @@ impl Broker {
     /// # Panics
     /// When the options asked for none.
     pub fn bootstrap_sasl(&self) -> String {
-        loopback(self.ports.sasl.expect("BrokerOptions::sasl was not set")).to_string()
+        self.ports
+            .at(self.ports.sasl.expect("BrokerOptions::sasl was not set"))
+            .to_string()
     }
 
     /// `host:port` of the listener behind [`Broker::proxy`]: the broker advertises the proxy's address there.
@@ -166,7 +177,8 @@ impl Broker {
             *lives
         };
         let log = self.scratch.path().join(format!("broker-{life}.log"));
-        let node = Node::start(&self.jvm(SERVER, &[self.properties_file()]), &log)?;
+        let arguments = self.jvm(SERVER, &[self.properties_file()]);
+        let node = Node::start(&arguments, &log, self.options.network.as_ref())?;
         node.wait_ready(START, || {
             std::fs::read_to_string(&log).is_ok_and(|said| said.contains(READY))
         })?;
@@ -287,6 +299,7 @@ pub fn shared_broker() -> &'static Broker {
 
 /// Every port a node holds, chosen once for all its lives.
 struct Ports {
+    host: Ipv4Addr,
     controller: u16,
     plain: u16,
     tls: Option<u16>,
@@ -296,13 +309,20 @@ struct Ports {
 
 impl Ports {
     fn choose(options: &BrokerOptions) -> Ports {
+        let host = options.network.as_ref().map(Network::address);
         Ports {
+            host: host.unwrap_or(Ipv4Addr::LOCALHOST),
             controller: ports::free_tcp(),
             plain: ports::free_tcp(),
             tls: options.tls.as_ref().map(|_| ports::free_tcp()),
             sasl: options.sasl.as_ref().map(|_| ports::free_tcp()),
             proxied: options.proxied.then(ports::free_tcp),
         }
+    }
+
+    /// Where the clients of a listener find it.
+    fn at(&self, port: u16) -> SocketAddr {
+        (self.host, port).into()
     }
 }
 

@@ -58,15 +58,15 @@ pub(super) fn server(
     folder: &Path,
 ) -> anyhow::Result<String> {
     let mut text = COMMON.to_owned();
-    let mut listeners = vec![format!("PLAINTEXT://{}", loopback(ports.plain))];
+    let mut listeners = vec![format!("PLAINTEXT://{}", ports.at(ports.plain))];
     let mut advertised = listeners.clone();
     for (name, port) in [("SSL", ports.tls), ("SASL_PLAINTEXT", ports.sasl)] {
-        let listener = port.map(|port| format!("{name}://{}", loopback(port)));
+        let listener = port.map(|port| format!("{name}://{}", ports.at(port)));
         listeners.extend(listener.clone());
         advertised.extend(listener);
     }
     if let (Some(port), Some(proxy)) = (ports.proxied, proxy) {
-        listeners.push(format!("PROXIED://{}", loopback(port)));
+        listeners.push(format!("PROXIED://{}", ports.at(port)));
         advertised.push(format!("PROXIED://{}", proxy.address()));
     }
     listeners.push(format!("CONTROLLER://{}", loopback(ports.controller)));

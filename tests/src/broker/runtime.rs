@@ -1,5 +1,5 @@
 use crate::process::{Process, find_program};
-use crate::{host, prepared, scratch};
+use crate::{Network, host, prepared, scratch};
 use anyhow::{Context, bail};
 use rustix::process::Signal;
 use std::fmt;
@@ -93,15 +93,20 @@ pub(super) enum Node {
 }
 
 impl Node {
-    /// Starts `java` with `arguments`; what it says is appended to `log`.
-    pub(super) fn start(arguments: &[String], log: &Path) -> anyhow::Result<Node> {
-        match chosen()? {
-            Runtime::Jars(libs) => Ok(Node::Process(Process::spawn(
-                "kafka",
-                &java(libs, arguments),
-                log,
-            )?)),
-            Runtime::Container => Ok(Node::Contained(Box::new(Contained::start(arguments, log)?))),
+    /// Starts `java` with `arguments`, in `network` where there is one; what it says is appended to `log`.
+    pub(super) fn start(arguments: &[String], log: &Path, network: Option<&Network>) -> anyhow::Result<Node> {
+        match (chosen()?, network) {
+            (Runtime::Jars(libs), network) => {
+                let mut java = java(libs, arguments);
+                if let Some(network) = network {
+                    java = network.inside(&java);
+                }
+                Ok(Node::Process(Process::spawn("kafka", &java, log)?))
+            }
+            (Runtime::Container, Some(_)) => bail!(
+                "a container cannot run in the lab's own network\n\nset CULVERT_LAB_BROKERS=jars, with Java and `cargo xtask prepare`"
+            ),
+            (Runtime::Container, None) => Ok(Node::Contained(Box::new(Contained::start(arguments, log)?))),
         }
     }
 
