@@ -1,4 +1,4 @@
-//! A UDP relay on loopback: the wide-area network between two gateways, with seeded loss, delay, duplication and cuts.
+//! A UDP relay: the wide-area network between two gateways, with seeded loss, delay, duplication, damage and cuts.
 //!
 //! This kernel's own tool for it (netem) is not on every host, so the relay is a program: what a seed drops it drops
 //! on every host, in the order in which packets come.
@@ -6,6 +6,7 @@
 use crate::dice::Dice;
 use anyhow::Context;
 use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size};
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::hash_map::Entry;
 use std::collections::{BinaryHeap, HashMap};
@@ -46,7 +47,14 @@ pub struct Weather {
     pub delay: Duration,
     /// Up to this much more for each packet, evenly spread; packets overtake each other.
     pub jitter: Duration,
+    /// Share of packets of which one byte is changed, 0 to 1.
+    pub damage: f64,
+    /// Bytes a second that get through, 0 for any number. What waits longer than [`QUEUE`] for its turn is dropped.
+    pub rate: u64,
 }
+
+/// The room of a narrow line: what a home router's buffer holds, in time.
+pub const QUEUE: Duration = Duration::from_millis(200);
 
 /// What has become of the packets of one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,14 +66,31 @@ pub struct Packets {
 }
 
 impl UdpRelay {
-    /// A relay in fair weather. The same `seed` makes the same choices.
+    /// A relay on loopback, in fair weather. The same `seed` makes the same choices.
     ///
     /// # Errors
     /// When loopback cannot be bound.
     pub fn start(server: SocketAddr, seed: u64) -> anyhow::Result<UdpRelay> {
-        let front = socket().context("bind the relay")?;
+        UdpRelay::between(Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST, server, seed)
+    }
+
+    /// As [`UdpRelay::start`], between two networks: clients find it at `front`, the server sees `back`.
+    ///
+    /// # Errors
+    /// When `front` cannot be bound.
+    pub fn between(
+        front: Ipv4Addr,
+        back: Ipv4Addr,
+        server: SocketAddr,
+        seed: u64,
+    ) -> anyhow::Result<UdpRelay> {
+        let front = socket(front).context("bind the relay")?;
         let address = front.local_addr()?;
         let shared = Arc::new(Shared {
+            back,
+            life: AtomicU64::new(0),
+            taken: Mutex::new(None),
+            carried: Mutex::new(None),
             lanes: [Lane::new(seed), Lane::new(seed ^ u64::MAX)],
             under_way: Mutex::new(BinaryHeap::new()),
             departed: Condvar::new(),
@@ -117,6 +142,44 @@ impl UdpRelay {
         self.set(Weather::default());
     }
 
+    /// Forgets whom it has carried for, as a router does that starts anew: the server sees the same clients come from
+    /// other ports, and what it sends to the old ones is lost.
+    pub fn rebind(&self) {
+        self.shared.life.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Sends `bytes` as if they came from the other end of the link that was carried last, past all weather. False while
+    /// there is none.
+    pub fn inject(&self, direction: Direction, bytes: &[u8]) -> bool {
+        let carried = self.shared.carried.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(carried) = carried.as_ref() else {
+            return false;
+        };
+        // What a full buffer or a server that is away refuses is one more lost packet.
+        let _ = match direction {
+            Direction::ToServer => carried.back.send_to(bytes, carried.server),
+            Direction::ToClients => carried.front.send_to(bytes, carried.client),
+        };
+        true
+    }
+
+    /// Keeps copies of the next `count` packets of each direction, whatever becomes of them.
+    pub fn record(&self, count: usize) {
+        *self.shared.taken() = Some(Recording {
+            count,
+            packets: [Vec::new(), Vec::new()],
+        });
+    }
+
+    /// Ends a recording and returns the packets of one direction.
+    pub fn recorded(&self, direction: Direction) -> Vec<Vec<u8>> {
+        let mut taken = self.shared.taken();
+        taken
+            .as_mut()
+            .map(|recording| std::mem::take(&mut recording.packets[direction as usize]))
+            .unwrap_or_default()
+    }
+
     /// What has become of the packets of one direction so far.
     pub fn packets(&self, direction: Direction) -> Packets {
         let lane = self.shared.lane(direction);
@@ -147,10 +210,31 @@ const PACKET_BYTES_MAX: usize = 65_535;
 const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
 struct Shared {
+    /// Where the sockets towards the server are bound.
+    back: Ipv4Addr,
+    /// Raised to forget all clients.
+    life: AtomicU64,
+    taken: Mutex<Option<Recording>>,
+    /// The client that came last.
+    carried: Mutex<Option<Carried>>,
     lanes: [Lane; 2],
     under_way: Mutex<BinaryHeap<Reverse<Packet>>>,
     departed: Condvar,
     ended: AtomicBool,
+}
+
+/// Both ends of what is carried for one client.
+struct Carried {
+    back: Arc<UdpSocket>,
+    front: Arc<UdpSocket>,
+    client: SocketAddr,
+    server: SocketAddr,
+}
+
+/// Copies of packets, by direction.
+struct Recording {
+    count: usize,
+    packets: [Vec<Vec<u8>>; 2],
 }
 
 /// One direction: its weather, its dice and its counts.
@@ -163,6 +247,15 @@ struct Lane {
 struct Sky {
     weather: Weather,
     dice: Dice,
+    /// When the narrow line is free again.
+    free: Instant,
+}
+
+/// One copy of a packet: when it leaves, and which byte is changed.
+#[derive(Clone, Copy)]
+struct Copied {
+    delay: Duration,
+    damaged: Option<u64>,
 }
 
 struct Packet {
@@ -182,19 +275,38 @@ impl Shared {
         self.ended.load(Ordering::Relaxed)
     }
 
+    fn life(&self) -> u64 {
+        self.life.load(Ordering::Relaxed)
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Option<Recording>> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Decides about one packet and sends it, now or later.
     fn carry(&self, direction: Direction, bytes: &[u8], socket: &Arc<UdpSocket>, to: SocketAddr) {
+        if let Some(recording) = self.taken().as_mut() {
+            let packets = &mut recording.packets[direction as usize];
+            if packets.len() < recording.count {
+                packets.push(bytes.to_vec());
+            }
+        }
         let lane = self.lane(direction);
-        for delay in lane.fate() {
+        for Copied { delay, damaged } in lane.fate(bytes.len()) {
             let number = lane.passed.fetch_add(1, Ordering::Relaxed);
+            let mut bytes = Cow::Borrowed(bytes);
+            if let Some(place) = damaged.filter(|_| !bytes.is_empty()) {
+                let place = (place % bytes.len() as u64) as usize;
+                bytes.to_mut()[place] ^= 0x55;
+            }
             if delay.is_zero() {
                 // A server that is down refuses; to a sender of datagrams that is one more lost packet.
-                let _ = socket.send_to(bytes, to);
+                let _ = socket.send_to(&bytes, to);
             } else {
                 let packet = Packet {
                     due: Instant::now() + delay,
                     order: number,
-                    bytes: bytes.to_vec(),
+                    bytes: bytes.into_owned(),
                     socket: Arc::clone(socket),
                     to,
                 };
@@ -214,6 +326,7 @@ impl Lane {
             sky: Mutex::new(Sky {
                 weather: Weather::default(),
                 dice: Dice(seed),
+                free: Instant::now(),
             }),
             passed: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
@@ -224,21 +337,42 @@ impl Lane {
         self.sky.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// After how long each copy of the next packet leaves: no copy, one, or two.
-    fn fate(&self) -> Vec<Duration> {
+    /// What becomes of the next packet, of `length` bytes: no copy, one, or two.
+    fn fate(&self, length: usize) -> Vec<Copied> {
         let mut sky = self.lock();
         let weather = sky.weather;
         let [lost, doubled] = [
             sky.dice.share() < weather.loss,
             sky.dice.share() < weather.duplication,
         ];
-        if weather.cut || lost {
+        let turn = sky.turn(length);
+        let (Some(turn), false) = (turn, weather.cut || lost) else {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return Vec::new();
-        }
+        };
         (0..=usize::from(doubled))
-            .map(|_| weather.delay + weather.jitter.mul_f64(sky.dice.share()))
+            .map(|_| Copied {
+                delay: turn + weather.delay + weather.jitter.mul_f64(sky.dice.share()),
+                damaged: (sky.dice.share() < weather.damage).then(|| sky.dice.below(u64::MAX)),
+            })
             .collect()
+    }
+}
+
+impl Sky {
+    /// How long a packet waits for a narrow line; `None` when its buffer is full.
+    fn turn(&mut self, length: usize) -> Option<Duration> {
+        if self.weather.rate == 0 {
+            return Some(Duration::ZERO);
+        }
+        let now = Instant::now();
+        self.free = self.free.max(now);
+        let wait = self.free - now;
+        if wait > QUEUE {
+            return None;
+        }
+        self.free += Duration::from_secs_f64(length as f64 / self.weather.rate as f64);
+        Some(wait)
     }
 }
 
@@ -262,8 +396,8 @@ impl PartialEq for Packet {
 
 impl Eq for Packet {}
 
-fn socket() -> io::Result<UdpSocket> {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+fn socket(host: Ipv4Addr) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind((host, 0))?;
     set_socket_recv_buffer_size(&socket, SOCKET_BUFFER_BYTES)?;
     set_socket_send_buffer_size(&socket, SOCKET_BUFFER_BYTES)?;
     socket.set_read_timeout(Some(LOOK_UP))?;
@@ -275,18 +409,32 @@ fn carry_in(front: &Arc<UdpSocket>, server: SocketAddr, shared: &Arc<Shared>) {
     let mut backs: HashMap<SocketAddr, Arc<UdpSocket>> = HashMap::new();
     let mut returns = Vec::new();
     let mut buffer = vec![0; PACKET_BYTES_MAX];
+    let mut life = shared.life();
     while !shared.ended() {
         let Ok((length, client)) = front.recv_from(&mut buffer) else {
             continue;
         };
+        if life != shared.life() {
+            life = shared.life();
+            backs.clear();
+        }
         let back = match backs.entry(client) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(new) => {
-                let Ok(back) = socket().map(Arc::new) else {
+                let Ok(back) = socket(shared.back).map(Arc::new) else {
                     continue;
                 };
+                *shared.carried.lock().unwrap_or_else(PoisonError::into_inner) = Some(Carried {
+                    back: Arc::clone(&back),
+                    front: Arc::clone(front),
+                    client,
+                    server,
+                });
                 let (own, front, shared) = (Arc::clone(&back), Arc::clone(front), Arc::clone(shared));
-                returns.push(thread::spawn(move || carry_back(&own, &front, client, &shared)));
+                returns.retain(|back: &JoinHandle<()>| !back.is_finished());
+                returns.push(thread::spawn(move || {
+                    carry_back(&own, &front, client, life, &shared);
+                }));
                 new.insert(back)
             }
         };
@@ -297,10 +445,10 @@ fn carry_in(front: &Arc<UdpSocket>, server: SocketAddr, shared: &Arc<Shared>) {
     }
 }
 
-/// Reads from the server what is meant for one client.
-fn carry_back(back: &UdpSocket, front: &Arc<UdpSocket>, client: SocketAddr, shared: &Shared) {
+/// Reads from the server what is meant for one client, as long as the relay remembers it.
+fn carry_back(back: &UdpSocket, front: &Arc<UdpSocket>, client: SocketAddr, life: u64, shared: &Shared) {
     let mut buffer = vec![0; PACKET_BYTES_MAX];
-    while !shared.ended() {
+    while !shared.ended() && life == shared.life() {
         if let Ok((length, _)) = back.recv_from(&mut buffer) {
             shared.carry(Direction::ToClients, &buffer[..length], front, client);
         }
@@ -344,7 +492,7 @@ mod tests {
 
     fn ends(seed: u64) -> Ends {
         let bind = || {
-            let socket = socket().unwrap();
+            let socket = socket(Ipv4Addr::LOCALHOST).unwrap();
             socket.set_read_timeout(Some(SOON)).unwrap();
             socket
         };
@@ -435,5 +583,60 @@ mod tests {
         let sent = Instant::now();
         assert_eq!(send_through(&ends, 50), (0..50).collect::<Vec<_>>());
         assert!(sent.elapsed() >= delay);
+    }
+
+    #[test]
+    fn a_narrow_line_takes_its_time_and_drops_what_its_buffer_cannot_hold() {
+        let ends = ends(1);
+        ends.relay.set(Weather {
+            rate: 400,
+            ..Weather::default()
+        });
+        // A packet of 4 bytes takes 10 ms; its buffer holds 200 ms.
+        let arrived = send_through(&ends, 100);
+        assert!((20..60).contains(&arrived.len()), "{}", arrived.len());
+        assert_eq!(arrived, (0..arrived.len() as u32).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn damage_changes_one_byte_and_recordings_hold_what_was_sent() {
+        let ends = ends(1);
+        ends.relay.record(3);
+        ends.relay.set(Weather {
+            damage: 1.0,
+            ..Weather::default()
+        });
+        for number in send_through(&ends, 10) {
+            assert!(number > 9, "{number} is as it was sent");
+        }
+        let recorded = ends.relay.recorded(Direction::ToServer);
+        let sent: Vec<Vec<u8>> = (0..3_u32).map(|n| n.to_be_bytes().to_vec()).collect();
+        assert_eq!(recorded, sent);
+    }
+
+    #[test]
+    fn what_is_injected_seems_to_come_from_the_other_end() {
+        let ends = ends(1);
+        assert!(!ends.relay.inject(Direction::ToServer, b"none"));
+        ends.client.send(&7_u32.to_be_bytes()).unwrap();
+        let (_, from) = receive(&ends.server);
+        ends.relay.cut();
+        assert!(ends.relay.inject(Direction::ToServer, &8_u32.to_be_bytes()));
+        assert_eq!(receive(&ends.server), (8, from));
+        assert!(ends.relay.inject(Direction::ToClients, &9_u32.to_be_bytes()));
+        assert_eq!(receive(&ends.client), (9, ends.relay.address()));
+    }
+
+    #[test]
+    fn a_relay_that_forgets_its_clients_comes_from_another_port() {
+        let ends = ends(1);
+        let from = || {
+            ends.client.send(&7_u32.to_be_bytes()).unwrap();
+            receive(&ends.server).1
+        };
+        let first = from();
+        assert_eq!(from(), first);
+        ends.relay.rebind();
+        assert_ne!(from(), first);
     }
 }
