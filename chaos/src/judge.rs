@@ -40,6 +40,22 @@ pub fn judge(site: &Site, watch: &Watch, deadline: Duration, whole: bool) -> any
     Ok(count)
 }
 
+/// Asks the product itself, after another judge has counted `count` records: its proof, and its look at the target alone
+/// where that is not too much for one process's memory.
+///
+/// # Errors
+/// When one of them says no, or a gateway has panicked.
+pub fn agree(site: &Site, deadline: Duration, count: u64) -> anyhow::Result<()> {
+    proven(site, deadline)?;
+    if count <= VERIFIED_MAX {
+        verified(site, count)?;
+    }
+    no_panics(site)
+}
+
+/// What `culvert verify` is asked to look at: it remembers something of each record.
+const VERIFIED_MAX: u64 = 5_000_000;
+
 fn proven(site: &Site, deadline: Duration) -> anyhow::Result<()> {
     let wait = format!("{}s", deadline.as_secs());
     let said = site.gateway(3).cli_ok(&["prove", "--wait", &wait]);

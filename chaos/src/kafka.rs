@@ -48,6 +48,8 @@ pub struct Seen {
     pub sequence: u64,
     /// Of key, value, time and headers.
     pub hash: u64,
+    /// When it was sent, milliseconds since 1970; -1 when nobody knows.
+    pub sent_ms: i64,
 }
 
 impl Reader {
@@ -137,7 +139,8 @@ impl Reader {
 
 impl Seen {
     fn of(message: &BorrowedMessage<'_>) -> anyhow::Result<Seen> {
-        let timestamp = message.timestamp().to_millis().unwrap_or(-1).to_be_bytes();
+        let sent_ms = message.timestamp().to_millis().unwrap_or(-1);
+        let timestamp = sent_ms.to_be_bytes();
         let mut fields = vec![message.key(), message.payload(), Some(&timestamp[..])];
         if let Some(headers) = message.headers() {
             for header in headers.iter() {
@@ -149,6 +152,7 @@ impl Seen {
             sequence: mark(message.payload().unwrap_or_default())
                 .with_context(|| format!("no mark at {}/{}", message.partition(), message.offset()))?,
             hash: content_hash(&fields),
+            sent_ms,
         })
     }
 }

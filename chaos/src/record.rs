@@ -58,13 +58,27 @@ pub fn append(file: &Path, part: &str, seed: u64, quick: bool, figures: &Figures
     Ok(())
 }
 
+/// Appends a row to the table of runs, which is there.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn append_run(file: &Path, seed: u64, line: &str) -> anyhow::Result<()> {
+    let mut out = File::options()
+        .append(true)
+        .open(file)
+        .with_context(|| format!("open {}", file.display()))?;
+    writeln!(out, "| {seed} | {} | {} | {line} |", commit(), machine())?;
+    Ok(())
+}
+
 const HEAD: &str = "# Soak\n\n\
     What `cargo xtask soak` has measured, one row a part that passed. A part passes when the ledger, `culvert prove` and\n\
     `culvert verify` agree that nothing was lost, doubled or put out of order (`volume`: without the ledger, for memory;\n\
     `prove`: without it too, and what is planted at the end must be found).\n\n\
     | part | size | commit | seed | machine | figures |\n| --- | --- | --- | --- | --- | --- |\n";
 
-fn commit() -> String {
+/// The commit that is checked out.
+pub(crate) fn commit() -> String {
     let output = Command::new("git")
         .args(["describe", "--always", "--dirty", "--abbrev=9"])
         .output();
@@ -74,7 +88,8 @@ fn commit() -> String {
     })
 }
 
-fn machine() -> String {
+/// Processors and memory of this host.
+pub(crate) fn machine() -> String {
     let processors = std::thread::available_parallelism().map_or(0, usize::from);
     let field = |file: &str, name: &str| {
         let text = fs::read_to_string(file).unwrap_or_default();

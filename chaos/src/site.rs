@@ -2,7 +2,7 @@
 
 use crate::kafka;
 use anyhow::{Context, bail};
-use culvert_tests::{Broker, BrokerOptions, Gateway, TestCa, TlsFiles, UdpRelay, ports, wait_for};
+use culvert_tests::{Broker, BrokerOptions, Gateway, Network, TestCa, TlsFiles, UdpRelay, ports, wait_for};
 use serde_json::json;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -23,6 +23,8 @@ pub struct Options {
     pub spare: bool,
     /// Decides what the relays drop.
     pub seed: u64,
+    /// Each site in a network of its own, instead of all on loopback.
+    pub apart: bool,
 }
 
 impl Options {
@@ -33,6 +35,7 @@ impl Options {
             engine: "sled",
             spare: false,
             seed,
+            apart: false,
         }
     }
 }
@@ -49,10 +52,14 @@ pub struct Site {
     pub west: UdpRelay,
     /// Between network 3 and network 2.
     pub east: UdpRelay,
+    /// Of the three sites, where they are apart.
+    pub networks: Option<[Network; 3]>,
+    /// Where gateway 2 listens for links.
+    pub tunnel: SocketAddr,
     /// Of the topic.
     pub partitions: i32,
     /// Its files are read again at each start of a gateway.
-    _ca: TestCa,
+    ca: TestCa,
 }
 
 const DOMAIN: &str = "soak.test";
@@ -64,9 +71,33 @@ impl Site {
     /// # Errors
     /// When something does not come up in time.
     pub fn start(options: &Options) -> anyhow::Result<Site> {
+        let site = Site::prepare(options)?;
+        site.launch()?;
+        Ok(site)
+    }
+
+    /// Starts the gateways and waits until all are ready.
+    ///
+    /// # Errors
+    /// When one does not come up in time.
+    pub fn launch(&self) -> anyhow::Result<()> {
+        self.gateways.iter().try_for_each(Gateway::launch)?;
+        self.ready()
+    }
+
+    /// Starts brokers and network, and writes what the gateways are given.
+    ///
+    /// # Errors
+    /// When something does not come up in time.
+    pub fn prepare(options: &Options) -> anyhow::Result<Site> {
+        let networks = match options.apart {
+            true => Some([Network::new(1)?, Network::new(2)?, Network::new(3)?]),
+            false => None,
+        };
+        let network = |number: usize| networks.as_ref().map(|networks| networks[number - 1].clone());
         let (source, target) = std::thread::scope(|scope| {
-            let target = scope.spawn(|| Broker::start(broker(true)));
-            (Broker::start(broker(false)), target.join())
+            let target = scope.spawn(|| Broker::start(broker(true, network(3))));
+            (Broker::start(broker(false, network(1))), target.join())
         });
         let target = target.map_err(|_| anyhow::anyhow!("the target's broker panicked"))?;
         let (source, target) = (source.context("start the source's broker")?, target?);
@@ -74,12 +105,15 @@ impl Site {
             kafka::create(&broker.bootstrap(), TOPIC, options.partitions)?;
         }
         let ca = TestCa::new("soak")?;
-        let tunnel: SocketAddr = (Ipv4Addr::LOCALHOST, ports::free_udp()).into();
-        let west = UdpRelay::start(tunnel, options.seed)?;
-        let east = UdpRelay::start(tunnel, options.seed.wrapping_add(1))?;
+        let gate = |number| network(number).map_or(Ipv4Addr::LOCALHOST, |network| network.gate());
+        let inside = |number| network(number).map_or(Ipv4Addr::LOCALHOST, |network| network.outward());
+        let tunnel: SocketAddr = (inside(2), ports::free_udp()).into();
+        let west = UdpRelay::between(gate(1), gate(2), tunnel, options.seed)?;
+        let east = UdpRelay::between(gate(3), gate(2), tunnel, options.seed.wrapping_add(1))?;
         let files = Files {
             ca: &ca,
             options,
+            hosts: [inside(1), inside(2), inside(3)],
             source: source.bootstrap(),
             target: target.bootstrap_proxied(),
         };
@@ -91,20 +125,22 @@ impl Site {
         if options.spare {
             gateways.push(files.first("gw4", west.address())?);
         }
-        let site = Site {
+        for (gateway, number) in gateways.iter_mut().zip([1, 2, 3, 1]) {
+            if let Some(network) = network(number) {
+                gateway.set_network(&network);
+            }
+        }
+        Ok(Site {
             source,
             target,
             gateways,
             west,
             east,
+            networks,
+            tunnel,
             partitions: options.partitions,
-            _ca: ca,
-        };
-        for gateway in &site.gateways {
-            gateway.launch()?;
-        }
-        site.ready()?;
-        Ok(site)
+            ca,
+        })
     }
 
     /// Waits until all gateways are ready.
@@ -140,6 +176,14 @@ impl Site {
             }
         }
         Ok(())
+    }
+
+    /// Gives a gateway a new key and certificate in the files that it reads at a start and at [`Gateway::reload`].
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn renew(&self, number: usize) -> anyhow::Result<()> {
+        self.ca.gateway(DOMAIN, &format!("gw{number}")).map(drop)
     }
 
     /// What every gateway says of itself, for a failure.
@@ -178,9 +222,10 @@ impl Site {
     }
 }
 
-fn broker(proxied: bool) -> BrokerOptions {
+fn broker(proxied: bool, network: Option<Network>) -> BrokerOptions {
     BrokerOptions {
         proxied,
+        network,
         full_jit: true,
         // Big enough that no load here is held up by it, small enough that disk is given back within a run.
         properties: vec![("log.segment.bytes".into(), (256 << 20).to_string())],
@@ -192,6 +237,8 @@ fn broker(proxied: bool) -> BrokerOptions {
 struct Files<'a> {
     ca: &'a TestCa,
     options: &'a Options,
+    /// What the gateways of each site listen on.
+    hosts: [Ipv4Addr; 3],
     source: String,
     target: String,
 }
@@ -201,7 +248,7 @@ impl Files<'_> {
         let file = format!(
             "{head}[[peer]]\nsite = \"site2\"\ngateways = [\"gw2\"]\naddress = [\"{hop}\"]\n\
              [[grant]]\nto = \"site3\"\ntopics = [\"*\"]\nvia = [\"site2\"]\n",
-            head = self.head(name, "site1", None)?,
+            head = self.head(name, 1, None)?,
         );
         let source = json!({"name": "soak", "config": {
             "connector.class": "io.culvert.kafka.KafkaSource",
@@ -215,7 +262,7 @@ impl Files<'_> {
         let file = format!(
             "{head}[[peer]]\nsite = \"site1\"\ngateways = [\"gw1\", \"gw4\"]\n\
              [[peer]]\nsite = \"site3\"\ngateways = [\"gw3\"]\n[[relay]]\nfrom = \"site1\"\nto = \"site3\"\n",
-            head = self.head("gw2", "site2", Some(tunnel))?,
+            head = self.head("gw2", 2, Some(tunnel))?,
         );
         Gateway::prepare("gw2", &file, &[])
     }
@@ -223,7 +270,7 @@ impl Files<'_> {
     fn last(&self, hop: SocketAddr) -> anyhow::Result<Gateway> {
         let file = format!(
             "{head}[[peer]]\nsite = \"site2\"\ngateways = [\"gw2\"]\naddress = [\"{hop}\"]\n",
-            head = self.head("gw3", "site3", None)?,
+            head = self.head("gw3", 3, None)?,
         );
         let sink = json!({"name": "soak", "config": {
             "connector.class": "io.culvert.kafka.KafkaSink",
@@ -237,8 +284,15 @@ impl Files<'_> {
         Gateway::prepare("gw3", &file, &[("sink", &sink.to_string())])
     }
 
-    fn head(&self, name: &str, site: &str, tunnel: Option<SocketAddr>) -> anyhow::Result<String> {
-        head(self.ca, self.options.engine, name, site, tunnel)
+    fn head(&self, name: &str, number: usize, tunnel: Option<SocketAddr>) -> anyhow::Result<String> {
+        let listen = tunnel.unwrap_or_else(|| (self.hosts[number - 1], ports::free_udp()).into());
+        head(
+            self.ca,
+            self.options.engine,
+            name,
+            &format!("site{number}"),
+            Some(listen),
+        )
     }
 }
 

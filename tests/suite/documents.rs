@@ -41,6 +41,26 @@ const NOT_RUN: &[(&str, &str)] = &[
         "culvert check --config /etc/culvert/plant/culvert.toml",
         "as culvert install",
     ),
+    (
+        "cargo xtask chaos --seed 7 --minutes 10",
+        "minutes; `chaos/tests/short.rs` runs what it starts",
+    ),
+    (
+        "cargo xtask chaos --seed 1017 --minutes 0",
+        "as cargo xtask chaos --seed 7 --minutes 10",
+    ),
+    (
+        "cargo xtask chaos --seed 1017 --dry",
+        "as cargo xtask chaos --seed 7 --minutes 10",
+    ),
+    (
+        "cargo xtask chaos --schedule found.txt",
+        "as cargo xtask chaos --seed 7 --minutes 10",
+    ),
+    (
+        "cargo xtask soak storm",
+        "minutes, and most of the machine; the same datagrams, fewer of them, in `hostile.rs`",
+    ),
     ("cargo xtask bench all", "40 minutes, and the machine for itself"),
     (
         "cargo xtask bench mirror --quick",

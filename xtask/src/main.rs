@@ -4,6 +4,7 @@
 #![allow(clippy::print_stderr, reason = "a command line")]
 
 mod bench;
+mod chaos;
 mod check;
 mod deb;
 mod demo;
@@ -44,6 +45,8 @@ enum Verb {
     Soak(soak::Arguments),
     /// Pack a release for Debian, and try what installing, upgrading and purging it does.
     Deb(deb::Arguments),
+    /// Break three sites by schedules of a seed, for minutes or hours, and report what came of it.
+    Chaos(chaos::Arguments),
     /// Throw bytes at every decoder, guided by coverage.
     Fuzz(fuzz::Arguments),
     /// The rules that the compiler cannot check: arrows between rooms, error pages, links, paths.
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Soak(arguments) => soak::run(&arguments),
         Verb::Deb(arguments) => deb::run(&arguments),
+        Verb::Chaos(arguments) => chaos::run(&arguments),
         Verb::Fuzz(arguments) => fuzz::run(&arguments),
         Verb::Tidy => tidy::run(),
     };

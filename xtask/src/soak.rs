@@ -32,7 +32,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut chaos = Command::new(workspace().join("target").join(PROFILE).join("culvert-chaos"));
     chaos
         .current_dir(workspace())
-        .args(["--record", "docs/soak.md"])
+        .args(["soak", "--record", "docs/soak.md"])
         .args(&arguments.arguments);
     steps::run(chaos)
 }

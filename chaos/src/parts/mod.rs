@@ -5,6 +5,7 @@ mod held;
 mod kills;
 mod long_cut;
 mod prove;
+mod storm;
 mod takeover;
 mod volume;
 mod zombie;
@@ -42,6 +43,8 @@ pub enum Part {
     LongCut,
     /// 5 GB through the outbox of each engine.
     Volume,
+    /// A million random datagrams, and a million made of a live link's own, are thrown at it.
+    Storm,
     /// Ten million records are proven in bounded memory, and a lost and a doubled one are named.
     Prove,
 }
@@ -60,6 +63,7 @@ impl Part {
             Part::Takeover => takeover::run(orders),
             Part::LongCut => long_cut::run(orders),
             Part::Volume => volume::run(orders),
+            Part::Storm => storm::run(orders),
             Part::Prove => prove::run(orders),
         }
     }
@@ -74,6 +78,7 @@ impl Part {
             Part::Takeover => "takeover",
             Part::LongCut => "long-cut",
             Part::Volume => "volume",
+            Part::Storm => "storm",
             Part::Prove => "prove",
         }
     }

@@ -1,0 +1,4 @@
+//! The verbs.
+
+pub(crate) mod run;
+pub(crate) mod soak;
