@@ -14,7 +14,7 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// A site and what else is there to break it with.
 pub struct Stage<'a> {
@@ -26,9 +26,10 @@ pub struct Stage<'a> {
 
 /// Why this host cannot do some kinds, by kind; those that are not here it can do.
 ///
-/// `apart`: sites have networks of their own. `disks`: and gateways disks.
-pub fn lacking(kind: Kind, apart: bool, disks: bool) -> Option<&'static str> {
+/// `apart`: sites have networks of their own. `disks`: and gateways disks. `spare`: there is a second gateway at site 1.
+pub fn lacking(kind: Kind, apart: bool, disks: bool, spare: bool) -> Option<&'static str> {
     match kind {
+        Kind::Takeover if !spare => Some("needs --spare"),
         Kind::Unplug if !apart => Some("needs network namespaces"),
         Kind::DiskFull if !disks => Some("needs loop devices and a mount namespace, and engine `log`"),
         Kind::Fsync if find_program("strace").is_none() => Some("needs strace"),
@@ -88,7 +89,15 @@ impl Stage<'_> {
             Kind::Clock => clock(gateway, fault),
             Kind::Fsync => fail_fsync(gateway, fault),
             Kind::Restore => restore(gateway, fault),
-            Kind::Burn => {
+            Kind::Expire => {
+                self.site.expire(number, SystemTime::now() + EXPIRES)?;
+                gateway.reload()?;
+                thread::sleep(fault.lasts);
+                self.site.renew(number)?;
+                gateway.reload()
+            }
+            Kind::Twin => twin(gateway, fault),
+            Kind::Burn | Kind::Takeover => {
                 gateway.kill9()?;
                 clear(&gateway.directory().join("state"))?;
                 thread::sleep(fault.lasts);
@@ -158,6 +167,9 @@ impl Stage<'_> {
         Ok(())
     }
 }
+
+/// How long a certificate is good that ends during a fault.
+const EXPIRES: Duration = Duration::from_secs(1);
 
 /// What is done to a link.
 fn weather(fault: &Planned, link: &UdpRelay) -> anyhow::Result<()> {
@@ -322,6 +334,17 @@ fn restore(gateway: &Gateway, fault: &Planned) -> anyhow::Result<()> {
     gateway.kill9()?;
     clear(&state)?;
     copy(scratch.path(), &state)?;
+    gateway.launch()
+}
+
+/// Both run until the clone is stopped; what the error pages ask for then is a start of the one that stays.
+fn twin(gateway: &Gateway, fault: &Planned) -> anyhow::Result<()> {
+    gateway.kill9()?;
+    let twin = gateway.twin()?;
+    gateway.launch()?;
+    twin.launch()?;
+    thread::sleep(fault.lasts);
+    twin.kill9()?;
     gateway.launch()
 }
 

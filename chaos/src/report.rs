@@ -116,10 +116,10 @@ fn came(course: &Course) -> f64 {
 pub fn kills(course: &Course) -> u64 {
     use crate::schedule::Kind;
     let of = |kind, amount| match kind {
-        Kind::Kill | Kind::Burn => 1,
+        Kind::Kill | Kind::Burn | Kind::Takeover => 1,
         Kind::KillAll => 3,
         Kind::KillAgain => amount + 1,
-        Kind::Restore | Kind::Clock => 2,
+        Kind::Restore | Kind::Clock | Kind::Twin => 2,
         _ => 0,
     };
     let faults = course.incidents.iter().map(|incident| incident.fault);
@@ -202,6 +202,9 @@ fn row(page: &mut String, kind: &str, marks: &[&Mark]) -> std::fmt::Result {
             .map(|time| time.as_secs_f64())
             .collect()
     };
+    if marks.is_empty() {
+        return Ok(());
+    }
     let (mut first, mut all) = (seconds(|mark| mark.first), seconds(|mark| mark.all));
     let mut any = seconds(|mark| mark.any);
     writeln!(
@@ -263,11 +266,14 @@ pub fn line(course: &Course) -> String {
         let marks = course.marks.iter().filter(|mark| !mark.disturbed);
         let of = marks.filter(|mark| mark.name.contains("broker") == brokers);
         let mut seconds: Vec<f64> = of.filter_map(|mark| Some(mark.first?.as_secs_f64())).collect();
-        format!(
-            "p50 {:.2} s, p99 {:.2} s",
-            quantile(&mut seconds, 0.5),
-            quantile(&mut seconds, 0.99)
-        )
+        match seconds.len() {
+            0 => "none measured".into(),
+            _ => format!(
+                "p50 {:.2} s, p99 {:.2} s",
+                quantile(&mut seconds, 0.5),
+                quantile(&mut seconds, 0.99)
+            ),
+        }
     };
     let growth: Vec<String> = (0..3)
         .map(|gateway| {

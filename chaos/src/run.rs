@@ -39,6 +39,8 @@ pub struct Plan {
     pub given: Option<Schedule>,
     /// Sites in networks of their own.
     pub apart: bool,
+    /// A second gateway at site 1.
+    pub spare: bool,
     /// A fault in what the lab sees, which must fail the run.
     pub planted: Option<Planted>,
 }
@@ -64,6 +66,7 @@ pub fn run(
         engine: plan.engine,
         partitions: plan.partitions,
         apart: plan.apart,
+        spare: plan.spare,
         ..Options::new(plan.seed)
     })?;
     let disks = disks(plan, &site, tell);
@@ -97,7 +100,7 @@ fn disks(plan: &Plan, site: &Site, tell: &mut dyn FnMut(String)) -> Option<[Disk
 fn kinds(plan: &Plan, disks: bool, tell: &mut dyn FnMut(String)) -> Vec<Kind> {
     let (mut able, mut unable) = (Vec::new(), Vec::new());
     for &kind in &plan.kinds {
-        match lacking(kind, plan.apart, disks) {
+        match lacking(kind, plan.apart, disks, plan.spare) {
             None => able.push(kind),
             Some(why) => unable.push(format!("{} ({why})", word(&kind))),
         }

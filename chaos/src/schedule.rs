@@ -72,6 +72,8 @@ pub enum Kind {
     Garbage,
     /// A gateway gets a new certificate and reads it
     Rotate,
+    /// A gateway's certificate ends, and it gets a new one late
+    Expire,
     /// A gateway's disk is full
     DiskFull,
     /// A gateway's clock jumps by this many seconds, and back
@@ -82,6 +84,10 @@ pub enum Kind {
     Restore,
     /// A gateway's host burns down with its disk; a new one of its name comes, with an empty one
     Burn,
+    /// As burn, for longer than a consumer's session: the second gateway of its site goes on
+    Takeover,
+    /// A gateway and its clone, state and all, run at the same time; then the clone is gone, and the gateway started anew
+    Twin,
 }
 
 /// Where a fault happens.
@@ -231,11 +237,14 @@ fn planned(dice: &mut ChaCha8Rng, kind: Kind, room: u64) -> Planned {
         Kind::BrokerCut | Kind::BrokerStall => (&[Place::Target], 500..5_000, 0..1),
         Kind::Garbage => (&[Place::Gw2], 500..2_000, 2_000..20_000),
         Kind::Rotate => (&gateways, 0..1, 0..1),
+        Kind::Expire => (&gateways, 2_000..6_000, 0..1),
         Kind::DiskFull => (&[Place::Gw1, Place::Gw2], 1_000..5_000, 0..1),
         Kind::Clock => (&gateways, 1_000..4_000, 1..100_000_000),
         Kind::Fsync => (&[Place::Gw1, Place::Gw2], 500..1_500, 1..40),
         Kind::Restore => (&[Place::Gw1, Place::Gw2], 1_500..5_000, 0..1),
         Kind::Burn => (&[Place::Gw1, Place::Gw2], 1_000..4_000, 0..1),
+        Kind::Takeover => (&[Place::Gw1], 11_000..16_000, 0..1),
+        Kind::Twin => (&[Place::Gw1, Place::Gw3], 1_000..6_000, 0..1),
     };
     let lasts = dice.random_range(lasts);
     let latest = room.saturating_sub(lasts).max(1);

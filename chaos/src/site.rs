@@ -7,7 +7,7 @@ use serde_json::json;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// The one topic, of the same name at both ends.
 pub const TOPIC: &str = "orders";
@@ -184,6 +184,15 @@ impl Site {
     /// When they cannot be written.
     pub fn renew(&self, number: usize) -> anyhow::Result<()> {
         self.ca.gateway(DOMAIN, &format!("gw{number}")).map(drop)
+    }
+
+    /// As [`Site::renew`], with a certificate that ends soon.
+    ///
+    /// # Errors
+    /// As [`Site::renew`].
+    pub fn expire(&self, number: usize, end: SystemTime) -> anyhow::Result<()> {
+        let name = format!("gw{number}");
+        self.ca.gateway_until(DOMAIN, &name, end).map(drop)
     }
 
     /// What every gateway says of itself, for a failure.

@@ -75,6 +75,34 @@ impl Gateway {
         })
     }
 
+    /// Another gateway with the same name, certificates and state, which may run beside this one, as the clone of a host
+    /// does. This one must not run meanwhile.
+    ///
+    /// # Errors
+    /// When the files cannot be copied.
+    pub fn twin(&self) -> anyhow::Result<Gateway> {
+        let scratch = Scratch::new(&self.name)?;
+        let copied = Command::new("cp")
+            .arg("-a")
+            .arg(self.directory().join("."))
+            .arg(scratch.path())
+            .status()
+            .context("run cp")?;
+        anyhow::ensure!(copied.success(), "copy the directory of {}", self.name);
+        let outward = self.network.as_ref().map(Network::outward);
+        let listen = SocketAddr::from((outward.unwrap_or(Ipv4Addr::LOCALHOST), ports::free_udp()));
+        let mut environment = self.environment.clone();
+        environment.push(("CULVERT_TUNNEL__LISTEN".into(), listen.to_string()));
+        Ok(Gateway {
+            name: self.name.clone(),
+            process: Mutex::new(None),
+            telemetry: (self.telemetry.ip(), ports::free_tcp()).into(),
+            environment,
+            network: self.network.clone(),
+            scratch,
+        })
+    }
+
     /// Adds to the environment of the process and of the command line, from the next start on.
     pub fn set_env(&mut self, key: &str, value: &str) {
         self.environment.push((key.to_owned(), value.to_owned()));

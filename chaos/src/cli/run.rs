@@ -36,6 +36,9 @@ pub(crate) struct Arguments {
     /// The outbox engine of all gateways
     #[arg(long, value_enum, default_value = "log")]
     engine: Engine,
+    /// A second gateway at site 1
+    #[arg(long)]
+    spare: bool,
     /// Break nothing else [default: everything that this host can]
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Kind>,
@@ -147,6 +150,7 @@ fn plan(arguments: &Arguments) -> anyhow::Result<Plan> {
         kinds: kinds.copied().collect(),
         given,
         apart: false,
+        spare: arguments.spare,
         planted: arguments.plant,
     })
 }
