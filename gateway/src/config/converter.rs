@@ -6,15 +6,18 @@
 //! Where stages are to see JSON, or what is written is another schema than what was read, a bundled plugin decodes and
 //! encodes. Its own settings stand behind `value.converter.culvert.`.
 
+mod codec;
+mod registry;
+mod written;
+
+pub use registry::RegistryPlan;
+
 use super::connector::Definition;
-use super::mistake::{
-    CONNECTOR, CONTRADICTION, Found, MISSING, UNKNOWN_KEY, UNREADABLE, UNSUPPORTED, VALUE, nearest,
-};
-use crate::codec::registry::{Auth, Options, Subjects, Tls};
-use crate::plugin::{self, Field, Limits, Message, PluginPlan, Shelf, Writes};
-use culvert_proto::limits::SCHEMA_BYTES_MAX;
-use culvert_proto::schema::{Kind, Part, Piece, Schema};
-use std::path::{Path, PathBuf};
+use super::mistake::{Found, UNKNOWN_KEY, UNSUPPORTED, VALUE, nearest};
+use crate::plugin::{Message, PluginPlan, Shelf, Writes};
+use culvert_proto::schema::{Kind, Part, Schema};
+use registry::KEYS;
+use std::path::Path;
 use std::sync::Arc;
 
 /// A converter with schemas, checked.
@@ -39,33 +42,6 @@ pub enum From {
     File(Arc<Schema>, Message),
 }
 
-/// A registry, and what is done with it.
-#[derive(Clone, Debug)]
-pub struct RegistryPlan {
-    /// What a schema stands under.
-    pub subjects: Subjects,
-    /// Schemas that are not there yet are registered.
-    pub registers: bool,
-    /// What is written.
-    pub writes: Writes,
-    urls: Vec<String>,
-    auth: Auth,
-    tls: Tls,
-}
-
-impl RegistryPlan {
-    /// How it is reached; what was seen of it is kept in `directory`.
-    #[must_use]
-    pub fn options(&self, directory: PathBuf) -> Options {
-        Options {
-            urls: self.urls.clone(),
-            auth: self.auth.clone(),
-            tls: self.tls.clone(),
-            directory,
-        }
-    }
-}
-
 /// Converters with schemas, by the last word of their names.
 const WITH_SCHEMAS: [(&str, &str, Kind); 3] = [
     ("io.confluent.connect.avro.", "AvroConverter", Kind::Avro),
@@ -84,40 +60,11 @@ const PLAIN: [(&str, &str); 3] = [
     ("org.apache.kafka.connect.json.", "JsonConverter"),
 ];
 
-const STRATEGIES: [(&str, Subjects); 3] = [
-    ("TopicNameStrategy", Subjects::Topic),
-    ("RecordNameStrategy", Subjects::Record),
-    ("TopicRecordNameStrategy", Subjects::TopicRecord),
-];
-
-/// Where Confluent's strategies live.
-const STRATEGIES_IN: &str = "io.confluent.kafka.serializers.subject.";
-
-/// Keys of converters with schemas, behind `value.converter.`.
-const KEYS: [&str; 13] = [
-    "schema.registry.url",
-    "basic.auth.credentials.source",
-    "basic.auth.user.info",
-    "bearer.auth.credentials.source",
-    "bearer.auth.token",
-    "schema.registry.ssl.truststore.type",
-    "schema.registry.ssl.truststore.location",
-    "schema.registry.ssl.keystore.type",
-    "schema.registry.ssl.keystore.location",
-    "key.subject.name.strategy",
-    "value.subject.name.strategy",
-    "auto.register.schemas",
-    "use.latest.version",
-];
-
 /// What keys of the codec begin with, behind `value.converter.`.
 const OWN: &str = "culvert.";
 
 /// The codecs' setting that the converter decides.
 const FRAMING: &str = "framing";
-
-/// The most addresses of one registry. By eye.
-const URLS_MAX: usize = 16;
 
 /// Both parts' converters with schemas. What is wrong goes to `found`; files are below `base`. `staged`: the connector has
 /// stages, which see JSON.
@@ -238,318 +185,6 @@ impl Asked<'_> {
         })
     }
 
-    fn registry(&self, given: Option<(Arc<Schema>, Message)>, found: &mut Found) -> RegistryPlan {
-        self.unknown(&KEYS, found);
-        let urls = self.urls(found);
-        let auth = self.auth(found);
-        let tls = Tls {
-            authorities: self.pem("truststore", found),
-            identity: self.pem("keystore", found),
-        };
-        RegistryPlan {
-            subjects: self.subjects(found),
-            registers: self.truth("auto.register.schemas", true, found),
-            writes: self.writes(given, found),
-            urls,
-            auth,
-            tls,
-        }
-    }
-
-    // ----- the schema to write with --------------------------------------------------------------------------------
-
-    fn writes(&self, given: Option<(Arc<Schema>, Message)>, found: &mut Found) -> Writes {
-        let latest = self.truth("use.latest.version", false, found);
-        let subject = self.definition.settings.get(self.schema);
-        let is_said = self.get("use.latest.version").is_some();
-        match (subject, given) {
-            (Some(_), Some(_)) => {
-                let hint = format!("keep one of {} and {}.file", self.schema, self.schema);
-                self.own_mistake(CONTRADICTION, "", "is given beside a file", hint, found);
-                Writes::Own
-            }
-            (None, Some(_)) if latest => {
-                let hint = format!(
-                    "keep one of {}.use.latest.version and {}.file",
-                    self.key, self.schema
-                );
-                self.own_mistake(
-                    CONTRADICTION,
-                    ".file",
-                    "is given beside use.latest.version",
-                    hint,
-                    found,
-                );
-                Writes::Own
-            }
-            (None, Some((schema, message))) => Writes::This(schema, message),
-            (Some(_), None) if is_said && !latest => {
-                let hint =
-                    "what is written is the newest schema of that subject: leave use.latest.version out";
-                self.own_mistake(
-                    CONTRADICTION,
-                    "",
-                    "is given with use.latest.version = false",
-                    hint,
-                    found,
-                );
-                Writes::Own
-            }
-            (Some(subject), None) => Writes::Latest(Some(subject.to_owned())),
-            (None, None) if latest => Writes::Latest(None),
-            (None, None) => Writes::Own,
-        }
-    }
-
-    /// The schema of a file, and which of its messages.
-    fn given(&self, kind: Kind, found: &mut Found) -> Option<(Arc<Schema>, Message)> {
-        let named = self.schema_key(".message");
-        let message = match (named, kind) {
-            (Some(name), Kind::Protobuf) => Message::Named(name.to_owned()),
-            (Some(_), Kind::Avro | Kind::Json) => {
-                let hint = "leave it out: only schemas of Protobuf have messages";
-                self.own_mistake(CONTRADICTION, ".message", "is given", hint, found);
-                Message::Any
-            }
-            (None, _) => Message::Any,
-        };
-        let Some(file) = self.schema_key(".file") else {
-            if named.is_some() {
-                let hint = format!("add {}.file, or leave it out", self.schema);
-                self.own_mistake(CONTRADICTION, ".message", "is given without a file", hint, found);
-            }
-            return None;
-        };
-        let path = self.base.join(file);
-        let text = std::fs::read_to_string(&path).map_err(|error| error.to_string());
-        let text = text.and_then(|text| match text.len() {
-            0..=SCHEMA_BYTES_MAX => Ok(text),
-            size => Err(format!(
-                "it has {size} bytes, and {SCHEMA_BYTES_MAX} are the most"
-            )),
-        });
-        match text {
-            Ok(text) => {
-                let piece = Piece {
-                    subject: file.to_owned(),
-                    text,
-                    ..Piece::default()
-                };
-                let schema = Schema {
-                    kind,
-                    part: self.part,
-                    id: 0,
-                    pieces: vec![piece],
-                };
-                Some((Arc::new(schema), message))
-            }
-            Err(error) => {
-                let problem = format!("{}: {error}", path.display());
-                let hint = "valid: a file with the schema's text, relative to the configuration";
-                self.own_mistake(UNREADABLE, ".file", problem, hint, found);
-                None
-            }
-        }
-    }
-
-    fn schema_key(&self, behind: &str) -> Option<&str> {
-        self.definition.settings.get(&format!("{}{behind}", self.schema))
-    }
-
-    /// Keys about a schema that no converter asks for.
-    fn no_schema(&self, found: &mut Found) {
-        for behind in ["", ".file", ".message"] {
-            if self.schema_key(behind).is_some() {
-                let hint = format!("name a converter with schemas as {}, or leave it out", self.key);
-                self.own_mistake(UNKNOWN_KEY, behind, "has no converter to use it", hint, found);
-            }
-        }
-    }
-
-    // ----- what decodes --------------------------------------------------------------------------------------------
-
-    fn codec(&self, kind: Kind, found: &mut Found) -> Option<PluginPlan> {
-        let (name, defaults): (_, &[(&str, &str)]) = match kind {
-            Kind::Avro => ("avro", &[]),
-            // What Connect's transformations are written for: the schema's own names, numbers, and fields that are there.
-            Kind::Protobuf => (
-                "protobuf",
-                &[
-                    ("names", "proto"),
-                    ("int64.format", "number"),
-                    ("defaults", "write"),
-                ],
-            ),
-            Kind::Json => ("json", &[]),
-        };
-        let codec = self
-            .shelf
-            .get(name)
-            .filter(|plugin| plugin.role() == Some(plugin::Role::Codec));
-        let Some(codec) = codec else {
-            let problem = self.shelf.why_not(name);
-            let problem = problem.unwrap_or_else(|| format!("there is no codec {name} in this program"));
-            self.definition
-                .mistake(VALUE, self.key, problem, "see plugins.directory", found);
-            return None;
-        };
-        let fields: Vec<&Field> = codec
-            .description
-            .fields
-            .iter()
-            .filter(|field| field.name != FRAMING)
-            .collect();
-        let known = |key: &str| {
-            fields
-                .iter()
-                .any(|field| format!("culvert.{}", field.name) == key)
-        };
-        for key in self.own_keys().filter(|key| !known(key)) {
-            let names: Vec<String> = fields
-                .iter()
-                .map(|field| format!("culvert.{}", field.name))
-                .collect();
-            let hint = nearest(&key, names.iter().map(String::as_str)).map_or_else(
-                || format!("valid: {}", names.join(", ")),
-                |near| format!("did you mean {}.{near}?", self.key),
-            );
-            self.mistake(UNKNOWN_KEY, &key, format!("is no setting of {name}"), hint, found);
-        }
-        let settings = fields.iter().map(|field| {
-            let key = format!("culvert.{}", field.name);
-            let given = self.get(&key);
-            if let Some(Err(wrong)) = given.map(|value| plugin::check(field, value)) {
-                let hint = format!("valid: {}", wrong.valid);
-                self.mistake(CONNECTOR, &key, wrong.problem, hint, found);
-            }
-            let ours = defaults.iter().find(|(name, _)| *name == field.name);
-            let value = given.or(ours.map(|(_, value)| *value)).map(str::to_owned);
-            (field.name.clone(), value.or_else(|| field.default_value.clone()))
-        });
-        Some(PluginPlan {
-            plugin: name.to_owned(),
-            settings: settings.collect(),
-            limits: Limits::default(),
-            grants: Arc::default(),
-        })
-    }
-
-    /// Keys of the codec, behind `value.converter.`.
-    fn own_keys(&self) -> impl Iterator<Item = String> {
-        self.definition.settings.shown().filter_map(|(key, _)| {
-            let own = key.strip_prefix(self.key)?.strip_prefix('.')?;
-            own.starts_with(OWN).then(|| own.to_owned())
-        })
-    }
-
-    fn urls(&self, found: &mut Found) -> Vec<String> {
-        let key = "schema.registry.url";
-        let Some(text) = self.get(key) else {
-            let hint = format!(
-                "for example \"http://127.0.0.1:8081\"; without a registry, {}.file",
-                self.schema
-            );
-            self.mistake(MISSING, key, "is missing", hint, found);
-            return Vec::new();
-        };
-        let urls: Vec<String> = text.split(',').map(|url| url.trim().to_owned()).collect();
-        let is_address = |url: &String| {
-            let rest = url
-                .strip_prefix("http://")
-                .or_else(|| url.strip_prefix("https://"));
-            rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(['@', '?', '#', ' ']))
-        };
-        if let Some(wrong) = urls.iter().find(|url| !is_address(url)) {
-            let hint = "valid: http:// or https:// and a host, without user and password";
-            self.mistake(VALUE, key, format!("{wrong:?} is no address"), hint, found);
-        } else if urls.len() > URLS_MAX {
-            let problem = format!("names {} addresses", urls.len());
-            self.mistake(VALUE, key, problem, format!("valid: at most {URLS_MAX}"), found);
-        }
-        urls
-    }
-
-    fn auth(&self, found: &mut Found) -> Auth {
-        let source = |key, valid| {
-            let given = self.get(key);
-            (given, given.is_none_or(|given| given == valid))
-        };
-        let (user, token) = (self.get("basic.auth.user.info"), self.get("bearer.auth.token"));
-        for (key, valid) in [
-            ("basic.auth.credentials.source", "USER_INFO"),
-            ("bearer.auth.credentials.source", "STATIC_TOKEN"),
-        ] {
-            if let (Some(given), false) = source(key, valid) {
-                let problem = format!("{given:?} is not offered by this version");
-                self.mistake(UNSUPPORTED, key, problem, format!("valid: {valid}"), found);
-            }
-        }
-        match (user, token) {
-            (Some(_), Some(_)) => {
-                let hint = "keep one of the two";
-                self.mistake(
-                    CONTRADICTION,
-                    "bearer.auth.token",
-                    "is given beside a user",
-                    hint,
-                    found,
-                );
-                Auth::None
-            }
-            (Some(user), None) => {
-                if !user.contains(':') {
-                    let hint = "valid: user and password with a colon between them";
-                    self.mistake(VALUE, "basic.auth.user.info", "has no colon", hint, found);
-                }
-                Auth::Basic(user.to_owned())
-            }
-            (None, Some(token)) => Auth::Bearer(token.to_owned()),
-            (None, None) => Auth::None,
-        }
-    }
-
-    fn pem(&self, store: &str, found: &mut Found) -> Option<PathBuf> {
-        let (kind, location) = (
-            format!("schema.registry.ssl.{store}.type"),
-            format!("schema.registry.ssl.{store}.location"),
-        );
-        let path = self.get(&location)?;
-        if self.get(&kind) != Some("PEM") {
-            let way = "write \"PEM\": a keystore in PEM holds the certificate and its key, not encrypted";
-            self.unsupported(&kind, way, found);
-        }
-        Some(self.base.join(path))
-    }
-
-    fn subjects(&self, found: &mut Found) -> Subjects {
-        let (own, other) = match self.part {
-            Part::Key => ("key.subject.name.strategy", "value.subject.name.strategy"),
-            Part::Value => ("value.subject.name.strategy", "key.subject.name.strategy"),
-        };
-        if self.get(other).is_some() {
-            self.mistake(
-                CONTRADICTION,
-                other,
-                "is of the other part of a record",
-                format!("write {own}"),
-                found,
-            );
-        }
-        let Some(text) = self.get(own) else {
-            return Subjects::default();
-        };
-        let name = text.strip_prefix(STRATEGIES_IN).unwrap_or(text);
-        match STRATEGIES.iter().find(|(known, _)| *known == name) {
-            Some((_, subjects)) => *subjects,
-            None => {
-                let valid = STRATEGIES.map(|(name, _)| name).join(", ");
-                let problem = format!("{text:?} is no strategy that is known here");
-                self.mistake(UNSUPPORTED, own, problem, format!("valid: {valid}"), found);
-                Subjects::default()
-            }
-        }
-    }
-
     fn truth(&self, key: &str, default: bool, found: &mut Found) -> bool {
         match self.get(key) {
             None => default,
@@ -577,20 +212,6 @@ impl Asked<'_> {
                 (known, None) => format!("valid: {}", known.join(", ")),
             };
             self.mistake(UNKNOWN_KEY, &own, "is no key of this converter", hint, found);
-        }
-    }
-
-    /// Keys about a registry, where there is none.
-    fn no_registry(&self, found: &mut Found) {
-        for own in self.strange(&[], true) {
-            let hint = "name schema.registry.url, or leave it out: all records are of the file's schema";
-            self.mistake(
-                UNKNOWN_KEY,
-                &own,
-                "is of a registry, and none is named",
-                hint,
-                found,
-            );
         }
     }
 
