@@ -5,6 +5,7 @@
 
 use crate::plan::{FieldStep, From, Move, Order, Plan, RecordStep, Step, StepId};
 use crate::schema::{Key, Kind, Schema, TypeId, Unit};
+use plain::number::is_decimal;
 use plain::trouble::{DEPTH_MAX, Outcome, Trouble, code, too_deep};
 
 /// Items without bytes, such as nulls, in one payload: as many as the contract has entries in a list.
@@ -240,6 +241,11 @@ impl<'p, 'a, 'e, E: Emit> Walk<'p, 'a, 'e, E> {
                     Some(size) => cursor.take(*size)?,
                     None => cursor.bytes()?,
                 };
+                // Here and not in JSON alone: a value is the same in every form, or in none.
+                if !is_decimal(unscaled) {
+                    let why = format!("a decimal has {} bytes", unscaled.len());
+                    return Err(Trouble::new(code::TOO_LARGE, why));
+                }
                 self.emit.decimal(unscaled, *scale)?;
             }
             Step::Uuid => self.emit.uuid(cursor.array()?),

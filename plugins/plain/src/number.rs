@@ -14,6 +14,11 @@ pub enum Unit {
 /// The longest unscaled value that is read as a number: 616 digits. The work grows with the square of the length.
 pub const DECIMAL_BYTES_MAX: usize = 256;
 
+/// Whether big-endian two's complement is short enough to be read as a number.
+pub fn is_decimal(unscaled: &[u8]) -> bool {
+    shortest(unscaled).len() <= DECIMAL_BYTES_MAX
+}
+
 /// Big-endian two's complement as decimal text, with `scale` digits behind the point. Nothing where it is too long.
 pub fn decimal_text(unscaled: &[u8], scale: i32) -> Option<String> {
     let bytes = shortest(unscaled);

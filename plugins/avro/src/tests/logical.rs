@@ -140,6 +140,31 @@ fn decimals_uuids_and_durations_are_what_the_table_says() {
     );
 }
 
+/// Turning bytes into digits costs the square of their number.
+#[test]
+fn a_decimal_has_a_limit_in_every_form() {
+    let schema = r#"{"type":"bytes","logicalType":"decimal","precision":1000,"scale":2}"#;
+    let datum = |bytes: &[u8]| {
+        let size = u16::try_from(bytes.len() * 2).unwrap();
+        let low = u8::try_from(size & 0x7f).unwrap() | 0x80;
+        [&[low, u8::try_from(size >> 7).unwrap()], bytes].concat()
+    };
+    let mut bench = Bench::new([]);
+    // What stands before the number itself does not count.
+    for bytes in [[1; 256].as_slice(), &[0; 400], &[0xff; 400]] {
+        bench.to_json(schema, schema, &datum(bytes)).unwrap();
+        bench.decode(schema, schema, &datum(bytes)).unwrap();
+    }
+    let long = datum(&[1; 257]);
+    let refusals = [
+        bench.to_json(schema, schema, &long).expect_err("it is too long"),
+        bench.decode(schema, schema, &long).expect_err("it is too long"),
+    ];
+    for refusal in refusals {
+        assert_eq!(refusal.code, "too-large", "{}", refusal.reason);
+    }
+}
+
 #[test]
 fn a_logical_type_that_does_not_fit_is_none() {
     for schema in [
