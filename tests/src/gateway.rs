@@ -98,6 +98,7 @@ impl Gateway {
             process: Mutex::new(None),
             telemetry: (self.telemetry.ip(), ports::free_tcp()).into(),
             environment,
+            within: self.within.clone(),
             network: self.network.clone(),
             scratch,
         })

@@ -148,7 +148,7 @@ fn cutting_and_degrading_links_loses_and_doubles_nothing() -> anyhow::Result<()>
             duplication: 0.02,
             delay: Duration::from_millis(20),
             jitter: Duration::from_millis(20),
-            cut: false,
+            ..relay::Weather::default()
         });
         if cut % 2 == 1 {
             let had = tail.records.len() as u64;

@@ -420,7 +420,7 @@ pub(crate) fn marks_orders_in_a_real_flow(
         arrived.len()
     );
     for record in &arrived {
-        let value: serde_json::Value = serde_json::from_slice(record.value.as_deref().unwrap_or_default())?;
+        let value: Value = serde_json::from_slice(record.value.as_deref().unwrap_or_default())?;
         ensure!(
             value["checked"] == true && value["amount"] == 1,
             "{language}: {value}"
