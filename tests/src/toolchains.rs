@@ -1,5 +1,6 @@
 //! What the toolchains of plugins fetch, kept by `cargo xtask prepare` so that no test needs a network.
 
+use crate::process::find_program;
 use crate::workspace;
 use std::path::PathBuf;
 
@@ -16,6 +17,16 @@ pub fn wheels() -> PathBuf {
 /// Go, where the host has none that is new enough.
 pub fn go() -> PathBuf {
     workspace().join(".lab/toolchains/go")
+}
+
+/// Where helm is built to, for hosts that have none.
+pub fn own_helm() -> PathBuf {
+    workspace().join(".lab/tools/bin/helm")
+}
+
+/// Helm: the host's, or our own.
+pub fn helm() -> Option<PathBuf> {
+    find_program("helm").or_else(|| Some(own_helm()).filter(|helm| helm.is_file()))
 }
 
 /// Variables that keep every toolchain to what is there.

@@ -35,6 +35,10 @@ const NOT_RUN: &[(&str, &str)] = &[
         "cargo xtask deb",
         "builds a release; its package is tried in a container by `cargo xtask deb --try-it`",
     ),
+    (
+        "culvert pki issue gateway plant-culvert-0",
+        "as culvert pki issue gateway plant-1, with another name",
+    ),
     ("culvert install", "run by `gateway/tests/cli.rs`, into a folder"),
     ("culvert install plant --site plant", "as culvert install"),
     (

