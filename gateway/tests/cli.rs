@@ -170,7 +170,7 @@ fn config_show_names_the_source_of_each_value_and_no_secret() {
     );
 }
 
-const VERBS: [&str; 35] = [
+const VERBS: [&str; 36] = [
     "",
     "demo",
     "run",
