@@ -6,10 +6,11 @@
 
 use super::{DRAIN, Orders, with_site};
 use crate::judge::{self, alarms};
+use crate::kafka::Reader;
 use crate::load::Load;
 use crate::record::Figures;
 use crate::sample::{mib, resident};
-use crate::site::{Options, Site};
+use crate::site::{Options, Site, TOPIC};
 use crate::watch::Watch;
 use anyhow::{Context, ensure};
 use culvert_tests::relay::Direction;
@@ -119,6 +120,11 @@ fn record(site: &Site, watch: &Watch) -> anyhow::Result<[Vec<Vec<u8>>; 2]> {
     site.gateway(1).restart()?;
     let further: Vec<u64> = watch.view().next.iter().map(|next| next + RATE).collect();
     watch.reaches(&further, DRAIN)?;
+    // What waited while it was away must be gone before a rate says anything.
+    watch.reaches(
+        &Reader::open(&site.source.bootstrap(), TOPIC, site.partitions)?.ends()?,
+        DRAIN,
+    )?;
     let recorded = [Direction::ToServer, Direction::ToClients].map(|direction| site.west.recorded(direction));
     ensure!(
         recorded.iter().all(|packets| packets.len() > 100),
@@ -258,9 +264,6 @@ impl Strangers {
     }
 
     fn ratio(&self) -> String {
-        format!(
-            "{:.3} bytes for each of theirs",
-            self.answered as f64 / self.sent.max(1) as f64
-        )
+        format!("{} bytes to {} of theirs", self.answered, self.sent)
     }
 }
