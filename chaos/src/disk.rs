@@ -1,12 +1,87 @@
-//! A small disk of a gateway's own, which can be full.
+//! Disks of gateways' own: small ones, which can be full, and ones that can lose their power.
 
+use crate::site::Site;
 use anyhow::{Context, bail};
-use culvert_tests::Scratch;
+use culvert_tests::lossy_disk::Survivors;
+use culvert_tests::{LossyDisk, Scratch};
 use rustix::fs::{FallocateFlags, fallocate};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+
+/// What gateways 1 and 2 keep on disks of their own.
+pub enum Disks {
+    /// Nothing.
+    None,
+    /// All their state, on disks that can be full.
+    Small([Disk; 2]),
+    /// Their outboxes, on disks that can lose their power.
+    Lossy([Mutex<LossyDisk>; 2]),
+}
+
+impl Disks {
+    /// Small disks.
+    ///
+    /// # Errors
+    /// When this host cannot: no root, or no loop devices.
+    pub fn small(site: &Site) -> anyhow::Result<Disks> {
+        let mount = |number| Disk::mount(&site.gateway(number).directory().join("state"));
+        Ok(Disks::Small([mount(1)?, mount(2)?]))
+    }
+
+    /// Disks that can lose their power.
+    ///
+    /// # Errors
+    /// When this host cannot: no root, or no FUSE.
+    pub fn lossy(site: &Site) -> anyhow::Result<Disks> {
+        let mount = |number| {
+            let folder = site.gateway(number).directory().join("state/outbox");
+            fs::create_dir_all(&folder)?;
+            LossyDisk::mount_at(&folder).map(Mutex::new)
+        };
+        Ok(Disks::Lossy([mount(1)?, mount(2)?]))
+    }
+
+    /// The small disk of a gateway.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub(crate) fn small_of(&self, number: usize) -> anyhow::Result<&Disk> {
+        match self {
+            Disks::Small(disks) => disks.get(number - 1),
+            _ => None,
+        }
+        .context("this gateway has no small disk")
+    }
+
+    /// The disk of a gateway that can lose its power.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub(crate) fn lossy_of(&self, number: usize) -> anyhow::Result<&Mutex<LossyDisk>> {
+        match self {
+            Disks::Lossy(disks) => disks.get(number - 1),
+            _ => None,
+        }
+        .context("this gateway has no disk that can lose its power")
+    }
+}
+
+/// What a power cut leaves of what was not synced: by the seed nothing, all up to some act, or some of it.
+///
+/// # Errors
+/// When the disk cannot be mounted again.
+pub(crate) fn restore(disk: &Mutex<LossyDisk>, seed: u64) -> anyhow::Result<()> {
+    let survivors = match seed % 3 {
+        0 => Survivors::Synced,
+        1 => Survivors::Prefix,
+        _ => Survivors::Some,
+    };
+    let mut disk = disk.lock().unwrap_or_else(PoisonError::into_inner);
+    disk.restore(survivors, seed)
+}
 
 /// An ext4 file system in a file, mounted where a gateway keeps its state. It goes with the process that mounted it,
 /// which has a mount namespace of its own, and the kernel frees its loop device then.

@@ -1,18 +1,21 @@
 //! Does to a site what a schedule says.
 
-use crate::disk::Disk;
+use crate::disk::{self, Disks};
 use crate::schedule::{Kind, Place, Planned};
 use crate::site::Site;
 use anyhow::{Context, bail};
+use culvert_tests::lossy_disk::Moment;
 use culvert_tests::process::{Process, find_program};
 use culvert_tests::relay::{Direction, Weather};
 use culvert_tests::{Broker, Gateway, Scratch, UdpRelay, wait_for};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::fs;
+use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::PoisonError;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -20,18 +23,21 @@ use std::time::{Duration, Instant, SystemTime};
 pub struct Stage<'a> {
     /// What is broken.
     pub site: &'a Site,
-    /// The disks of gateways 1 and 2, where they have their own.
-    pub disks: Option<[Disk; 2]>,
+    /// Those of gateways 1 and 2.
+    pub disks: Disks,
 }
 
 /// Why this host cannot do some kinds, by kind; those that are not here it can do.
 ///
-/// `apart`: sites have networks of their own. `disks`: and gateways disks. `spare`: there is a second gateway at site 1.
-pub fn lacking(kind: Kind, apart: bool, disks: bool, spare: bool) -> Option<&'static str> {
+/// `apart`: sites have networks of their own. `spare`: there is a second gateway at site 1.
+pub fn lacking(kind: Kind, apart: bool, disks: &Disks, spare: bool) -> Option<&'static str> {
     match kind {
         Kind::Takeover if !spare => Some("needs --spare"),
         Kind::Unplug if !apart => Some("needs network namespaces"),
-        Kind::DiskFull if !disks => Some("needs loop devices and a mount namespace, and engine `log`"),
+        Kind::DiskFull if !matches!(disks, Disks::Small(_)) => {
+            Some("needs loop devices and a mount namespace, engine `log`, and not --lossy")
+        }
+        Kind::PowerCut if !matches!(disks, Disks::Lossy(_)) => Some("needs --lossy, root and FUSE"),
         Kind::Fsync if find_program("strace").is_none() => Some("needs strace"),
         Kind::Clock if faketime().is_none() => Some("needs libfaketime (Debian: faketime)"),
         _ => None,
@@ -86,6 +92,7 @@ impl Stage<'_> {
                 gateway.reload()
             }
             Kind::DiskFull => self.fill_disk(fault, number),
+            Kind::PowerCut => self.cut_power(fault, number, seed),
             Kind::Clock => clock(gateway, fault),
             Kind::Fsync => fail_fsync(gateway, fault),
             Kind::Restore => restore(gateway, fault),
@@ -138,16 +145,24 @@ impl Stage<'_> {
     }
 
     fn fill_disk(&self, fault: &Planned, number: usize) -> anyhow::Result<()> {
-        let disks = self
-            .disks
-            .as_ref()
-            .context("the gateways have no disks of their own")?;
-        let disk = disks
-            .get(number - 1)
-            .context("this gateway has no disk of its own")?;
+        let disk = self.disks.small_of(number)?;
         disk.fill()?;
         thread::sleep(fault.lasts);
         disk.free()
+    }
+
+    /// The disk stops in the middle of what it does; the gateway may notice, and then it dies.
+    fn cut_power(&self, fault: &Planned, number: usize, seed: u64) -> anyhow::Result<()> {
+        let (disk, gateway) = (self.disks.lossy_of(number)?, self.site.gateway(number));
+        let look = || disk.lock().unwrap_or_else(PoisonError::into_inner);
+        look().cut_at(Moment::Acts(fault.amount));
+        let until = Instant::now() + fault.lasts;
+        while Instant::now() < until && !look().is_cut() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        gateway.kill9()?;
+        disk::restore(disk, seed)?;
+        gateway.launch()
     }
 
     /// Datagrams of random bytes, evenly over the fault's time.
@@ -359,15 +374,20 @@ fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Removes what is in a folder, and leaves the folder, which may be a mount.
+/// Removes what is in a folder, and leaves the folder and others in it that are mounts.
 fn clear(folder: &Path) -> anyhow::Result<()> {
     for entry in fs::read_dir(folder)?.flatten() {
         let path = entry.path();
-        match entry.file_type()?.is_dir() {
-            true => fs::remove_dir_all(&path),
-            false => fs::remove_file(&path),
+        let removed = if entry.file_type()?.is_dir() {
+            clear(&path)?;
+            fs::remove_dir(&path)
+        } else {
+            fs::remove_file(&path)
+        };
+        match removed {
+            Err(fault) if fault.kind() == io::ErrorKind::ResourceBusy => {}
+            removed => removed.with_context(|| format!("remove {}", path.display()))?,
         }
-        .with_context(|| format!("remove {}", path.display()))?;
     }
     Ok(())
 }

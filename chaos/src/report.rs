@@ -116,7 +116,7 @@ fn came(course: &Course) -> f64 {
 pub fn kills(course: &Course) -> u64 {
     use crate::schedule::Kind;
     let of = |kind, amount| match kind {
-        Kind::Kill | Kind::Burn | Kind::Takeover => 1,
+        Kind::Kill | Kind::Burn | Kind::Takeover | Kind::PowerCut => 1,
         Kind::KillAll => 3,
         Kind::KillAgain => amount + 1,
         Kind::Restore | Kind::Clock | Kind::Twin => 2,

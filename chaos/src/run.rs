@@ -1,7 +1,7 @@
 //! One schedule after the other on one site under load, each followed by calm in which everything must arrive.
 
 use crate::course::{Course, Incident, Sample};
-use crate::disk::Disk;
+use crate::disk::Disks;
 use crate::judge;
 use crate::kafka::Reader;
 use crate::load::Load;
@@ -41,6 +41,8 @@ pub struct Plan {
     pub apart: bool,
     /// A second gateway at site 1.
     pub spare: bool,
+    /// The outboxes of gateways 1 and 2 on disks that can lose their power.
+    pub lossy: bool,
     /// A fault in what the lab sees, which must fail the run.
     pub planted: Option<Planted>,
 }
@@ -70,7 +72,7 @@ pub fn run(
         ..Options::new(plan.seed)
     })?;
     let disks = disks(plan, &site, tell);
-    let kinds = kinds(plan, disks.is_some(), tell);
+    let kinds = kinds(plan, &disks, tell);
     site.launch()?;
     let stage = Stage { site: &site, disks };
     let outcome = break_it(plan, &kinds, &stage, course, over, tell);
@@ -80,24 +82,22 @@ pub fn run(
     outcome
 }
 
-/// Disks of their own for gateways 1 and 2: with engine `log` alone, because sled may need a hand on a full one
+/// Disks of their own for gateways 1 and 2. Small ones with engine `log` alone, because sled may need a hand on a full one
 /// (decision 8).
-fn disks(plan: &Plan, site: &Site, tell: &mut dyn FnMut(String)) -> Option<[Disk; 2]> {
-    if !plan.apart || plan.engine != "log" {
-        return None;
-    }
-    let mount = |number| Disk::mount(&site.gateway(number).directory().join("state"));
-    match mount(1).and_then(|first| Ok([first, mount(2)?])) {
-        Ok(disks) => Some(disks),
-        Err(fault) => {
-            tell(format!("no disks of their own: {fault:#}"));
-            None
-        }
-    }
+fn disks(plan: &Plan, site: &Site, tell: &mut dyn FnMut(String)) -> Disks {
+    let made = match (plan.apart, plan.lossy, plan.engine) {
+        (true, true, _) => Disks::lossy(site),
+        (true, false, "log") => Disks::small(site),
+        _ => return Disks::None,
+    };
+    made.unwrap_or_else(|fault| {
+        tell(format!("no disks of their own: {fault:#}"));
+        Disks::None
+    })
 }
 
 /// What may be broken, and a word about what this host cannot.
-fn kinds(plan: &Plan, disks: bool, tell: &mut dyn FnMut(String)) -> Vec<Kind> {
+fn kinds(plan: &Plan, disks: &Disks, tell: &mut dyn FnMut(String)) -> Vec<Kind> {
     let (mut able, mut unable) = (Vec::new(), Vec::new());
     for &kind in &plan.kinds {
         match lacking(kind, plan.apart, disks, plan.spare) {
@@ -278,7 +278,8 @@ impl Scene<'_> {
                 .push(sample);
             let mut active = self.lock();
             for (number, gateway) in (1..).zip(&self.site().gateways) {
-                if gateway.has_ended() && !active.faults.iter().any(|fault| fault.kind == Kind::Fsync) {
+                let excused = |fault: &Planned| matches!(fault.kind, Kind::Fsync | Kind::PowerCut);
+                if gateway.has_ended() && !active.faults.iter().any(excused) {
                     let code = gateway.exit_code();
                     active
                         .fault

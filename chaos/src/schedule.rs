@@ -76,6 +76,8 @@ pub enum Kind {
     Expire,
     /// A gateway's disk is full
     DiskFull,
+    /// A gateway's disk loses its power so many acts from now, and the gateway with it
+    PowerCut,
     /// A gateway's clock jumps by this many seconds, and back
     Clock,
     /// The next fsync of a gateway fails; it ends, and is started again
@@ -239,6 +241,7 @@ fn planned(dice: &mut ChaCha8Rng, kind: Kind, room: u64) -> Planned {
         Kind::Rotate => (&gateways, 0..1, 0..1),
         Kind::Expire => (&gateways, 2_000..6_000, 0..1),
         Kind::DiskFull => (&[Place::Gw1, Place::Gw2], 1_000..5_000, 0..1),
+        Kind::PowerCut => (&[Place::Gw1, Place::Gw2], 200..1_000, 1..400),
         Kind::Clock => (&gateways, 1_000..4_000, 1..100_000_000),
         Kind::Fsync => (&[Place::Gw1, Place::Gw2], 500..1_500, 1..40),
         Kind::Restore => (&[Place::Gw1, Place::Gw2], 1_500..5_000, 0..1),

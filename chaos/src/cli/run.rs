@@ -39,6 +39,9 @@ pub(crate) struct Arguments {
     /// A second gateway at site 1
     #[arg(long)]
     spare: bool,
+    /// The outboxes of gateways 1 and 2 on disks that can lose their power, in place of small ones
+    #[arg(long)]
+    lossy: bool,
     /// Break nothing else [default: everything that this host can]
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Kind>,
@@ -151,6 +154,7 @@ fn plan(arguments: &Arguments) -> anyhow::Result<Plan> {
         given,
         apart: false,
         spare: arguments.spare,
+        lossy: arguments.lossy,
         planted: arguments.plant,
     })
 }

@@ -33,7 +33,8 @@ const UNMOUNT_WITHIN: Duration = Duration::from_secs(10);
 
 /// The disk, mounted. Unmounted when dropped.
 pub struct LossyDisk {
-    mountpoint: Scratch,
+    mountpoint: PathBuf,
+    _scratch: Option<Scratch>,
     power: Arc<Power>,
     session: Option<BackgroundSession>,
 }
@@ -53,18 +54,30 @@ pub enum Moment {
 }
 
 impl LossyDisk {
-    /// A new, empty disk.
+    /// A new, empty disk, somewhere.
     ///
     /// # Errors
     /// What this host lacks, when that is the reason; or why mounting failed.
     pub fn mount() -> anyhow::Result<LossyDisk> {
+        let scratch = Scratch::new("lossy-disk")?;
+        let mut disk = LossyDisk::mount_at(scratch.path())?;
+        disk._scratch = Some(scratch);
+        Ok(disk)
+    }
+
+    /// A new, empty disk on a directory that is there.
+    ///
+    /// # Errors
+    /// As [`LossyDisk::mount`].
+    pub fn mount_at(mountpoint: &Path) -> anyhow::Result<LossyDisk> {
         ensure!(crate::host::is_root(), "only root may mount a file system");
         ensure!(
             Path::new("/dev/fuse").exists(),
             "/dev/fuse is missing; load the kernel's module fuse"
         );
         let mut disk = LossyDisk {
-            mountpoint: Scratch::new("lossy-disk")?,
+            mountpoint: mountpoint.to_owned(),
+            _scratch: None,
             power: Arc::new(Power::new(Medium::new())),
             session: None,
         };
@@ -74,7 +87,7 @@ impl LossyDisk {
 
     /// Where it is mounted.
     pub fn path(&self) -> PathBuf {
-        self.mountpoint.path().to_owned()
+        self.mountpoint.clone()
     }
 
     /// Plans the power cut.
@@ -116,8 +129,7 @@ impl LossyDisk {
         let kernel = Kernel {
             power: self.power.clone(),
         };
-        let session =
-            fuser::spawn_mount(kernel, self.mountpoint.path(), &config).context("mount with FUSE")?;
+        let session = fuser::spawn_mount(kernel, &self.mountpoint, &config).context("mount with FUSE")?;
         self.session = Some(session);
         Ok(())
     }
@@ -127,7 +139,7 @@ impl LossyDisk {
             return Ok(());
         };
         wait_for(UNMOUNT_WITHIN, "the disk to be let go", || {
-            unmount(self.mountpoint.path(), &[]).ok()
+            unmount(&self.mountpoint, &[]).ok()
         })?;
         session.join().context("end the file system")
     }
@@ -138,7 +150,7 @@ impl Drop for LossyDisk {
         if let Some(session) = self.session.take() {
             // Lazily: what a failed test left running may still use it. Calls fail from now on.
             self.power.switch().on = false;
-            let _ = unmount(self.mountpoint.path(), &["--lazy"]);
+            let _ = unmount(&self.mountpoint, &["--lazy"]);
             drop(session);
         }
     }
