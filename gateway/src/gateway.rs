@@ -20,7 +20,7 @@ use crate::observe::health::Health;
 use crate::observe::stop::Stop;
 use crate::observe::systemd::Sockets;
 use crate::outbox::{self, EngineKind, Outbox};
-use crate::plugin::{PluginPlan, Writes};
+use crate::plugin::{Carried, PluginPlan, Writes};
 use crate::{identity, observe, plugin};
 use culvert_proto::batch::Codec;
 use culvert_proto::message::{Start, TopicFilter};
@@ -583,8 +583,9 @@ fn renumbered_parts(sink: &Connector) -> Vec<Part> {
 /// What makes that which a connector passes on another thing than what it took in; the numbers of schemas do not count.
 fn changer_of(connector: &Connector) -> Option<&'static str> {
     let writes_own = |plan: &ConverterPlan| match &plan.from {
+        _ if plan.carried == Carried::Json => false,
         SchemasFrom::Registry(registry) => registry.writes == Writes::Own,
-        SchemasFrom::File(..) => true,
+        SchemasFrom::One(..) => true,
     };
     if !connector.stages.is_empty() {
         Some("stages")

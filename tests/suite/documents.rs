@@ -206,8 +206,9 @@ fn every_definition_is_valid() -> anyhow::Result<()> {
         for definition in page.blocks("json") {
             let sites = sites_of(&serde_json::from_str(&definition)?);
             let gateway = format!(
-                "{}\n[kafka]\nbootstrap.servers = \"kafka.example.org:9092\"\n",
-                knowing(&sites)
+                "{}\n[plugins]\ndirectory = {:?}\n[kafka]\nbootstrap.servers = \"kafka.example.org:9092\"\n",
+                knowing(&sites),
+                workspace().join("target/plugins/tests"),
             );
             valid(&gateway, Some(&definition)).with_context(|| page.path.clone())?;
             count += 1;

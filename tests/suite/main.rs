@@ -17,6 +17,7 @@ mod halts;
 mod lag;
 mod letters;
 mod operation;
+mod own_codecs;
 mod partitions;
 mod patience;
 mod plugin_files;

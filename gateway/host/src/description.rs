@@ -242,6 +242,13 @@ impl Description {
             .any(|(name, value)| name == "dead-letters" && value == "true")
     }
 
+    /// The language of a codec's schemas (`extra`, `schemas`): `avro`, `protobuf`, `json-schema` or `envelope`.
+    #[must_use]
+    pub fn schemas(&self) -> Option<&str> {
+        let mut words = self.extra.iter().filter(|(name, _)| name == "schemas");
+        words.next().map(|(_, word)| word.as_str())
+    }
+
     /// What the contract's words do not say in types.
     fn check(&self) -> Result<(), LoadError> {
         let refuse = |reason: String| Err(LoadError::Description { reason });

@@ -27,6 +27,8 @@ pub enum Kind {
     Protobuf,
     /// JSON Schema.
     Json,
+    /// One of a codec's own. No registry knows it, and no border is crossed by it.
+    Other,
 }
 
 /// The part of a record that is written with a schema.
@@ -129,6 +131,7 @@ impl Field for Schema {
             Kind::Avro => 0,
             Kind::Protobuf => 1,
             Kind::Json => 2,
+            Kind::Other => return Err(invalid(what, "is in a language that no registry knows")),
         };
         kind.put(out, what)?;
         self.part.put(out, what)?;

@@ -5,7 +5,7 @@
 //! A setting that cannot be honoured is a mistake: nothing is ignored, unlike in Kafka Connect, where an unknown
 //! key passes validation.
 
-use super::converter::ConverterPlan;
+use super::converter::{ConverterPlan, Owner};
 use super::json::{self, KeyAt};
 use super::mistake::{
     CLASS, CONNECTOR, CONTRADICTION, Found, MISSING, Place, REFERENCE, SYNTAX, UNREADABLE, UNSUPPORTED,
@@ -340,7 +340,7 @@ pub const COMMON: &[Common] = &[
     },
     Common {
         key: "value.converter",
-        doc: "What values are written with. `AvroConverter`, `ProtobufConverter` and `JsonSchemaConverter` of `io.confluent.connect`: their schemas cross the border with them. `ByteArrayConverter` (default), `StringConverter` and `JsonConverter` of Kafka Connect: bytes pass untouched.",
+        doc: "What values are written with. `AvroConverter`, `ProtobufConverter` and `JsonSchemaConverter` of `io.confluent.connect`: their schemas cross the border with them. `ByteArrayConverter` (default), `StringConverter` and `JsonConverter` of Kafka Connect: bytes pass untouched. Or the name of a codec plugin.",
         honoured: Honoured::Yes,
     },
     Common {
@@ -401,6 +401,16 @@ pub const COMMON: &[Common] = &[
     Common {
         key: "culvert.value.schema.*",
         doc: "`culvert.value.schema.file`: a file with the schema that values are written with; without a registry, the one that all of them are of, with nothing before their bytes. `culvert.value.schema.message`: which message of it, of Protobuf.",
+        honoured: Honoured::Yes,
+    },
+    Common {
+        key: "culvert.key.carried",
+        doc: "As `culvert.value.carried`.",
+        honoured: Honoured::Yes,
+    },
+    Common {
+        key: "culvert.value.carried",
+        doc: "`bytes` (default) or `json`: what crosses between the source and its sinks. `json`, at both: the source decodes with its converter, and the sink encodes with another one.",
         honoured: Honoured::Yes,
     },
     Common {
@@ -718,8 +728,14 @@ impl<'a> Definition<'a> {
         let stages = (found.len() == before).then_some(stages);
         let before = found.len();
         let staged = stages.as_ref().is_some_and(|stages| !stages.is_empty());
-        let base = around.resolver.base;
-        let converters = super::converter::converters(&self, around.plugins, staged, base, found);
+        let owner = Owner {
+            definition: &self,
+            shelf: around.plugins,
+            staged,
+            is_source: class.map(Class::is_source),
+            base: around.resolver.base,
+        };
+        let converters = super::converter::converters(&owner, found);
         let converters = (found.len() == before).then_some(converters);
         let dead_letters = self.dead_letters(class, found);
         let class = class.filter(|_| self.whole)?;

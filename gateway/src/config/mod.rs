@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+mod asked;
 pub mod connector;
 mod converter;
 mod environment;

@@ -7,31 +7,20 @@
 //! "transforms.check.culvert.memory.max": "32MiB"
 //! ```
 //!
-//! Keys beginning with `culvert.` are the gateway's, all others the plugin's: they are checked against what the plugin says
-//! about itself, and where they pass, the plugin is asked (`Asked::ask`). `type` may also be a class of Kafka Connect's own (`transformation.rs`). The settings of a connector that is itself a plugin are checked alike: they stand
+//! How the keys of one stage are checked is in `asked.rs`. `type` may also be a class of Kafka Connect's own (`transformation.rs`). The settings of a connector that is itself a plugin are checked alike: they stand
 //! beside those that connectors have in common.
 
-use super::connector::{self, Definition};
-use super::mistake::{CONNECTOR, CONTRADICTION, Found, MISSING, UNKNOWN_KEY, VALUE, nearest};
+use super::asked::{Asked, LIMITS};
+use super::connector::Definition;
+use super::mistake::{CONTRADICTION, Found, MISSING, UNKNOWN_KEY, VALUE, nearest};
+use super::names;
 use super::predicate::Predicates;
 use super::transformation::{self, Transformation};
-use super::{grant, names};
-use crate::plugin::{self, Field, Limits, PluginPlan, Shelf, StagePlan};
-use crate::units::{ByteSize, parse_duration};
-use std::sync::Arc;
+use crate::plugin::{self, PluginPlan, Shelf, StagePlan};
 use std::time::Duration;
 
 /// The most stages of one connector. By eye.
 const STAGES_MAX: usize = 20;
-
-/// The most memory one instance may be given.
-const MEMORY_MAX: u64 = 1 << 30;
-
-/// The least memory: below it, nothing wakes up.
-const MEMORY_MIN: u64 = 1 << 20;
-
-/// The longest a call may take: a shard is held up as long.
-const TIME_MAX: Duration = Duration::from_secs(60);
 
 /// How long a call of a connector may take unless its settings say otherwise: an outside system answers within 10 s, or not
 /// at all.
@@ -79,10 +68,16 @@ pub(super) fn stages(definition: &Definition<'_>, shelf: &Shelf, found: &mut Fou
             definition.mistake(VALUE, "transforms", problem, hint, found);
         } else {
             let prefix = format!("transforms.{name}.");
-            let asked = Asked { definition, prefix };
+            let asked = Asked {
+                definition,
+                own: prefix.clone(),
+                whole: format!("{prefix}type"),
+                prefix,
+                ours: [&LIMITS[..], &["type", "predicate", "negate"]].concat(),
+            };
             // What is wrong with either is said, whatever the other is.
             let selection = predicates.selection(&asked.prefix, found);
-            let stage = asked.stage(name, shelf, found);
+            let stage = stage(&asked, name, shelf, found);
             plans.extend(stage.map(|stage| StagePlan { selection, ..stage }));
         }
     }
@@ -121,8 +116,14 @@ pub(super) fn connector_plan(
     shelf: &Shelf,
     found: &mut Found,
 ) -> Option<PluginPlan> {
-    let prefix = String::new();
-    let mut plan = Asked { definition, prefix }.plan(plugin, shelf, found)?;
+    let asked = Asked {
+        definition,
+        prefix: String::new(),
+        own: String::new(),
+        whole: "connector.class".to_owned(),
+        ours: LIMITS.to_vec(),
+    };
+    let mut plan = asked.plan(plugin, shelf, found)?;
     // A connector's call waits for what is outside.
     if definition.settings.get("culvert.time.max").is_none() {
         plan.limits.call_time_max = CONNECTOR_TIME;
@@ -130,230 +131,62 @@ pub(super) fn connector_plan(
     Some(plan)
 }
 
-/// What a connector's settings say to one plugin.
-struct Asked<'a> {
-    definition: &'a Definition<'a>,
-    /// Of the plugin's keys; empty where the connector itself is the plugin.
-    prefix: String,
+fn stage(asked: &Asked<'_>, name: &str, shelf: &Shelf, found: &mut Found) -> Option<StagePlan> {
+    let wanted = wanted(asked).unwrap_or_default();
+    let plan = match Transformation::find(wanted, shelf) {
+        Some(transformation) => {
+            let fields = transformation.fields();
+            let plan = asked.plan_with(transformation.plugin, &fields, found)?;
+            PluginPlan {
+                settings: transformation.settings(name, plan.settings),
+                ..plan
+            }
+        }
+        None => asked.plan(plugin(asked, shelf, found)?, shelf, found)?,
+    };
+    Some(StagePlan {
+        name: name.into(),
+        plan,
+        selection: None,
+    })
 }
 
-impl Asked<'_> {
-    fn stage(&self, name: &str, shelf: &Shelf, found: &mut Found) -> Option<StagePlan> {
-        let wanted = self.get("type").unwrap_or_default();
-        let plan = match Transformation::find(wanted, shelf) {
-            Some(transformation) => {
-                let fields = transformation.fields();
-                let plan = self.plan_with(transformation.plugin, &fields, found)?;
-                PluginPlan {
-                    settings: transformation.settings(name, plan.settings),
-                    ..plan
-                }
-            }
-            None => self.plan(self.plugin(shelf, found)?, shelf, found)?,
-        };
-        Some(StagePlan {
-            name: name.into(),
-            plan,
-            selection: None,
-        })
-    }
-
-    fn plan(&self, plugin: &plugin::Found, shelf: &Shelf, found: &mut Found) -> Option<PluginPlan> {
-        let plan = self.plan_with(plugin, &plugin.description.fields, found)?;
-        let before = found.len();
-        self.ask(plugin, &plan, shelf, found);
-        (found.len() == before).then_some(plan)
-    }
-
-    /// What the plugin itself finds wrong with its settings, which passed all checks that are data.
-    fn ask(&self, plugin: &plugin::Found, plan: &PluginPlan, shelf: &Shelf, found: &mut Found) {
-        let whole = if self.is_connector() {
-            "connector.class"
-        } else {
-            "type"
-        };
-        let wrong = match shelf.ask(plugin, &plan.settings, &plan.limits) {
-            Ok(wrong) => wrong,
-            Err((code, why)) => {
-                let problem = format!("plugin {} cannot be asked about its settings: {why}", plan.plugin);
-                let hint = "tell the plugin's author, or use another version of it";
-                return self.mistake(code, whole, problem, hint, found);
-            }
-        };
-        for plugin::Unfit { key, problem } in wrong {
-            let mut fields = plugin.description.fields.iter();
-            let key = match fields.find(|field| field.name == key) {
-                // As it was written, which may be by a former name.
-                Some(field) => std::iter::once(&field.name)
-                    .chain(&field.aliases)
-                    .find(|name| self.get(name).is_some())
-                    .unwrap_or(&field.name),
-                None => whole,
-            };
-            let hint = format!(
-                "the plugin's own words; its settings: culvert plugin inspect {}",
-                plan.plugin
-            );
-            self.mistake(CONNECTOR, key, problem, hint, found);
+fn plugin<'s>(asked: &Asked<'_>, shelf: &'s Shelf, found: &mut Found) -> Option<&'s plugin::Found> {
+    let transforms = || shelf.plugins().filter(|plugin| plugin.is_transform());
+    let valid = || {
+        let names: Vec<&str> = transforms()
+            .map(|plugin| plugin.description.name.as_str())
+            .collect();
+        match names.as_slice() {
+            [] => "there is none here: see plugins.directory".to_owned(),
+            names => format!("valid: {}", names.join(", ")),
         }
+    };
+    let Some(wanted) = wanted(asked) else {
+        asked
+            .definition
+            .mistake(MISSING, &asked.whole, "is missing", valid(), found);
+        return None;
+    };
+    let plugin = shelf.get(wanted).filter(|plugin| plugin.is_transform());
+    if plugin.is_none() {
+        let near = nearest(
+            wanted,
+            transforms().map(|plugin| plugin.description.name.as_str()),
+        );
+        let instead = transformation::instead(wanted, shelf);
+        let hint = near.map(|near| format!("did you mean {near}?"));
+        let hint = instead.or(hint).unwrap_or_else(valid);
+        let problem = shelf.why_not(wanted);
+        let problem = problem.unwrap_or_else(|| format!("no transform plugin is called {wanted:?}"));
+        asked
+            .definition
+            .mistake(VALUE, &asked.whole, problem, hint, found);
     }
-
-    fn plan_with(&self, plugin: &plugin::Found, fields: &[Field], found: &mut Found) -> Option<PluginPlan> {
-        let before = found.len();
-        let limits = self.limits(found);
-        let settings = self.settings(fields, found);
-        let grants = grant::grants(self.definition, &self.prefix, plugin, &settings, found);
-        (found.len() == before).then(|| PluginPlan {
-            plugin: plugin.description.name.clone(),
-            settings,
-            limits,
-            grants: Arc::new(grants),
-        })
-    }
-
-    fn plugin<'s>(&self, shelf: &'s Shelf, found: &mut Found) -> Option<&'s plugin::Found> {
-        let transforms = || shelf.plugins().filter(|plugin| plugin.is_transform());
-        let valid = || {
-            let names: Vec<&str> = transforms()
-                .map(|plugin| plugin.description.name.as_str())
-                .collect();
-            match names.as_slice() {
-                [] => "there is none here: see plugins.directory".to_owned(),
-                names => format!("valid: {}", names.join(", ")),
-            }
-        };
-        let Some(wanted) = self.get("type") else {
-            self.mistake(MISSING, "type", "is missing", valid(), found);
-            return None;
-        };
-        let plugin = shelf.get(wanted).filter(|plugin| plugin.is_transform());
-        if plugin.is_none() {
-            let near = nearest(
-                wanted,
-                transforms().map(|plugin| plugin.description.name.as_str()),
-            );
-            let instead = transformation::instead(wanted, shelf);
-            let hint = near.map(|near| format!("did you mean {near}?"));
-            let hint = instead.or(hint).unwrap_or_else(valid);
-            let problem = shelf.why_not(wanted);
-            let problem = problem.unwrap_or_else(|| format!("no transform plugin is called {wanted:?}"));
-            self.mistake(VALUE, "type", problem, hint, found);
-        }
-        plugin
-    }
-
-    fn limits(&self, found: &mut Found) -> Limits {
-        let mut limits = Limits::default();
-        if let Some(text) = self.get("culvert.memory.max") {
-            match ByteSize::parse(text) {
-                Some(ByteSize(bytes)) if (MEMORY_MIN..=MEMORY_MAX).contains(&bytes) => {
-                    limits.memory_bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX);
-                }
-                _ => {
-                    let problem = format!("{text:?} is no amount of memory");
-                    self.mistake(VALUE, "culvert.memory.max", problem, "valid: 1MiB to 1GiB", found);
-                }
-            }
-        }
-        if let Some(text) = self.get("culvert.time.max") {
-            match parse_duration(text) {
-                Some(time) if !time.is_zero() && time <= TIME_MAX => limits.call_time_max = time,
-                _ => {
-                    let problem = format!("{text:?} is no time for a call");
-                    self.mistake(VALUE, "culvert.time.max", problem, "valid: 1ms to 60s", found);
-                }
-            }
-        }
-        limits
-    }
-
-    /// The plugin's own keys, with their defaults.
-    fn settings(&self, fields: &[Field], found: &mut Found) -> Vec<(String, Option<String>)> {
-        self.unknown(fields, found);
-        fields
-            .iter()
-            .map(|field| {
-                let given = std::iter::once(&field.name)
-                    .chain(&field.aliases)
-                    .find_map(|name| self.get(name).map(|value| (name, value)));
-                match given {
-                    Some((name, value)) => {
-                        if let Err(wrong) = plugin::check(field, value) {
-                            let hint = format!("valid: {}", wrong.valid);
-                            self.mistake(CONNECTOR, name, wrong.problem, hint, found);
-                        }
-                    }
-                    None if field.is_required() => {
-                        let example = field.example.as_deref().unwrap_or("…");
-                        let hint = format!("for example {example:?}: {}", first_line(&field.documentation));
-                        self.mistake(MISSING, &field.name, "is missing", hint, found);
-                    }
-                    None => {}
-                }
-                let value = given.map(|(_, value)| value.to_owned());
-                (field.name.clone(), value.or_else(|| field.default_value.clone()))
-            })
-            .collect()
-    }
-
-    fn unknown(&self, fields: &[Field], found: &mut Found) {
-        const OURS: [&str; 5] = [
-            "culvert.memory.max",
-            "culvert.time.max",
-            "type",
-            "predicate",
-            "negate",
-        ];
-        let ours = if self.is_connector() {
-            &OURS[..2]
-        } else {
-            &OURS[..]
-        };
-        let known = || {
-            fields
-                .iter()
-                .flat_map(|field| std::iter::once(&field.name).chain(&field.aliases))
-        };
-        for (key, _) in self.definition.settings.shown() {
-            let Some(inner) = key.strip_prefix(&self.prefix) else {
-                continue;
-            };
-            if ours.contains(&inner) || grant::is_grant(inner) || known().any(|name| name == inner) {
-                continue;
-            }
-            if self.is_connector() && connector::is_common(inner) {
-                continue;
-            }
-            let near = nearest(inner, known().map(String::as_str).chain(ours.iter().copied()));
-            let hint = near.map_or_else(
-                || format!("valid: {}", known().cloned().collect::<Vec<_>>().join(", ")),
-                |near| format!("did you mean {near}?"),
-            );
-            self.mistake(UNKNOWN_KEY, inner, "is not a key of this plugin", hint, found);
-        }
-    }
-
-    fn is_connector(&self) -> bool {
-        self.prefix.is_empty()
-    }
-
-    fn get(&self, key: &str) -> Option<&str> {
-        self.definition.settings.get(&format!("{}{key}", self.prefix))
-    }
-
-    fn mistake(
-        &self,
-        code: &'static str,
-        key: &str,
-        problem: impl Into<String>,
-        hint: impl Into<String>,
-        found: &mut Found,
-    ) {
-        let key = format!("{}{key}", self.prefix);
-        self.definition.mistake(code, &key, problem, hint, found);
-    }
+    plugin
 }
 
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
+/// The plugin or class that is named.
+fn wanted<'a>(asked: &'a Asked<'_>) -> Option<&'a str> {
+    asked.definition.settings.get(&asked.whole)
 }

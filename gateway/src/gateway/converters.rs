@@ -3,7 +3,7 @@
 use super::{Connector, Error, Gateway, target_of};
 use crate::codec::registry::Registry;
 use crate::config::{self, SchemasFrom};
-use crate::flow::schema::translate::{self, End, Schemas, Translated, Writes};
+use crate::flow::schema::translate::{self, Carried, End, Schemas, Translated, Writes};
 use crate::flow::schema::{Converter, Renumberer, Tagger};
 use crate::flow::stage::{Chain, MakeChain};
 use std::sync::Arc;
@@ -22,22 +22,22 @@ pub(super) fn chain(
         let (schemas, writes) = match &plan.from {
             SchemasFrom::Registry(registry) => {
                 let converter = converter(gateway, connector, plan, registry)?;
-                // A source names schemas in frames whether it decodes or not; a sink's encoder puts the numbers in itself.
-                if is_source || plan.codec.is_none() {
+                // A source names schemas in frames whether it decodes or not, unless JSON crosses; a sink's encoder puts the
+                // numbers in itself.
+                let is_named = plan.carried == Carried::Bytes && is_source;
+                if is_named || plan.codec.is_none() {
                     numbered.push(converter.clone());
                 }
                 (Schemas::Registry(converter), registry.writes.clone())
             }
-            SchemasFrom::File(schema, message) => {
-                (Schemas::One(schema.clone(), message.clone()), Writes::Own)
-            }
+            SchemasFrom::One(schema, message) => (Schemas::One(schema.clone(), message.clone()), Writes::Own),
         };
         if let (Some(codec), Some(plugins)) = (&plan.codec, &gateway.plugins) {
             translated.push(Translated {
                 part: plan.part,
-                kind: plan.kind,
                 schemas,
                 writes,
+                carried: plan.carried,
                 codec: plugins.codec(&connector.name, codec),
             });
         }
@@ -49,13 +49,13 @@ pub(super) fn chain(
         false => End::Sink(target.clone()),
     };
     let staged = !connector.stages.is_empty();
-    let writes_own = translated
+    let only_looks = translated
         .iter()
-        .all(|translated| translated.writes == Writes::Own);
+        .all(|translated| translated.writes == Writes::Own && translated.carried == Carried::Bytes);
     Ok(Arc::new(move || {
         let mut chain = stages()?;
         if !translated.is_empty() {
-            chain = decoding(chain, &translated, &end, staged || !writes_own)?;
+            chain = decoding(chain, &translated, &end, staged || !only_looks)?;
         }
         Ok(match (numbered.clone(), is_source) {
             (numbered, _) if numbered.is_empty() => chain,
@@ -94,7 +94,7 @@ fn converter(
     })?;
     Ok(Converter {
         part: plan.part,
-        kind: plan.kind,
+        kind: registry.kind,
         registry: Arc::new(client),
         subjects: registry.subjects,
         registers: registry.registers,

@@ -23,7 +23,7 @@ pub mod testing;
 mod trust;
 
 pub use crate::flow::predicate::{Predicate, Selection};
-pub use crate::flow::schema::translate::{Message, Writes};
+pub use crate::flow::schema::translate::{Carried, Message, Writes};
 pub use asking::Asking;
 pub use check::{Wrong, check};
 pub use culvert_host::Wrong as Unfit;

@@ -9,7 +9,7 @@ use crate::plan::Plan;
 use crate::schema::Schema;
 use crate::walk::{Emit, Walk};
 use culvert_plugin::codec::{Codec, Schema as Named, Tree};
-use culvert_plugin::{About, Config, Failure, Fault, Promises, Rejection};
+use culvert_plugin::{About, Config, Failure, Fault, Language, Promises, Rejection};
 use plain::tree::TreeOut;
 use plain::trouble::{Outcome, Trouble, code};
 use std::collections::BTreeMap;
@@ -79,6 +79,7 @@ impl Codec for Avro {
 
     const ABOUT: About = culvert_plugin::about!()
         .documentation(include_str!("../README.md"))
+        .reads(Language::Avro)
         .promises(Promises::DETERMINISTIC.union(Promises::STATELESS));
 
     fn open(settings: Settings) -> Result<Avro, Failure> {

@@ -5,7 +5,7 @@ use crate::framing::Framing;
 use crate::schema::Schema;
 use crate::tree;
 use culvert_plugin::codec::{Codec, Schema as Named, Tree};
-use culvert_plugin::{About, Choice, Config, Failure, Fault, Promises, Rejection};
+use culvert_plugin::{About, Choice, Config, Failure, Fault, Language, Promises, Rejection};
 use plain::json::Json;
 use plain::source::parsed;
 use plain::trouble::{Outcome, code};
@@ -50,6 +50,7 @@ impl Codec for JsonCodec {
 
     const ABOUT: About = culvert_plugin::about!()
         .documentation(include_str!("../README.md"))
+        .reads(Language::JsonSchema)
         .promises(Promises::DETERMINISTIC.union(Promises::STATELESS));
 
     fn open(settings: Settings) -> Result<JsonCodec, Failure> {

@@ -8,7 +8,7 @@ use crate::plan::{Plan, View};
 use crate::schema::{MessageId, Schema};
 use crate::walk::{Emit, Found, Walk};
 use culvert_plugin::codec::{Codec, Schema as Named, Tree};
-use culvert_plugin::{About, Config, Failure, Fault, Promises, Rejection};
+use culvert_plugin::{About, Config, Failure, Fault, Language, Promises, Rejection};
 use plain::tree::TreeOut;
 use plain::trouble::{DEPTH_MAX, Outcome, Trouble, code, cut};
 use std::collections::BTreeMap;
@@ -73,6 +73,7 @@ impl Codec for Protobuf {
 
     const ABOUT: About = culvert_plugin::about!()
         .documentation(include_str!("../README.md"))
+        .reads(Language::Protobuf)
         .promises(Promises::DETERMINISTIC.union(Promises::STATELESS));
 
     fn open(settings: Settings) -> Result<Protobuf, Failure> {

@@ -22,6 +22,7 @@ pub struct About {
     pub(crate) asks: &'static [Ask],
     pub(crate) optional: &'static [Capability],
     pub(crate) keeps_dead_letters: bool,
+    pub(crate) reads: Option<Language>,
 }
 
 /// An [`About`] with name, version and summary of the crate that is built.
@@ -52,6 +53,7 @@ impl About {
             asks: &[],
             optional: &[],
             keeps_dead_letters: false,
+            reads: None,
         }
     }
 
@@ -110,11 +112,36 @@ impl About {
         }
     }
 
+    /// A codec whose schemas are in a language that registries know: a converter may name one, and bytes then begin with
+    /// the number of a schema, where the codec's setting `framing` (if it has one) is `confluent`, and not where it is
+    /// `none`. Without it a codec is shown the schema of a file, or a schema with an empty text.
+    #[must_use]
+    pub const fn reads(self, language: Language) -> About {
+        About {
+            reads: Some(language),
+            ..self
+        }
+    }
+
     /// Those of the capabilities that the plugin can do without: where one was not granted, its calls answer `denied`.
     #[must_use]
     pub const fn optional(self, optional: &'static [Capability]) -> About {
         About { optional, ..self }
     }
+}
+
+/// A language of schemas, as a schema registry names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Language {
+    /// Apache Avro.
+    Avro,
+    /// Protocol Buffers.
+    Protobuf,
+    /// JSON Schema.
+    JsonSchema,
+    /// Kafka Connect's schemas in JSON, which no registry has: bytes are an object of `schema` and `payload`, and the text
+    /// of `schema` is shown as their schema.
+    Envelope,
 }
 
 /// A capability that the plugin uses, and why: a person reads the reason before granting it.
@@ -154,6 +181,13 @@ fn extra(about: &About) -> Vec<(String, String)> {
     if about.keeps_dead_letters {
         extra.push(("dead-letters".to_owned(), "true".to_owned()));
     }
+    let language = about.reads.map(|language| match language {
+        Language::Avro => "avro",
+        Language::Protobuf => "protobuf",
+        Language::JsonSchema => "json-schema",
+        Language::Envelope => "envelope",
+    });
+    extra.extend(language.map(|word| ("schemas".to_owned(), word.to_owned())));
     extra
 }
 

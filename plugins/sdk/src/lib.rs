@@ -94,7 +94,7 @@ pub mod source;
 pub mod testing;
 pub mod transform;
 
-pub use about::{About, Ask, Capability, Promises, description};
+pub use about::{About, Ask, Capability, Language, Promises, description};
 pub use bindings::shared::culvert::plugin::config::{
     Field, FieldType, Importance, Validator, Value, Verdict, Width,
 };

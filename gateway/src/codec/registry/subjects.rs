@@ -53,6 +53,7 @@ fn record_name(schema: &Schema) -> Result<String, String> {
         Kind::Avro => json().and_then(|schema| avro_name(&schema)),
         Kind::Json => json().and_then(|schema| schema["title"].as_str().map(str::to_owned)),
         Kind::Protobuf => message_name(text),
+        Kind::Other => None,
     };
     name.ok_or_else(|| format!("schema {} has no name to be its subject", schema.id))
 }

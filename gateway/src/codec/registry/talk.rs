@@ -232,7 +232,8 @@ struct Pieces {
 fn body(kind: Kind, piece: &Piece, placed: &[(String, u32)]) -> Value {
     let mut body = json!({ "schema": piece.text });
     match kind {
-        Kind::Avro => {}
+        // Nobody asks a registry about a language that it does not know.
+        Kind::Avro | Kind::Other => {}
         Kind::Protobuf => body["schemaType"] = json!("PROTOBUF"),
         Kind::Json => body["schemaType"] = json!("JSON"),
     }

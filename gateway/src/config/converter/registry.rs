@@ -4,13 +4,15 @@ use super::super::mistake::{CONTRADICTION, Found, MISSING, UNKNOWN_KEY, UNSUPPOR
 use super::Asked;
 use crate::codec::registry::{Auth, Options, Subjects, Tls};
 use crate::plugin::{Message, Writes};
-use culvert_proto::schema::{Part, Schema};
+use culvert_proto::schema::{Kind, Part, Schema};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A registry, and what is done with it.
 #[derive(Clone, Debug)]
 pub struct RegistryPlan {
+    /// The language of its schemas.
+    pub kind: Kind,
     /// What a schema stands under.
     pub subjects: Subjects,
     /// Schemas that are not there yet are registered.
@@ -64,8 +66,12 @@ pub(super) const KEYS: [&str; 13] = [
 /// The most addresses of one registry. By eye.
 const URLS_MAX: usize = 16;
 impl Asked<'_> {
-    pub(super) fn registry(&self, given: Option<(Arc<Schema>, Message)>, found: &mut Found) -> RegistryPlan {
-        self.unknown(&KEYS, found);
+    pub(super) fn registry(
+        &self,
+        kind: Kind,
+        given: Option<(Arc<Schema>, Message)>,
+        found: &mut Found,
+    ) -> RegistryPlan {
         let urls = self.urls(found);
         let auth = self.auth(found);
         let tls = Tls {
@@ -73,6 +79,7 @@ impl Asked<'_> {
             identity: self.pem("keystore", found),
         };
         RegistryPlan {
+            kind,
             subjects: self.subjects(found),
             registers: self.truth("auto.register.schemas", true, found),
             writes: self.writes(given, found),
@@ -158,7 +165,7 @@ impl Asked<'_> {
             let way = "write \"PEM\": a keystore in PEM holds the certificate and its key, not encrypted";
             self.unsupported(&kind, way, found);
         }
-        Some(self.base.join(path))
+        Some(self.owner.base.join(path))
     }
 
     fn subjects(&self, found: &mut Found) -> Subjects {
@@ -190,16 +197,19 @@ impl Asked<'_> {
         }
     }
 
+    /// Keys about a registry, where there is none.
     pub(super) fn no_registry(&self, found: &mut Found) {
-        for own in self.strange(&[], true) {
-            let hint = "name schema.registry.url, or leave it out: all records are of the file's schema";
-            self.mistake(
-                UNKNOWN_KEY,
-                &own,
-                "is of a registry, and none is named",
-                hint,
-                found,
-            );
+        for key in KEYS {
+            if self.get(key).is_some() {
+                let hint = "name schema.registry.url, or leave it out: all records are of the file's schema";
+                self.mistake(
+                    UNKNOWN_KEY,
+                    key,
+                    "is of a registry, and none is named",
+                    hint,
+                    found,
+                );
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 impl Asked<'_> {
     pub(super) fn writes(&self, given: Option<(Arc<Schema>, Message)>, found: &mut Found) -> Writes {
         let latest = self.truth("use.latest.version", false, found);
-        let subject = self.definition.settings.get(self.schema);
+        let subject = self.definition.settings.get(&self.schema);
         let is_said = self.get("use.latest.version").is_some();
         match (subject, given) {
             (Some(_), Some(_)) => {
@@ -56,7 +56,7 @@ impl Asked<'_> {
         let named = self.schema_key(".message");
         let message = match (named, kind) {
             (Some(name), Kind::Protobuf) => Message::Named(name.to_owned()),
-            (Some(_), Kind::Avro | Kind::Json) => {
+            (Some(_), _) => {
                 let hint = "leave it out: only schemas of Protobuf have messages";
                 self.own_mistake(CONTRADICTION, ".message", "is given", hint, found);
                 Message::Any
@@ -70,7 +70,7 @@ impl Asked<'_> {
             }
             return None;
         };
-        let path = self.base.join(file);
+        let path = self.owner.base.join(file);
         let text = std::fs::read_to_string(&path).map_err(|error| error.to_string());
         let text = text.and_then(|text| match text.len() {
             0..=SCHEMA_BYTES_MAX => Ok(text),
@@ -104,6 +104,25 @@ impl Asked<'_> {
 
     pub(super) fn schema_key(&self, behind: &str) -> Option<&str> {
         self.definition.settings.get(&format!("{}{behind}", self.schema))
+    }
+
+    /// A schema of which there is no more to say than that there is none.
+    pub(super) fn no_text(&self) -> Arc<Schema> {
+        Arc::new(Schema {
+            kind: Kind::Other,
+            part: self.part,
+            id: 0,
+            pieces: vec![Piece::default()],
+        })
+    }
+
+    /// A codec whose schemas no registry keeps has none of a subject.
+    pub(super) fn no_subject(&self, codec: &str, found: &mut Found) {
+        if self.schema_key("").is_some() {
+            let problem = format!("names a subject, and no registry keeps schemas of {codec}");
+            let hint = format!("name a file in {}.file, or leave it out", self.schema);
+            self.own_mistake(CONTRADICTION, "", problem, hint, found);
+        }
     }
 
     /// Keys about a schema that no converter asks for.

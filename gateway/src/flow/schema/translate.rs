@@ -3,6 +3,7 @@
 //! - A part is read with the schema that it was written with, and written with the same one, or with the one that the
 //!   connector's settings name ([`Writes`]). What stages made of it must fit that schema: a record that does not is refused.
 //! - A part that the stages left alone keeps its bytes; at a sink only its number changes.
+//! - Where records cross as JSON ([`Carried`]), the decoder stands alone at the source, and the encoder at the sink.
 //! - A codec is called once a batch in each direction for each schema and message in it, never for a record.
 //! - Where nothing is to be decoded, these stages are not there.
 //!
@@ -14,7 +15,8 @@ mod tests;
 mod wish;
 
 pub use wish::{
-    Converted, MakeCodec, Message, Payloads, Prepared, SchemaCodec, Schemas, Shown, Translated, Writes,
+    Carried, Converted, MakeCodec, Message, Payloads, Prepared, SchemaCodec, Schemas, Shown, Translated,
+    Writes,
 };
 
 use super::{Ledger, Named, Target, part_of, remade};
@@ -105,7 +107,7 @@ impl Stage for Decoder {
         let Shared { sides, seen } = &mut *shared;
         seen.clear();
         seen.extend(batch.iter().map(|(sequence, _)| (sequence, Places::default())));
-        for (at, side) in sides.iter_mut().enumerate() {
+        for (at, side) in sides.iter_mut().enumerate().filter(|(_, side)| side.reads()) {
             side.begin();
             for ((_, record), (_, places)) in batch.iter().zip(&mut *seen) {
                 if let Some(bytes) = part_of(side.part(), &record) {
@@ -144,7 +146,7 @@ impl Stage for Encoder {
         let Shared { sides, seen } = &mut *shared;
         let mut written: Vec<[Option<Written>; 2]> = Vec::new();
         written.resize_with(batch.len(), Default::default);
-        for (at, side) in sides.iter_mut().enumerate() {
+        for (at, side) in sides.iter_mut().enumerate().filter(|(_, side)| side.writes()) {
             side.begin_writing();
             let mut before = Before::default();
             for ((sequence, record), written) in batch.iter().zip(&mut written) {

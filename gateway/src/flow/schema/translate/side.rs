@@ -1,7 +1,9 @@
 //! One part of the records of a task: its codec, and the batch under way.
 
 use super::End;
-use super::wish::{Converted, Message, Payloads, Prepared, SchemaCodec, Schemas, Shown, Translated, Writes};
+use super::wish::{
+    Carried, Converted, Message, Payloads, Prepared, SchemaCodec, Schemas, Shown, Translated, Writes,
+};
 use crate::flow::schema::{Known, Named, NotHeld, part_of, refuse, renumbered};
 use crate::flow::stage::StageFault;
 use culvert_proto::columns::Rejection;
@@ -95,6 +97,16 @@ impl Side {
         self.translated.part
     }
 
+    /// Whether what comes in is decoded here.
+    pub(super) fn reads(&self) -> bool {
+        self.translated.carried == Carried::Bytes || matches!(self.end, End::Source(_))
+    }
+
+    /// Whether what goes out is encoded here.
+    pub(super) fn writes(&self) -> bool {
+        self.translated.carried == Carried::Bytes || matches!(self.end, End::Sink(_))
+    }
+
     pub(super) fn named(&mut self, schemas: &[Named]) {
         let own = schemas.iter().filter(|(_, schema)| schema.part == self.part());
         self.named = own.map(|(_, schema)| (schema.id, schema.clone())).collect();
@@ -118,11 +130,11 @@ impl Side {
     pub(super) fn see(&mut self, bytes: &[u8]) -> Result<Place, StageFault> {
         let (schema, message) = match &self.translated.schemas {
             Schemas::One(schema, message) => (Ok(schema.clone()), message.clone()),
-            Schemas::Registry(_) => match prefix(bytes) {
+            Schemas::Registry(converter) => match prefix(bytes) {
                 Some(id) => {
-                    let message = match self.translated.kind {
+                    let message = match converter.kind {
                         Kind::Protobuf => message_of(behind_prefix(bytes)),
-                        Kind::Avro | Kind::Json => Message::Any,
+                        _ => Message::Any,
                     };
                     // Batches are of one schema, mostly.
                     let same = |group: &Group| group.shown.id == id && group.shown.message == message;
@@ -170,12 +182,14 @@ impl Side {
 
     /// Decodes what was taken in.
     pub(super) fn decode(&mut self) -> Result<(), StageFault> {
-        let is_framed = matches!(self.translated.schemas, Schemas::Registry(_));
+        // Of a codec whose schemas no registry keeps, a 0 in front says nothing.
+        let may_be_framed =
+            matches!(&self.translated.schemas, Schemas::One(schema, _) if schema.kind != Kind::Other);
         let part = self.part();
         let mut groups = std::mem::take(&mut self.read);
         for group in &mut groups {
             self.convert(group, |codec, schema, payloads| codec.decode(schema, payloads), |why, bytes| {
-                let framed = prefix(bytes).filter(|_| !is_framed).map(|id| {
+                let framed = prefix(bytes).filter(|_| may_be_framed).map(|id| {
                     format!("; it begins as a part of schema {id} of a registry does: name that as schema.registry.url")
                 });
                 Rejection {
@@ -222,10 +236,14 @@ impl Side {
                 }
                 (own.schema, own.message)
             }
-            (None, None) => {
-                let reason = "stages made one where there was none, and no schema is named to write it with";
-                return Ok(Written::Refused(refuse(self.part(), MISMATCH, reason)));
-            }
+            (None, None) => match &self.translated.schemas {
+                Schemas::One(schema, message) => (schema.clone(), message.clone()),
+                Schemas::Registry(_) => {
+                    let reason =
+                        "stages made one where there was none, and no schema is named to write it with";
+                    return Ok(Written::Refused(refuse(self.part(), MISMATCH, reason)));
+                }
+            },
             (Some((schema, message)), own) => {
                 let is_own = own
                     .as_ref()
@@ -435,9 +453,18 @@ fn check_given(translated: &Translated, codec: &mut dyn SchemaCodec) -> Result<(
     };
     codec.prepare(&shown)?.map(drop).map_err(|why| {
         let named = schema.root().map_or("", |root| root.subject.as_str());
-        StageFault::Stop {
-            code: "CULVERT-R008",
-            reason: format!("{named}: {}", why.reason),
+        match named {
+            "" => StageFault::Stop {
+                code: "CULVERT-R009",
+                reason: format!(
+                    "no schema is named, and the codec does not go without: {}",
+                    why.reason
+                ),
+            },
+            named => StageFault::Stop {
+                code: "CULVERT-R008",
+                reason: format!("{named}: {}", why.reason),
+            },
         }
     })
 }

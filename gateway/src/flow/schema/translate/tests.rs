@@ -129,9 +129,9 @@ impl Bench {
         let calls = self.calls.clone();
         Translated {
             part: Part::Value,
-            kind: Kind::Avro,
             schemas,
             writes,
+            carried: Carried::Bytes,
             codec: Arc::new(move || {
                 Ok(Box::new(Quotes {
                     calls: calls.clone(),
@@ -316,4 +316,56 @@ fn a_subject_without_schemas_stops_the_stream() {
     };
     assert_eq!(code, "CULVERT-R007");
     assert!(reason.contains("orders-value"), "{reason}");
+}
+
+/// A schema that no registry keeps: of a file, or without a text.
+fn other(text: &str, file: &str) -> Schemas {
+    let mut schema = Schema {
+        id: 0,
+        kind: Kind::Other,
+        ..schema(0, text)
+    };
+    schema.pieces[0].subject = file.to_owned();
+    Schemas::One(Arc::new(schema), Message::Any)
+}
+
+#[test]
+fn a_codec_that_wants_a_schema_is_not_opened_without() {
+    let bench = Bench::new(at_origin);
+    let end = End::Source(bench.ledger());
+    let opened = |file: &str| pair(vec![bench.translated(other("none", file), Writes::Own)], &end).err();
+    let code = |fault: Option<StageFault>| match fault {
+        Some(StageFault::Stop { code, .. }) => code,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(code(opened("")), "CULVERT-R009");
+    assert_eq!(code(opened("rows.txt")), "CULVERT-R008");
+}
+
+#[test]
+fn where_json_crosses_the_source_only_decodes_and_the_sink_only_encodes() {
+    let bench = Bench::new(at_origin);
+    let carrying = |end: &End| {
+        let translated = Translated {
+            carried: Carried::Json,
+            ..bench.translated(other("text", ""), Writes::Own)
+        };
+        let (decoder, encoder) = pair(vec![translated], end).unwrap();
+        let chain = Chain::new(vec![Box::new(Obedient)]);
+        chain.behind(Box::new(decoder)).before(Box::new(encoder))
+    };
+    let passed = |chain: &mut Chain, values: &[&[u8]]| -> Vec<String> {
+        let records: Vec<_> = values.iter().map(|value| (None, Some(*value))).collect();
+        let records = batch(&records);
+        let passed = chain.pass(&stream(), &records).unwrap();
+        let values = passed.records.iter().filter_map(|(_, record)| record.value);
+        values.map(|value| value.escape_ascii().to_string()).collect()
+    };
+    let mut source = carrying(&End::Source(bench.ledger()));
+    let carried = passed(&mut source, &[b"a", b"broken", b"change"]);
+    assert_eq!(carried, [r#"\"a\""#, r#"\"changed\""#]);
+    let mut sink = carrying(&End::Sink(Arc::new(str::to_owned)));
+    let written = passed(&mut sink, &[b"\"a\"", b"\"change\"", b"17"]);
+    assert_eq!(written, ["a", "changed"]);
+    assert_eq!(*bench.calls.lock(), [("to", 3), ("from", 3)]);
 }

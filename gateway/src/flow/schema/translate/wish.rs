@@ -3,7 +3,7 @@
 use crate::flow::schema::Converter;
 use crate::flow::stage::StageFault;
 use culvert_proto::columns::Rejection;
-use culvert_proto::schema::{Kind, Part, Schema};
+use culvert_proto::schema::{Part, Schema};
 use std::sync::Arc;
 
 /// What a schema language is read and written by; opened for one task.
@@ -81,12 +81,12 @@ pub struct Converted {
 pub struct Translated {
     /// The part.
     pub part: Part,
-    /// The language.
-    pub kind: Kind,
     /// Where the schemas of what is read are from.
     pub schemas: Schemas,
     /// What is written.
     pub writes: Writes,
+    /// What crosses the border.
+    pub carried: Carried,
     /// What reads and writes it.
     pub codec: Arc<MakeCodec>,
 }
@@ -98,6 +98,16 @@ pub enum Schemas {
     Registry(Converter),
     /// All of this one, without anything before the bytes.
     One(Arc<Schema>, Message),
+}
+
+/// What crosses the border between a source and its sinks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Carried {
+    /// The bytes of the outside system, in the source's form.
+    #[default]
+    Bytes,
+    /// The JSON that stages see: the source decodes, and the sink encodes.
+    Json,
 }
 
 /// What a part is written with.
