@@ -427,6 +427,7 @@ fn the_plugins_that_the_guide_names_are_there() -> anyhow::Result<()> {
 const BOOK: &[&str] = &[
     "culvert plugin test lines-in.wasm --runs 1",
     "culvert plugin test file-each.wasm --runs 1",
+    "culvert plugin test table-codec.wasm --set columns=id,name",
     "culvert plugin inspect ./order-check.wasm",
     "culvert plugin pack made-elsewhere.wasm",
     "culvert plugin inspect order-check",
@@ -440,6 +441,7 @@ fn what_the_book_shows_authors_works() -> anyhow::Result<()> {
     for (file, name) in [
         ("tests/lines-in.wasm", "lines-in.wasm"),
         ("tests/file-each.wasm", "file-each.wasm"),
+        ("tests/table-codec.wasm", "table-codec.wasm"),
         ("order-check.wasm", "order-check.wasm"),
         ("unpacked/order-check.wasm", "made-elsewhere.wasm"),
     ] {
@@ -447,10 +449,11 @@ fn what_the_book_shows_authors_works() -> anyhow::Result<()> {
     }
     let orders = succeeds(scratch.path(), "culvert generate --to - --count 50")?;
     scratch.write("orders.jsonl", &orders)?;
-    let [source, sink, inspect, pack, named, bench] = BOOK else {
-        bail!("six commands")
+    let [source, sink, codec, inspect, pack, named, bench] = BOOK else {
+        bail!("seven commands")
     };
-    for (command, promise) in [(source, "replayable  yes"), (sink, "idempotent  yes")] {
+    let promises = ["replayable  yes", "idempotent  yes", "deterministic  yes"];
+    for (command, promise) in [source, sink, codec].into_iter().zip(promises) {
         let tried = succeeds(scratch.path(), command)?;
         for part in [promise, "all of it held"] {
             ensure!(tried.contains(part), "{part} is not in {tried}");

@@ -103,6 +103,10 @@ const PLUGINS: &[Plugin] = &[
         purpose: Purpose::Tests,
     },
     Plugin {
+        name: "shaky-codec",
+        purpose: Purpose::Tests,
+    },
+    Plugin {
         name: "lines-in",
         purpose: Purpose::Tests,
     },

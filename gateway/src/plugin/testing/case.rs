@@ -22,6 +22,8 @@ pub struct Case {
     /// All of the plugin's settings.
     pub(super) settings: Settings,
     pub(super) topic: String,
+    /// Of a codec: the text of the schema that its values are of.
+    pub(super) schema: Option<String>,
     /// One batch.
     pub(super) messages: Vec<Message>,
     pub(super) expected: Expected,
@@ -110,7 +112,15 @@ impl Case {
     }
 
     pub(super) fn parse(file: &Path, text: &str, fields: &[Field]) -> Result<Case, String> {
-        const VALID: [&str; 6] = ["about", "settings", "topic", "attributes", "messages", "fails"];
+        const VALID: [&str; 7] = [
+            "about",
+            "settings",
+            "topic",
+            "schema",
+            "attributes",
+            "messages",
+            "fails",
+        ];
         let document: Value = serde_json::from_str(text).map_err(|fault| fault.to_string())?;
         let object = document.as_object().ok_or("valid: a JSON object")?;
         if let Some(stranger) = object.keys().find(|key| !VALID.contains(&key.as_str())) {
@@ -155,6 +165,11 @@ impl Case {
             about: word("about")?.unwrap_or_default(),
             settings: settings::of_json(object.get("settings"), fields)?,
             topic: word("topic")?.unwrap_or_else(|| TOPIC.into()),
+            schema: match object.get("schema") {
+                None => None,
+                Some(Value::String(text)) => Some(text.clone()),
+                Some(json) => Some(json.to_string()),
+            },
             messages,
             expected: fails.map_or(Expected::Outcomes(outcomes), Expected::Fails),
             document,

@@ -6,7 +6,7 @@ use super::message::{Fate, Placed, SIMPLER, placed};
 use super::promises::{self, Breach, Promise, TOPIC};
 use super::settings::{self, Setting, Settings};
 use super::subject::{Answer, Refusal, Subject, Time};
-use super::{messages_of, settings_of, sinks, sources};
+use super::{codecs, messages_of, settings_of, sinks, sources};
 use culvert_host::{Field, Promises, Role};
 use serde::Serialize;
 use serde_json::Value;
@@ -113,7 +113,7 @@ impl Explored {
 /// Tries a plugin; `progress` is called with the runs that were made.
 ///
 /// # Errors
-/// Settings that are no keys of the plugin, or are missing; a codec, which this version cannot try.
+/// Settings that are no keys of the plugin, or are missing.
 pub fn explore(
     subject: &Subject,
     cases: &[Case],
@@ -123,7 +123,7 @@ pub fn explore(
     match subject.role() {
         Some(Role::Sink) => sinks::explore(subject, cases, options, progress),
         Some(Role::Source) => sources::explore(subject, cases, options, progress),
-        Some(Role::Codec) => Err("it is a codec; this version can try transforms, sinks and sources".into()),
+        Some(Role::Codec) => codecs::explore(subject, cases, options, progress),
         Some(Role::Transform | Role::TransformColumns) | None => transform(subject, cases, options, progress),
     }
 }

@@ -108,7 +108,7 @@ impl Dice {
         &list[self.below(list.len())]
     }
 
-    fn bytes(&mut self, most: usize) -> Vec<u8> {
+    pub(super) fn bytes(&mut self, most: usize) -> Vec<u8> {
         (0..self.below(most + 1)).map(|_| self.0.random()).collect()
     }
 }

@@ -8,6 +8,7 @@
 pub(super) mod base64;
 mod bench;
 mod case;
+mod codecs;
 mod explore;
 mod generate;
 mod message;
@@ -120,6 +121,12 @@ fn whole(expected: &str, got: String) -> Miss {
 
 /// What is not as the case says, and what became of each message.
 fn misses(subject: &Subject, case: &Case) -> (Vec<Miss>, Vec<Fate>) {
+    if subject.role() == Some(Role::Codec) {
+        return match codecs::fates(subject, case) {
+            Ok(fates) => judged(case, Answer::Fates(fates)),
+            Err(why) => judged(case, Answer::Fatal(why)),
+        };
+    }
     if subject.role() == Some(Role::Sink) {
         return match sinks::fates(subject, &case.settings, &case.messages) {
             Ok(fates) => judged(case, Answer::Fates(fates)),

@@ -4,8 +4,8 @@ use super::message::{Fate, Placed, columns};
 use super::place::Place;
 use super::settings::Setting;
 use culvert_host::{
-    Engine, Limits, Line, LoadError, LogSink, Now, OpenError, Options, Plugin, Role, StageFault, Stream,
-    Surroundings, Transform, Usage, validate,
+    Codec, Engine, Limits, Line, LoadError, LogSink, Now, OpenError, Options, Plugin, Role, StageFault,
+    Stream, Surroundings, Transform, Usage, validate,
 };
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -51,6 +51,16 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
+    fn of(error: OpenError) -> Refusal {
+        match error {
+            OpenError::Fatal(text) => Refusal::Fatal(text),
+            OpenError::Retry { reason, .. } => Refusal::Retry(reason),
+            other @ (OpenError::Poison(_) | OpenError::NotGranted { .. } | OpenError::Load(_)) => {
+                Refusal::Broken(other.to_string())
+            }
+        }
+    }
+
     pub(super) fn told(&self) -> String {
         match self {
             Refusal::Fatal(text) | Refusal::Retry(text) | Refusal::Broken(text) => text.clone(),
@@ -159,21 +169,28 @@ impl Subject {
         time: Time,
         log: Arc<dyn LogSink>,
     ) -> Result<Opened, Refusal> {
+        let around = time.around(log);
+        let opened = Transform::open(&self.plugin, settings, self.limits.clone(), around);
+        Ok(Opened {
+            transform: opened.map_err(Refusal::of)?,
+        })
+    }
+
+    /// Opens a codec.
+    pub(super) fn codec(&self, settings: &[Setting], time: Time) -> Result<Codec, Refusal> {
+        let around = time.around(Arc::new(Silent));
+        Codec::open(&self.plugin, settings, self.limits.clone(), around).map_err(Refusal::of)
+    }
+}
+
+impl Time {
+    fn around(self, log: Arc<dyn LogSink>) -> Surroundings {
         let around = Surroundings::new(log);
-        let around = match time {
+        match self {
             Time::Real => around,
             Time::Still => around.at(Arc::new(|| STILL_MS)),
             Time::Wild(seed) => around.at(wild(seed)),
-        };
-        let opened = Transform::open(&self.plugin, settings, self.limits.clone(), around);
-        let transform = opened.map_err(|error| match error {
-            OpenError::Fatal(text) => Refusal::Fatal(text),
-            OpenError::Retry { reason, .. } => Refusal::Retry(reason),
-            other @ (OpenError::Poison(_) | OpenError::NotGranted { .. } | OpenError::Load(_)) => {
-                Refusal::Broken(other.to_string())
-            }
-        })?;
-        Ok(Opened { transform })
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! How the trial of plugins is tried itself: on plugins with one fault each, which it must find, and on plugins without,
 //! in which it must find none. They are made by `cargo xtask plugins`.
 
+mod codecs;
 mod sinks;
 mod sources;
 
