@@ -22,16 +22,46 @@ fail() {
 trap 'docker rm -f "$name" >/dev/null 2>&1 || true' EXIT
 docker run -d --name "$name" --network none --init -v "$old:/old.deb:ro" -v "$new:/new.deb:ro" "$image" sleep 600 >/dev/null
 
-# Starts the gateway for a moment; the state it leaves is what an upgrade must keep.
+# Starts both gateways for a moment; the state that they leave is what an upgrade must keep.
 run_until() { # COUNT
-    inside sh -c "culvert run --config /etc/culvert/plant/culvert.toml 2>>/tmp/gateway.log & echo \$! >/tmp/pid
-        for _ in \$(seq 300); do
-            if culvert verify --sqlite /var/lib/culvert/plant/delivered.db --expect $1 >/dev/null 2>&1; then
-                kill \$(cat /tmp/pid); wait \$(cat /tmp/pid); exit 0
-            fi
-            sleep 0.1
+    inside sh -c "
+        for gateway in plant cloud; do
+            culvert run --config /etc/culvert/\$gateway/culvert.toml 2>>/tmp/gateways.log &
+            pids=\"\$pids \$!\"
         done
-        cat /tmp/gateway.log >&2; exit 1" || fail "$1 records did not arrive"
+        for _ in \$(seq 300); do
+            if culvert verify --sqlite /var/lib/culvert/cloud/delivered.db --expect $1 >/dev/null 2>&1; then
+                kill \$pids
+                wait
+                exit 0
+            fi
+            sleep 0.2
+        done
+        cat /tmp/gateways.log >&2
+        exit 1" || fail "$1 records did not arrive"
+}
+
+# A gateway's culvert.toml: NAME, PEER, the tunnel's port, that of telemetry, and more of the peer.
+configure() {
+    inside mkdir -p "/etc/culvert/$1/connectors" "/var/lib/culvert/$1"
+    docker exec -i "$name" sh -c "cat >/etc/culvert/$1/culvert.toml" <<TOML
+gateway = "$1"
+site = "$1"
+state = "/var/lib/culvert/$1"
+[identity]
+certificate = "../certs/gateways/$1.pem"
+key = "../certs/gateways/$1.key"
+ca = ["../certs/ca.pem"]
+trust_domain = "example.org"
+[tunnel]
+listen = "127.0.0.1:$3"
+[telemetry]
+listen = "127.0.0.1:$4"
+[[peer]]
+site = "$2"
+gateways = ["$2"]
+$5
+TOML
 }
 
 say "install $(basename "$old")"
@@ -40,18 +70,18 @@ inside test -f /usr/lib/systemd/system/culvert@.service || fail "no unit"
 [ "$(inside stat -c '%a %G' /etc/culvert)" = "750 culvert" ] || fail "/etc/culvert is open, or of another group"
 inside sh -c 'culvert install plant --root /tmp/none --dry-run >/dev/null' || fail "the program does not run"
 
-inside mkdir -p /etc/culvert/plant/connectors /var/lib/culvert/plant
-docker exec -i "$name" sh -c 'cat >/etc/culvert/plant/culvert.toml' <<'TOML'
-gateway = "plant"
-site = "plant"
-state = "/var/lib/culvert/plant"
-TOML
+inside sh -c 'cd /etc/culvert && culvert pki --directory certs init --trust-domain example.org &&
+    culvert pki --directory certs issue gateway plant && culvert pki --directory certs issue gateway cloud' >/dev/null
+configure plant cloud 7001 9001 '[[grant]]
+to = "cloud"
+topics = ["orders"]'
+configure cloud plant 7002 9002 'address = ["127.0.0.1:7001"]'
 docker exec -i "$name" sh -c 'cat >/etc/culvert/plant/connectors/in.json' <<'JSON'
 {"name": "in", "connector.class": "io.culvert.generator.GeneratorSource", "topic": "orders", "count": "1000"}
 JSON
-docker exec -i "$name" sh -c 'cat >/etc/culvert/plant/connectors/out.json' <<'JSON'
+docker exec -i "$name" sh -c 'cat >/etc/culvert/cloud/connectors/out.json' <<'JSON'
 {"name": "out", "connector.class": "io.culvert.sqlite.SqliteSink", "topics": "orders", "culvert.from": "plant",
- "sqlite.path": "/var/lib/culvert/plant/delivered.db"}
+ "sqlite.path": "/var/lib/culvert/cloud/delivered.db"}
 JSON
 run_until 1000
 before=$(inside culvert --version)
