@@ -171,7 +171,7 @@ impl Node {
 }
 
 /// How long one of Kafka's tools, or the end of a killed container, may take.
-const TOOL: Duration = Duration::from_secs(60);
+const TOOL: Duration = Duration::from_secs(120);
 
 /// `java` with the jars in a fixed order, which a class-data archive insists on.
 fn java(libs: &Path, arguments: &[String]) -> Command {
