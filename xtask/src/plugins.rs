@@ -59,6 +59,10 @@ const PLUGINS: &[Plugin] = &[
         purpose: Purpose::Bundled,
     },
     Plugin {
+        name: "connect-json",
+        purpose: Purpose::Bundled,
+    },
+    Plugin {
         name: "connect-transforms",
         purpose: Purpose::Bundled,
     },
