@@ -585,7 +585,7 @@ fn changer_of(connector: &Connector) -> Option<&'static str> {
     let writes_own = |plan: &ConverterPlan| match &plan.from {
         _ if plan.carried == Carried::Json => false,
         SchemasFrom::Registry(registry) => registry.writes == Writes::Own,
-        SchemasFrom::One(..) => true,
+        SchemasFrom::One(..) | SchemasFrom::Within => true,
     };
     if !connector.stages.is_empty() {
         Some("stages")

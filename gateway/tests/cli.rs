@@ -670,6 +670,7 @@ fn recorded_failure(state: &Path) -> PathBuf {
             grants: Arc::default(),
         },
         selection: None,
+        envelopes: false,
     };
     let mut chain = runner.chain("orders-in", &[stage])().expect("it opens");
     let mut batch = Columns::begin(Sequence(7));

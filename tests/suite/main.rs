@@ -13,6 +13,7 @@ mod chart;
 mod demo;
 mod documents;
 mod exactly_once;
+mod envelopes;
 mod halts;
 mod lag;
 mod letters;

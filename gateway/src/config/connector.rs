@@ -340,7 +340,7 @@ pub const COMMON: &[Common] = &[
     },
     Common {
         key: "value.converter",
-        doc: "What values are written with. `AvroConverter`, `ProtobufConverter` and `JsonSchemaConverter` of `io.confluent.connect`: their schemas cross the border with them. `ByteArrayConverter` (default), `StringConverter` and `JsonConverter` of Kafka Connect: bytes pass untouched. Or the name of a codec plugin.",
+        doc: "What values are written with. `AvroConverter`, `ProtobufConverter` and `JsonSchemaConverter` of `io.confluent.connect`: their schemas cross the border with them. `ByteArrayConverter` (default), `StringConverter` and `JsonConverter` of Kafka Connect: bytes pass untouched, but for stages that see the payloads of `JsonConverter` (`schemas.enable` = `true`, the default). Or the name of a codec plugin.",
         honoured: Honoured::Yes,
     },
     Common {

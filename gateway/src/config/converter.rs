@@ -42,6 +42,8 @@ pub enum From {
     Registry(RegistryPlan),
     /// All records are of this one, of a file or without a text, and nothing stands before their bytes.
     One(Arc<Schema>, Message),
+    /// Each record's stands beside its payload.
+    Within,
 }
 
 /// Classes that stand for codecs with schemas, by the last word of their names.
@@ -57,6 +59,25 @@ const PLAIN: [(&str, &str); 3] = [
     ("org.apache.kafka.connect.storage.", "StringConverter"),
     ("org.apache.kafka.connect.json.", "JsonConverter"),
 ];
+
+/// Keys of `JsonConverter`, behind `value.converter.`.
+const ENVELOPE: [&str; 4] = [
+    "schemas.enable",
+    "schemas.cache.size",
+    "decimal.format",
+    "replace.null.with.default",
+];
+
+/// Whether keys and values of a connector are objects of schema and payload, as far as its settings say so.
+pub(super) fn enveloped(definition: &Definition<'_>, shelf: &Shelf) -> [bool; 2] {
+    ["key.converter", "value.converter"].map(|key| {
+        let name = definition.settings.get(key).unwrap_or_default();
+        let class = name.rsplit('.').next();
+        let plain = definition.settings.get(&format!("{key}.schemas.enable")) == Some("false");
+        let codec = || shelf.get(name).and_then(|plugin| plugin.description.schemas());
+        (class == Some("JsonConverter") && !plain) || codec() == Some("envelope")
+    })
+}
 
 /// A connector that has converters.
 #[derive(Clone, Copy)]
@@ -116,14 +137,13 @@ impl<'a> Asked<'a> {
         let plain = PLAIN.iter().find(|(package, name)| is(package, name));
         match (with_schemas, plain, class) {
             (Some((_, _, codec)), _, _) => self.coded(self.of_class(codec, found)?, found),
-            (None, Some((_, "JsonConverter")), _) => {
+            (None, Some((_, "JsonConverter")), _) if !self.truth("schemas.enable", true, found) => {
                 self.no_schema(found);
-                self.unknown(&["schemas.enable"], found);
-                if self.get("schemas.enable") != Some("false") {
-                    let way = "write \"false\", and the JSON passes as it is: there are no envelopes of schema and payload yet";
-                    self.unsupported("schemas.enable", way, found);
-                }
+                self.unknown(&ENVELOPE, found);
                 None
+            }
+            (None, Some((_, "JsonConverter")), _) => {
+                self.enveloped(self.of_class("connect-json", found)?, found)
             }
             (None, Some(_), _) | (None, None, None) => {
                 self.no_schema(found);
@@ -135,8 +155,33 @@ impl<'a> Asked<'a> {
         }
     }
 
+    /// What is asked of a codec whose records hold their own schemas. Where nobody looks at them, their bytes pass.
+    fn enveloped(&self, codec: Codec<'_>, found: &mut Found) -> Option<ConverterPlan> {
+        let before = found.len();
+        self.no_schema(found);
+        let carried = self.carried(found);
+        if self
+            .get("decimal.format")
+            .is_some_and(|format| format != "BASE64")
+        {
+            let way = "write \"BASE64\", or leave it out: decimals stay as they are written, and both ways are read";
+            self.unsupported("decimal.format", way, found);
+        }
+        let plan = self.codec_plan(codec, None, found);
+        let is_needed = self.owner.staged || carried == Carried::Json;
+        (is_needed && found.len() == before).then_some(ConverterPlan {
+            part: self.part,
+            from: From::Within,
+            carried,
+            codec: plan,
+        })
+    }
+
     /// What is asked of a codec.
     fn coded(&self, codec: Codec<'_>, found: &mut Found) -> Option<ConverterPlan> {
+        if codec.has_envelopes() {
+            return self.enveloped(codec, found);
+        }
         let before = found.len();
         let carried = self.carried(found);
         let kind = codec.language();
@@ -164,7 +209,7 @@ impl<'a> Asked<'a> {
         self.check_carried(carried, &from, found);
         let plan = self.codec_plan(codec, framing, found);
         let decodes = match &from {
-            From::One(..) => true,
+            From::One(..) | From::Within => true,
             From::Registry(registry) => {
                 self.owner.staged || registry.writes != Writes::Own || carried == Carried::Json
             }

@@ -13,9 +13,9 @@
 use super::asked::{Asked, LIMITS};
 use super::connector::Definition;
 use super::mistake::{CONTRADICTION, Found, MISSING, UNKNOWN_KEY, VALUE, nearest};
-use super::names;
 use super::predicate::Predicates;
 use super::transformation::{self, Transformation};
+use super::{converter, names};
 use crate::plugin::{self, PluginPlan, Shelf, StagePlan};
 use std::time::Duration;
 
@@ -51,6 +51,7 @@ pub(super) fn stages(definition: &Definition<'_>, shelf: &Shelf, found: &mut Fou
         return Vec::new();
     }
     let predicates = Predicates::read(definition, found);
+    let enveloped = converter::enveloped(definition, shelf);
     let mut plans = Vec::new();
     for (at, name) in names.iter().enumerate() {
         if names[..at].contains(name) {
@@ -77,12 +78,12 @@ pub(super) fn stages(definition: &Definition<'_>, shelf: &Shelf, found: &mut Fou
             };
             // What is wrong with either is said, whatever the other is.
             let selection = predicates.selection(&asked.prefix, found);
-            let stage = stage(&asked, name, shelf, found);
+            let stage = stage(&asked, name, shelf, enveloped, found);
             plans.extend(stage.map(|stage| StagePlan { selection, ..stage }));
         }
     }
     predicates.unused(found);
-    transformation::joined(plans)
+    transformation::joined(plans, enveloped.contains(&true))
 }
 
 /// Settings of stages that `transforms` does not name.
@@ -131,11 +132,19 @@ pub(super) fn connector_plan(
     Some(plan)
 }
 
-fn stage(asked: &Asked<'_>, name: &str, shelf: &Shelf, found: &mut Found) -> Option<StagePlan> {
+fn stage(
+    asked: &Asked<'_>,
+    name: &str,
+    shelf: &Shelf,
+    enveloped: [bool; 2],
+    found: &mut Found,
+) -> Option<StagePlan> {
     let wanted = wanted(asked).unwrap_or_default();
+    let mut envelopes = false;
     let plan = match Transformation::find(wanted, shelf) {
         Some(transformation) => {
             let fields = transformation.fields();
+            envelopes = transformation.sees_envelopes(enveloped);
             let plan = asked.plan_with(transformation.plugin, &fields, found)?;
             PluginPlan {
                 settings: transformation.settings(name, plan.settings),
@@ -148,6 +157,7 @@ fn stage(asked: &Asked<'_>, name: &str, shelf: &Shelf, found: &mut Found) -> Opt
         name: name.into(),
         plan,
         selection: None,
+        envelopes,
     })
 }
 

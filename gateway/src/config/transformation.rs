@@ -73,6 +73,18 @@ impl<'s> Transformation<'s> {
             })
     }
 
+    /// Whether it keeps a schema true that stands beside a payload, and is to see both. `enveloped`: keys, and values, are
+    /// such.
+    pub(super) fn sees_envelopes(&self, enveloped: [bool; 2]) -> bool {
+        let base = self.class.split('$').next().unwrap_or_default();
+        match base {
+            "MaskField" | "Flatten" | "Cast" | "TimestampConverter" | "HeaderFrom" => false,
+            // It makes the one of the other.
+            "ValueToKey" => enveloped == [true, true],
+            _ => true,
+        }
+    }
+
     /// The class's own keys, as Connect spells them.
     pub(super) fn fields(&self) -> Vec<Field> {
         let base = self.class.split('$').next().unwrap_or_default();
@@ -148,13 +160,15 @@ fn classes(plugin: &plugin::Found) -> Vec<String> {
 }
 
 /// Stages of this plugin that follow each other, with the same limits and no predicate, become one: a record is then read
-/// and written once for all of them. Its name is theirs, with `+` between.
-pub(super) fn joined(stages: Vec<StagePlan>) -> Vec<StagePlan> {
+/// and written once for all of them. Its name is theirs, with `+` between. `apart`: where some see envelopes and others do
+/// not, these are not joined with those.
+pub(super) fn joined(stages: Vec<StagePlan>, apart: bool) -> Vec<StagePlan> {
     let mut joined: Vec<StagePlan> = Vec::with_capacity(stages.len());
     for stage in stages {
         let steps = joined
             .last()
             .filter(|last| is_plain(last) && is_plain(&stage) && last.plan.limits == stage.plan.limits)
+            .filter(|last| !apart || last.envelopes == stage.envelopes)
             .and_then(|last| Some([steps(&last.plan)?, steps(&stage.plan)?].concat()));
         match (joined.last_mut(), steps) {
             (Some(last), Some(steps)) => {

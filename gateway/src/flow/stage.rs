@@ -97,6 +97,12 @@ impl Chain {
         Chain { stages }
     }
 
+    /// The stages, in order.
+    #[must_use]
+    pub fn into_stages(self) -> Vec<Box<dyn Stage>> {
+        self.stages
+    }
+
     /// Whether records pass untouched.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -5,7 +5,7 @@ use crate::codec::registry::Registry;
 use crate::config::{self, SchemasFrom};
 use crate::flow::schema::translate::{self, Carried, End, Schemas, Translated, Writes};
 use crate::flow::schema::{Converter, Renumberer, Tagger};
-use crate::flow::stage::{Chain, MakeChain};
+use crate::flow::stage::{Chain, MakeChain, Stage, StageFault};
 use std::sync::Arc;
 
 /// The stages of a connector behind its converters, or between them where records are decoded for the stages.
@@ -31,6 +31,7 @@ pub(super) fn chain(
                 (Schemas::Registry(converter), registry.writes.clone())
             }
             SchemasFrom::One(schema, message) => (Schemas::One(schema.clone(), message.clone()), Writes::Own),
+            SchemasFrom::Within => (Schemas::Within, Writes::Own),
         };
         if let (Some(codec), Some(plugins)) = (&plan.codec, &gateway.plugins) {
             translated.push(Translated {
@@ -49,11 +50,20 @@ pub(super) fn chain(
         false => End::Sink(target.clone()),
     };
     let staged = !connector.stages.is_empty();
+    // Stages may see schema and payload; where JSON crosses, there is no schema beside it.
+    let is_within = |translated: &Translated| {
+        matches!(translated.schemas, Schemas::Within) && translated.carried == Carried::Bytes
+    };
+    let (within, translated): (Vec<_>, Vec<_>) = translated.into_iter().partition(is_within);
+    let envelopes: Vec<bool> = connector.stages.iter().map(|stage| stage.envelopes).collect();
     let only_looks = translated
         .iter()
         .all(|translated| translated.writes == Writes::Own && translated.carried == Carried::Bytes);
     Ok(Arc::new(move || {
         let mut chain = stages()?;
+        if !within.is_empty() {
+            chain = enveloped(chain, &envelopes, &within, &end)?;
+        }
         if !translated.is_empty() {
             chain = decoding(chain, &translated, &end, staged || !only_looks)?;
         }
@@ -65,13 +75,37 @@ pub(super) fn chain(
     }))
 }
 
-/// The stages between a decoder and an encoder; where nothing is to be written anew, behind a look at every record.
-fn decoding(
+/// Stages that see payloads between a decoder and an encoder, those that see envelopes as they are. All that comes in is
+/// looked at.
+fn enveloped(
     stages: Chain,
-    translated: &[Translated],
+    envelopes: &[bool],
+    within: &[Translated],
     end: &End,
-    writes: bool,
-) -> Result<Chain, crate::flow::stage::StageFault> {
+) -> Result<Chain, StageFault> {
+    let mut made: Vec<Box<dyn Stage>> = Vec::new();
+    if envelopes.first() == Some(&true) {
+        made.push(Box::new(translate::checker(within.to_vec(), end)?));
+    }
+    let mut open = None;
+    for (stage, sees_envelopes) in stages.into_stages().into_iter().zip(envelopes) {
+        match (sees_envelopes, open.take()) {
+            (false, None) => {
+                let (decoder, encoder) = translate::pair(within.to_vec(), end)?;
+                made.push(Box::new(decoder));
+                open = Some(encoder);
+            }
+            (true, Some(encoder)) => made.push(Box::new(encoder)),
+            (_, still) => open = still,
+        }
+        made.push(stage);
+    }
+    made.extend(open.map(|encoder| Box::new(encoder) as Box<dyn Stage>));
+    Ok(Chain::new(made))
+}
+
+/// The stages between a decoder and an encoder; where nothing is to be written anew, behind a look at every record.
+fn decoding(stages: Chain, translated: &[Translated], end: &End, writes: bool) -> Result<Chain, StageFault> {
     if !writes {
         let checker = translate::checker(translated.to_vec(), end)?;
         return Ok(stages.behind(Box::new(checker)));

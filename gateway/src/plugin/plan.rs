@@ -36,6 +36,8 @@ pub struct StagePlan {
     pub plan: PluginPlan,
     /// The records that it sees; none for all.
     pub selection: Option<Selection>,
+    /// It sees schema and payload where a schema stands beside the payload; all others see the payload.
+    pub envelopes: bool,
 }
 
 /// A sink.

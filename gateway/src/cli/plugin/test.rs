@@ -31,6 +31,9 @@ A promise is attacked: `deterministic` at another time and after other messages,
 the batch cut in any way. What breaks it is shown with the smallest batch found. The same seed
 tries the same messages.
 
+A codec is shown the values of its cases, and JSON that it takes: there and back they must be the
+same, and bytes that are cut off, changed or any at all must be refused without a trap.
+
 A sink or a source gets a folder and a server of its own for that, in which files and addresses of
 its settings are turned. `transactional` and `idempotent`: it is cut off at each of its calls to the
 outside and opened anew, by one writer or two, and what is there at the end must be what is there

@@ -24,6 +24,9 @@ const DEFAULTS: [(&str, &str, &str); 3] = [
     ("protobuf", "defaults", "write"),
 ];
 
+/// Keys of `JsonConverter` that the codec has no use for.
+const ENVELOPE_OURS: [&str; 3] = ["schemas.enable", "schemas.cache.size", "decimal.format"];
+
 /// A codec that is named.
 #[derive(Clone, Copy)]
 pub(super) struct Codec<'s> {
@@ -45,6 +48,13 @@ impl Codec<'_> {
             "json-schema" => Some(Kind::Json),
             _ => None,
         }
+    }
+}
+
+impl Codec<'_> {
+    /// Whether a schema stands beside each payload.
+    pub(super) fn has_envelopes(&self) -> bool {
+        self.plugin.description.schemas() == Some("envelope")
     }
 }
 
@@ -119,9 +129,12 @@ impl<'a> Asked<'a> {
         if codec.language().is_some() {
             ours.extend(KEYS);
         }
+        if codec.has_envelopes() {
+            ours.extend(ENVELOPE_OURS);
+        }
         let asked = asked::Asked {
             definition: self.definition,
-            own: match codec.by_class {
+            own: match codec.by_class && !codec.has_envelopes() {
                 true => format!("{prefix}{OWN}"),
                 false => prefix.clone(),
             },

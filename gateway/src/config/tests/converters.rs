@@ -23,10 +23,13 @@ fn converters_by_their_names_in_kafka_connect_are_taken() {
     ] {
         check_converters(&format!("\"value.converter\": \"{plain}\""), &[]);
     }
-    check_converters(
-        "\"value.converter\": \"JsonConverter\", \"value.converter.schemas.enable\": \"false\"",
-        &[],
-    );
+    for envelopes in [
+        "",
+        ", \"value.converter.schemas.enable\": \"false\"",
+        ", \"value.converter.schemas.enable\": \"true\"",
+    ] {
+        check_converters(&format!("\"value.converter\": \"JsonConverter\"{envelopes}"), &[]);
+    }
     check_converters(&format!("{AVRO}, {REGISTRY}"), &[]);
     for more in [
         "\"value.converter.value.subject.name.strategy\": \"RecordNameStrategy\"",
@@ -57,8 +60,8 @@ fn what_is_wrong_with_a_converter_is_told() {
     );
     check(AVRO, ".schema.registry.url", "CULVERT-C005 is missing");
     check(
-        "\"value.converter\": \"JsonConverter\"",
-        ".schemas.enable",
+        "\"value.converter\": \"JsonConverter\", \"value.converter.decimal.format\": \"NUMERIC\"",
+        ".decimal.format",
         unsupported,
     );
     check(

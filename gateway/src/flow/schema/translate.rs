@@ -9,6 +9,7 @@
 //!
 //! A stage may expand a record. Its parts are written with the schemas of the record that they came from.
 
+mod envelope;
 mod side;
 #[cfg(test)]
 mod tests;

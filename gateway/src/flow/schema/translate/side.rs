@@ -1,12 +1,14 @@
 //! One part of the records of a task: its codec, and the batch under way.
 
 use super::End;
+use super::envelope;
 use super::wish::{
     Carried, Converted, Message, Payloads, Prepared, SchemaCodec, Schemas, Shown, Translated, Writes,
 };
 use crate::flow::schema::{Known, Named, NotHeld, part_of, refuse, renumbered};
 use crate::flow::stage::StageFault;
 use culvert_proto::columns::Rejection;
+use culvert_proto::limits::SCHEMA_BYTES_MAX;
 use culvert_proto::record::RecordRef;
 use culvert_proto::schema::{Fingerprint, Kind, Part, Schema, behind_prefix, prefix};
 use std::borrow::Cow;
@@ -130,6 +132,15 @@ impl Side {
     pub(super) fn see(&mut self, bytes: &[u8]) -> Result<Place, StageFault> {
         let (schema, message) = match &self.translated.schemas {
             Schemas::One(schema, message) => (Ok(schema.clone()), message.clone()),
+            Schemas::Within => {
+                // What is no envelope is for the codec to refuse.
+                let text = envelope::schema_of(bytes).unwrap_or_default();
+                let same = |group: &Group| group.shown.schema.root().is_some_and(|root| root.text == text);
+                if let Some(at) = self.read.iter().rposition(same) {
+                    return Ok(Place::In(at, self.read[at].push(bytes)));
+                }
+                (within(self.part(), text), Message::Any)
+            }
             Schemas::Registry(converter) => match prefix(bytes) {
                 Some(id) => {
                     let message = match converter.kind {
@@ -238,6 +249,8 @@ impl Side {
             }
             (None, None) => match &self.translated.schemas {
                 Schemas::One(schema, message) => (schema.clone(), message.clone()),
+                // As Connect writes what has no schema.
+                Schemas::Within => (Arc::new(envelope::schema(self.part(), "")), Message::Any),
                 Schemas::Registry(_) => {
                     let reason =
                         "stages made one where there was none, and no schema is named to write it with";
@@ -269,7 +282,7 @@ impl Side {
         schema: &Arc<Schema>,
     ) -> Result<Written, StageFault> {
         let number = match &self.translated.schemas {
-            Schemas::One(..) => None,
+            Schemas::One(..) | Schemas::Within => None,
             Schemas::Registry(_) => Some(self.number_of(topic, schema)?),
         };
         Ok(place.map_or_else(
@@ -548,6 +561,17 @@ fn message_of(mut bytes: &[u8]) -> Message {
         None => Message::Any,
         Some(path) if path.is_empty() => Message::At(vec![0]),
         Some(path) => Message::At(path),
+    }
+}
+
+/// A schema that stands beside a payload.
+fn within(part: Part, text: &str) -> Known<Arc<Schema>> {
+    match text.len() {
+        0..=SCHEMA_BYTES_MAX => Ok(Arc::new(envelope::schema(part, text))),
+        size => {
+            let reason = format!("its schema has {size} bytes, and {SCHEMA_BYTES_MAX} are the most");
+            Err(refuse(part, "schema-invalid", reason))
+        }
     }
 }
 

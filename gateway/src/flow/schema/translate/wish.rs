@@ -98,6 +98,8 @@ pub enum Schemas {
     Registry(Converter),
     /// All of this one, without anything before the bytes.
     One(Arc<Schema>, Message),
+    /// Each part is a JSON object whose member `schema` is its own.
+    Within,
 }
 
 /// What crosses the border between a source and its sinks.

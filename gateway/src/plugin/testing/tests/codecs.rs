@@ -73,6 +73,7 @@ fn a_codec_that_keeps_all_rules_is_found_to_keep_them() {
     check("avro", "avro", &[]);
     check("protobuf", "protobuf", &[]);
     check("json", "json", &[]);
+    check("connect-json", "connect-json", &[]);
     check("tests/table-codec", "book/table-codec", &[("columns", "id,name")]);
     check("tests/shaky-codec", "shaky-codec", &[("breaks", "none")]);
 }
