@@ -46,7 +46,9 @@ pub(super) fn fates(subject: &Subject, case: &Case) -> Result<Vec<Fate>, String>
             fates.push(Fate::Keep);
             continue;
         };
-        let told = bench.to_json(&[value.clone()]).map_err(|fault| fault.text)?;
+        let told = bench
+            .json_of(std::slice::from_ref(value))
+            .map_err(|fault| fault.text)?;
         fates.extend(told.into_iter().map(|told| match told {
             Ok(json) => Fate::Gives(vec![Given {
                 topic: None,
@@ -259,7 +261,7 @@ impl Explorer<'_> {
         self.explored.runs += 1;
         self.explored.messages += batch.len() as u64;
         let tried = self.bench(trial, Time::Still).and_then(|mut bench| {
-            let told = bench.to_json(&batch)?;
+            let told = bench.json_of(&batch)?;
             round(&mut bench, &batch, &told)?;
             if run < 4 {
                 parts(&mut bench, &trial.samples[dice.below(trial.samples.len())])?;
@@ -287,7 +289,7 @@ impl Explorer<'_> {
         let alone = |bytes: &Vec<u8>| {
             let mut bench = self.bench(trial, Time::Still).ok()?;
             let tried = bench
-                .to_json(std::slice::from_ref(bytes))
+                .json_of(std::slice::from_ref(bytes))
                 .and_then(|told| round(&mut bench, std::slice::from_ref(bytes), &told));
             tried.err().filter(|found| found.kind == fault.kind)
         };
@@ -324,7 +326,7 @@ impl Explorer<'_> {
     fn other_time(&self, trial: &Trial, batch: &[Vec<u8>], told: &[Told], dice: &mut Dice) -> Option<Breach> {
         let mut bench = self.bench(trial, Time::Wild(dice.seed())).ok()?;
         for _ in 0..2 {
-            let again = bench.to_json(batch).ok()?;
+            let again = bench.json_of(batch).ok()?;
             let how = "at another time, or after other bytes, another instance answers something else";
             if let Some(breach) = difference(how, batch, told, &again) {
                 return Some(breach);
@@ -338,7 +340,7 @@ impl Explorer<'_> {
         let mut bench = self.bench(trial, Time::Still).ok()?;
         let mut again = Vec::with_capacity(batch.len());
         for bytes in batch.iter().rev() {
-            again.extend(bench.to_json(std::slice::from_ref(bytes)).ok()?);
+            again.extend(bench.json_of(std::slice::from_ref(bytes)).ok()?);
         }
         again.reverse();
         let how = "each alone, the last one first, the answer is another";
@@ -385,7 +387,7 @@ fn round(bench: &mut Bench, batch: &[Vec<u8>], told: &[Told]) -> Result<(), Faul
         })
     };
     let mut back = Vec::with_capacity(json.len());
-    for (at, told) in bench.from_json(&json)?.into_iter().enumerate() {
+    for (at, told) in bench.bytes_of(&json)?.into_iter().enumerate() {
         match told {
             Ok(bytes) => back.push(bytes),
             Err(why) => {
@@ -395,7 +397,7 @@ fn round(bench: &mut Bench, batch: &[Vec<u8>], told: &[Told]) -> Result<(), Faul
             }
         }
     }
-    for (at, told) in bench.to_json(&back)?.into_iter().enumerate() {
+    for (at, told) in bench.json_of(&back)?.into_iter().enumerate() {
         if told.as_ref() != Ok(&json[at]) {
             let text = format!("first {}, then {}", bytes_shown(Some(&json[at])), shown(&told));
             return fault("bytes made of JSON are other JSON than that", at, text);
@@ -403,7 +405,7 @@ fn round(bench: &mut Bench, batch: &[Vec<u8>], told: &[Told]) -> Result<(), Faul
     }
     for (at, told) in bench.by_tree(&back)?.into_iter().enumerate() {
         let again = match told {
-            Ok(bytes) => bench.to_json(&[bytes])?.remove(0),
+            Ok(bytes) => bench.json_of(&[bytes])?.remove(0),
             Err(why) => Err(why),
         };
         if !again.as_ref().is_ok_and(|again| is_same(again, &json[at])) {
@@ -427,10 +429,10 @@ fn is_same(one: &[u8], other: &[u8]) -> bool {
 /// Bytes that are cut off are refused, or whole themselves: what the codec would write.
 fn parts(bench: &mut Bench, whole: &[u8]) -> Result<(), Fault> {
     let own = |bench: &mut Bench, bytes: &[u8]| -> Result<Option<bool>, Fault> {
-        let Ok(json) = bench.to_json(&[bytes.to_vec()])?.remove(0) else {
+        let Ok(json) = bench.json_of(&[bytes.to_vec()])?.remove(0) else {
             return Ok(None);
         };
-        let back = bench.from_json(&[json])?.remove(0);
+        let back = bench.bytes_of(&[json])?.remove(0);
         Ok(Some(back.is_ok_and(|back| back == bytes)))
     };
     if own(bench, whole)? != Some(true) {
@@ -469,9 +471,9 @@ fn strange(bench: &mut Bench, dice: &mut Dice) -> Result<(), Fault> {
     let mut texts: Vec<Vec<u8>> = STRANGE.iter().map(|text| text.as_bytes().to_vec()).collect();
     texts.push(dice.bytes(40));
     texts.push("[".repeat(5_000).into_bytes());
-    let made = bench.from_json(&texts)?;
+    let made = bench.bytes_of(&texts)?;
     let bytes: Vec<Vec<u8>> = made.into_iter().filter_map(Result::ok).collect();
-    for (bytes, told) in bytes.iter().zip(bench.to_json(&bytes)?) {
+    for (bytes, told) in bytes.iter().zip(bench.json_of(&bytes)?) {
         if let Err(why) = told {
             return Err(Fault {
                 payloads: vec![bytes.clone()],

@@ -58,13 +58,13 @@ impl Bench {
         Ok(())
     }
 
-    pub(super) fn to_json(&mut self, payloads: &[Vec<u8>]) -> Result<Vec<Told>, Fault> {
+    pub(super) fn json_of(&mut self, payloads: &[Vec<u8>]) -> Result<Vec<Told>, Fault> {
         self.convert(payloads, |codec, schema, payloads| {
             codec.to_json(schema, schema, payloads)
         })
     }
 
-    pub(super) fn from_json(&mut self, payloads: &[Vec<u8>]) -> Result<Vec<Told>, Fault> {
+    pub(super) fn bytes_of(&mut self, payloads: &[Vec<u8>]) -> Result<Vec<Told>, Fault> {
         self.convert(payloads, Codec::from_json)
     }
 

@@ -22,7 +22,7 @@ pub(super) fn made(bench: &mut Bench, known: &Known, dice: &mut Dice) -> Result<
     let words = words(&known.text);
     let palette = palette(&words);
     let mut taken: Vec<Value> = Vec::new();
-    for told in bench.to_json(&known.values)? {
+    for told in bench.json_of(&known.values)? {
         taken.extend(told.ok().and_then(|json| serde_json::from_slice(&json).ok()));
     }
     if let Some(found) = found(bench, &palette)? {
@@ -40,14 +40,14 @@ pub(super) fn made(bench: &mut Bench, known: &Known, dice: &mut Dice) -> Result<
     }
     let texts: Vec<Vec<u8>> = taken.iter().map(|value| value.to_string().into_bytes()).collect();
     Ok(bench
-        .from_json(&texts)?
+        .bytes_of(&texts)?
         .into_iter()
         .filter_map(Result::ok)
         .collect())
 }
 
 fn asked(bench: &mut Bench, value: &Value) -> Result<Result<(), Rejection>, Fault> {
-    let told = bench.from_json(&[value.to_string().into_bytes()])?;
+    let told = bench.bytes_of(&[value.to_string().into_bytes()])?;
     Ok(told.into_iter().next().unwrap_or(Ok(Vec::new())).map(drop))
 }
 
