@@ -9,10 +9,12 @@ use crate::observer::{Mark, Observer};
 use crate::perform::{Stage, lacking};
 use crate::planted::{Planted, Tamper};
 use crate::sample::resident;
-use crate::schedule::{Kind, Planned, Schedule, word};
+use crate::schedule::{Kind, Place, Planned, Schedule, word};
 use crate::site::{Options, Site, TOPIC};
 use anyhow::{Context, bail};
+use clap::ValueEnum;
 use culvert_tests::{Verdict, wait_for};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -132,6 +134,10 @@ fn break_it(
         stage,
         observer: &observer,
         active: Mutex::new(Active::default()),
+        parts: Place::value_variants()
+            .iter()
+            .map(|&part| (part, Mutex::new(())))
+            .collect(),
         began: Instant::now(),
         ended: AtomicBool::new(false),
     };
@@ -159,6 +165,8 @@ struct Scene<'a> {
     stage: &'a Stage<'a>,
     observer: &'a Observer,
     active: Mutex<Active>,
+    /// Held by the fault that breaks it: one that lasts longer than planned, as a broker's start may, makes the next wait.
+    parts: BTreeMap<Place, Mutex<()>>,
     began: Instant,
     ended: AtomicBool,
 }
@@ -228,6 +236,11 @@ impl Scene<'_> {
     /// One fault at its time.
     fn act(&self, schedule: u64, fault: &Planned, seed: u64, began: Instant) {
         thread::sleep((began + fault.at).saturating_duration_since(Instant::now()));
+        let parts = fault.place.parts().iter();
+        let _held: Vec<_> = parts
+            .filter_map(|part| self.parts.get(part))
+            .map(|part| part.lock().unwrap_or_else(PoisonError::into_inner))
+            .collect();
         let from = self.began.elapsed();
         {
             let mut active = self.lock();

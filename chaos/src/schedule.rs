@@ -193,8 +193,8 @@ impl Planned {
 }
 
 impl Place {
-    /// What nothing else may break meanwhile.
-    fn parts(self) -> &'static [Place] {
+    /// What nothing else may break meanwhile, in the order of their kind.
+    pub(crate) fn parts(self) -> &'static [Place] {
         match self {
             Place::West => &[Place::West],
             Place::East => &[Place::East],
