@@ -18,7 +18,7 @@ pub enum Disks {
     /// All their state, on disks that can be full.
     Small([Disk; 2]),
     /// Their outboxes, on disks that can lose their power.
-    Lossy([Mutex<LossyDisk>; 2]),
+    Lossy(Box<[Mutex<LossyDisk>; 2]>),
 }
 
 impl Disks {
@@ -41,7 +41,7 @@ impl Disks {
             fs::create_dir_all(&folder)?;
             LossyDisk::mount_at(&folder).map(Mutex::new)
         };
-        Ok(Disks::Lossy([mount(1)?, mount(2)?]))
+        Ok(Disks::Lossy(Box::new([mount(1)?, mount(2)?])))
     }
 
     /// The small disk of a gateway.
