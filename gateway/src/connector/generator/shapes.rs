@@ -388,7 +388,7 @@ impl Serialize for Id {
     }
 }
 
-/// The schema as it is registered: the fields above, and the checksum behind them.
+/// The schema as it is registered, on one line: the fields above, and the checksum behind them.
 pub(super) fn schema_text(kind: Kind) -> &'static str {
     &schemas(kind).full
 }
@@ -410,28 +410,21 @@ fn schemas(kind: Kind) -> &'static Schemas {
 
 impl Schemas {
     fn of(kind: Kind) -> Schemas {
-        let (name, fields) = match kind {
-            Kind::Orders => ("Order", ORDER_FIELDS),
-            Kind::Sensors => ("Reading", READING_FIELDS),
-            Kind::Clicks => ("Click", CLICK_FIELDS),
-            Kind::Transactions => ("Transaction", TRANSACTION_FIELDS),
+        let file = match kind {
+            Kind::Orders => include_str!("../../../../schemas/avro/orders.avsc"),
+            Kind::Sensors => include_str!("../../../../schemas/avro/sensors.avsc"),
+            Kind::Clicks => include_str!("../../../../schemas/avro/clicks.avsc"),
+            Kind::Transactions => include_str!("../../../../schemas/avro/transactions.avsc"),
         };
-        let head = format!(
-            r#"{{"type":"record","name":"{name}","namespace":"io.culvert.generator","fields":[{{"name":"stream","type":"string"}},{{"name":"sequence","type":"long"}},{fields}"#
-        );
-        let full = format!(
-            r#"{head},{{"name":"checksum","type":{{"type":"fixed","name":"Checksum","size":4}}}}]}}"#
-        );
-        let open =
-            Schema::parse_str(&format!("{head}]}}")).expect("the schema is a constant, and a test parses it");
-        Schemas { full, open }
+        let full: serde_json::Value =
+            serde_json::from_str(file).expect("the file is a part of the program, and a test reads it");
+        let mut open = full.clone();
+        if let Some(fields) = open["fields"].as_array_mut() {
+            fields.pop();
+        }
+        Schemas {
+            full: full.to_string(),
+            open: Schema::parse(&open).expect("the schema is a constant, and a test parses it"),
+        }
     }
 }
-
-const ORDER_FIELDS: &str = r#"{"name":"id","type":"string"},{"name":"customer","type":["null","string"],"default":null},{"name":"placed_ms","type":"long"},{"name":"items","type":{"type":"array","items":{"type":"record","name":"Item","fields":[{"name":"dish","type":"string"},{"name":"quantity","type":"int"},{"name":"price_cents","type":"int"}]}}},{"name":"total_cents","type":"long"},{"name":"currency","type":"string"}"#;
-
-const READING_FIELDS: &str = r#"{"name":"device","type":["null","string"],"default":null},{"name":"site","type":"string"},{"name":"measured_ms","type":"long"},{"name":"temperature","type":"double"},{"name":"temperature_max","type":"double"},{"name":"unit","type":"string"},{"name":"humidity_percent","type":"int"}"#;
-
-const CLICK_FIELDS: &str = r#"{"name":"user","type":["null","string"],"default":null},{"name":"page","type":"string"},{"name":"referrer","type":"string"},{"name":"started_ms","type":"long"},{"name":"ended_ms","type":"long"},{"name":"duration_ms","type":"long"}"#;
-
-const TRANSACTION_FIELDS: &str = r#"{"name":"id","type":"string"},{"name":"account","type":["null","string"],"default":null},{"name":"booked_ms","type":"long"},{"name":"direction","type":"string"},{"name":"amount_cents","type":"long"},{"name":"balance_before_cents","type":"long"},{"name":"balance_after_cents","type":"long"},{"name":"currency","type":"string"}"#;
