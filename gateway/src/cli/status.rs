@@ -17,6 +17,7 @@ use std::fmt::Write;
 Examples:
   culvert status
   culvert status --streams
+  culvert status --ready
   culvert status --output json | jq '.connectors[].state'
 
 The exit code is 0 when everything runs or waits, and 1 when something stands until an operator decides.")]
@@ -26,10 +27,22 @@ pub(super) struct Args {
     /// Show each stream too
     #[arg(long)]
     streams: bool,
+    /// Say only whether the gateway is ready, for a health check: the exit code is 0 when it is
+    #[arg(long, conflicts_with = "streams")]
+    ready: bool,
 }
 
 pub(super) fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     let report = control::status(&args.asking.socket(session)?)?;
+    if args.ready {
+        let (said, exit) = if report.ready {
+            ("ready", Exit::Ok)
+        } else {
+            ("not ready", Exit::Failed)
+        };
+        session.terminal.answer(said)?;
+        return Ok(exit);
+    }
     match session.terminal.format() {
         Format::Json => session.terminal.json(&report)?,
         Format::Text => session
