@@ -170,9 +170,13 @@ fn config_show_names_the_source_of_each_value_and_no_secret() {
     );
 }
 
-const VERBS: [&str; 36] = [
+const VERBS: [&str; 40] = [
     "",
     "demo",
+    "demo certificates",
+    "demo generate",
+    "demo verify",
+    "demo verify-isolation",
     "run",
     "check",
     "config",

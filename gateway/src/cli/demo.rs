@@ -1,5 +1,6 @@
 //! `culvert demo`: three gateways on this host, a cut link, a kill of each gateway, and a proof.
 
+mod compose;
 mod ends;
 mod kafka;
 mod network;
@@ -37,7 +38,11 @@ Examples:
   culvert demo --bootstrap-source kafka-a:9092 --bootstrap-target kafka-b:9092
 
 The exit code is 0 only when every record is proven to have arrived exactly once.")]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Args {
+    /// What the containers of docker-compose.yml run
+    #[command(subcommand)]
+    verb: Option<compose::Verb>,
     /// At least so many records
     #[arg(long, value_name = "N", default_value_t = 120_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     records: u64,
@@ -92,6 +97,9 @@ struct Plan {
 struct Interrupted(u8);
 
 pub(super) fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
+    if let Some(verb) = &args.verb {
+        return compose::run(verb, session);
+    }
     let ends = match args.clusters.open()? {
         Some(clusters) => Ends::Kafka(Box::new(clusters)),
         None => Ends::Embedded,

@@ -1,6 +1,6 @@
 //! `culvert verify`: looks at a target alone and says whether what generators sent is there once, whole and in order.
 
-mod ledger;
+pub(super) mod ledger;
 mod seen;
 
 use super::cluster::ClusterArgs;

@@ -22,7 +22,7 @@ const STREAMS_MAX: usize = 20_000;
 /// What is wrong with a target, worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Kind {
+pub(in crate::cli) enum Kind {
     /// A sequence below the highest one is not there.
     Missing,
     /// A sequence is there again.
@@ -45,7 +45,7 @@ pub(super) enum Kind {
 
 impl Kind {
     /// The kind in words, for `n` of them.
-    pub(super) fn words(self) -> &'static str {
+    pub(in crate::cli) fn words(self) -> &'static str {
         match self {
             Kind::Missing => "missing",
             Kind::Duplicate => "duplicated",
@@ -61,12 +61,12 @@ impl Kind {
 }
 
 /// All of one kind.
-#[derive(Debug, Default, Serialize)]
-pub(super) struct Findings {
+#[derive(Clone, Debug, Default, Serialize)]
+pub(in crate::cli) struct Findings {
     /// How many records, positions or expectations.
-    pub(super) count: u64,
+    pub(in crate::cli) count: u64,
     /// The first ten, each with its place.
-    pub(super) first: Vec<String>,
+    pub(in crate::cli) first: Vec<String>,
 }
 
 impl Findings {
@@ -80,29 +80,30 @@ impl Findings {
 
 /// What a target holds, and what is wrong with it.
 #[derive(Debug, Serialize)]
-pub(super) struct Report {
+pub(in crate::cli) struct Report {
     /// Nothing was found.
-    pub(super) clean: bool,
-    pub(super) records: u64,
+    pub(in crate::cli) clean: bool,
+    pub(in crate::cli) records: u64,
     /// Records with an intact mark of a generator, duplicates too.
-    pub(super) generated: u64,
+    pub(in crate::cli) generated: u64,
     /// The sum of all content hashes, which does not depend on order and partition.
-    pub(super) content: String,
-    pub(super) partitions: BTreeMap<u32, Part>,
-    pub(super) streams: BTreeMap<String, u64>,
-    pub(super) findings: BTreeMap<Kind, Findings>,
+    pub(in crate::cli) content: String,
+    pub(in crate::cli) partitions: BTreeMap<u32, Part>,
+    pub(in crate::cli) streams: BTreeMap<String, u64>,
+    pub(in crate::cli) findings: BTreeMap<Kind, Findings>,
 }
 
 /// One partition of the target.
 #[derive(Debug, Serialize)]
-pub(super) struct Part {
-    pub(super) records: u64,
+pub(in crate::cli) struct Part {
+    pub(in crate::cli) records: u64,
     /// The ordered hash of its content: equal for equal records in equal order.
-    pub(super) content: String,
+    pub(in crate::cli) content: String,
 }
 
 /// The book.
-pub(super) struct Ledger {
+#[derive(Clone)]
+pub(in crate::cli) struct Ledger {
     partitions: BTreeMap<u32, Digest>,
     streams: HashMap<String, Stream>,
     keys: Keys,
@@ -111,6 +112,7 @@ pub(super) struct Ledger {
     findings: BTreeMap<Kind, Findings>,
 }
 
+#[derive(Clone)]
 struct Stream {
     number: u32,
     records: u64,
@@ -122,7 +124,7 @@ struct Stream {
 }
 
 impl Ledger {
-    pub(super) fn new() -> Ledger {
+    pub(in crate::cli) fn new() -> Ledger {
         Ledger {
             partitions: BTreeMap::new(),
             streams: HashMap::new(),
@@ -137,7 +139,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When the target holds more streams, or sequences further apart, than the memory is meant for.
-    pub(super) fn enter(
+    pub(in crate::cli) fn enter(
         &mut self,
         partition: u32,
         place: Sequence,
@@ -160,16 +162,16 @@ impl Ledger {
     }
 
     /// Enters something that was found wrong elsewhere.
-    pub(super) fn note(&mut self, kind: Kind, count: u64, what: impl FnOnce() -> String) {
+    pub(in crate::cli) fn note(&mut self, kind: Kind, count: u64, what: impl FnOnce() -> String) {
         self.findings.entry(kind).or_default().add(count, what);
     }
 
-    pub(super) fn records(&self) -> u64 {
+    pub(in crate::cli) fn records(&self) -> u64 {
         self.partitions.values().map(|digest| digest.count).sum()
     }
 
     /// Closes the book.
-    pub(super) fn close(mut self, expected: &Expected) -> Report {
+    pub(in crate::cli) fn close(mut self, expected: &Expected) -> Report {
         self.gaps();
         if self.generated > 0 || self.findings.contains_key(&Kind::Corrupt) {
             let foreign = std::mem::take(&mut self.foreign);
@@ -313,9 +315,9 @@ impl Ledger {
 
 /// What a target is expected to hold.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Expected {
-    pub(super) records: Option<u64>,
-    pub(super) content: Option<String>,
+pub(in crate::cli) struct Expected {
+    pub(in crate::cli) records: Option<u64>,
+    pub(in crate::cli) content: Option<String>,
 }
 
 fn stream<'a>(streams: &'a mut HashMap<String, Stream>, name: &str) -> anyhow::Result<&'a mut Stream> {
@@ -348,6 +350,7 @@ fn stream<'a>(streams: &'a mut HashMap<String, Stream>, name: &str) -> anyhow::R
 /// comes to a taken slot takes it over. So a break may go unseen when there are more keys than slots (the order of
 /// streams in partitions is still checked in full), and none is ever made up, but for two keys of one stream with
 /// equal 64-bit hashes.
+#[derive(Clone)]
 struct Keys(Box<[Slot]>);
 
 #[derive(Clone, Copy)]

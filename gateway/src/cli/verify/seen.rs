@@ -6,12 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A set of sequences as a bitmap in chunks of 65,536, as in Roaring bitmaps (Lemire et al., 2016). A full chunk is a
 /// word, one in the making 8 KiB: ten million sequences in whatever order take at most 1.3 MB. A list of intervals
 /// would be smaller when they come in order, and without a bound when a stream is spread over partitions.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Seen {
     chunks: BTreeMap<u64, Chunk>,
     partial: usize,
 }
 
+#[derive(Clone)]
 enum Chunk {
     Full,
     Partial { count: u32, words: Box<[u64; WORDS]> },

@@ -329,6 +329,24 @@ impl TopicReader {
         partitions(self.consumer.client(), topic)?.ok_or_else(missing)
     }
 
+    /// The offset behind the last record of a partition.
+    ///
+    /// # Errors
+    /// When the cluster does not answer.
+    pub fn end(&self, topic: &str, partition: u32) -> Result<u64, Error> {
+        let fault = |cause: KafkaError| Error::Topic {
+            doing: "ask about the end of",
+            topic: topic.to_owned(),
+            cause: cause.to_string(),
+        };
+        let number = i32::try_from(partition).unwrap_or(i32::MAX);
+        let (_, end) = self
+            .consumer
+            .fetch_watermarks(topic, number, ASK_TIMEOUT)
+            .map_err(fault)?;
+        Ok(u64::try_from(end).unwrap_or(0))
+    }
+
     fn begin(&self, topic: &str, partition: u32, from: Sequence) -> Result<(), KafkaError> {
         let mut place = TopicPartitionList::new();
         let from = match from {
@@ -503,6 +521,10 @@ mod tests {
         assert_eq!(producer.flush().unwrap(), BTreeMap::from([(1, 3)]));
         let mut reader = TopicReader::open(&settings).unwrap();
         assert_eq!(reader.partitions("orders").unwrap(), 2);
+        assert_eq!(
+            [0, 1].map(|partition| reader.end("orders", partition).unwrap()),
+            [0, 3]
+        );
         let mut found = 0;
         let mut each = |offset: Sequence, record: &RecordRef<'_>| {
             assert_eq!((offset.0, *record), (found as u64, sent[found]));
