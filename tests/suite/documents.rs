@@ -107,6 +107,62 @@ const NOT_RUN: &[(&str, &str)] = &[
         "culvert plugin test check-amounts",
         "run by `toolchains.rs`, for each language",
     ),
+    (
+        "docker compose up -d --build --wait",
+        "needs a container engine; run by `tests/docker_network_test.sh`",
+    ),
+    (
+        "docker compose logs -f verifier",
+        "shows for ever what `tests/docker_network_test.sh` reads",
+    ),
+    (
+        "docker compose exec gw3 culvert status --streams",
+        "as docker compose up -d --build --wait",
+    ),
+    (
+        "docker compose exec gw3 culvert prove --wait 30s",
+        "as docker compose up -d --build --wait",
+    ),
+    (
+        "docker compose --profile front up -d --wait",
+        "needs a container engine, and a port of this host",
+    ),
+    (
+        "curl --insecure https://localhost:8443/metrics",
+        "as docker compose --profile front up -d --wait",
+    ),
+    (
+        "docker network disconnect culvert_link12 culvert-gw1-1",
+        "as docker compose up -d --build --wait",
+    ),
+    (
+        "docker network connect --alias gw1 --ip 10.77.12.101 culvert_link12 culvert-gw1-1",
+        "as docker compose up -d --build --wait",
+    ),
+    (
+        "docker kill --signal KILL culvert-gw2-1 && docker start culvert-gw2-1",
+        "as docker compose up -d --build --wait",
+    ),
+    (
+        "docker pause culvert-gw3-1 && sleep 20 && docker unpause culvert-gw3-1",
+        "as docker compose up -d --build --wait",
+    ),
+    (
+        "docker compose rm -sf gw1 && docker volume rm culvert_gw1 && docker compose up -d --wait gw1",
+        "as docker compose up -d --build --wait",
+    ),
+    (
+        "docker compose run --rm isolation",
+        "as docker compose up -d --build --wait",
+    ),
+    (
+        "docker network connect culvert_network3 culvert-kafka1-1",
+        "as docker compose up -d --build --wait",
+    ),
+    (
+        "docker network disconnect culvert_network3 culvert-kafka1-1",
+        "as docker compose up -d --build --wait",
+    ),
 ];
 
 /// Commands that are run with options that shorten them.
