@@ -43,7 +43,6 @@ RUN ldd /image/usr/bin/culvert | grep -o '/[^ ]*' | xargs cp --parents -L -t /im
 FROM scratch AS empty
 COPY --from=around --chown=65532:65532 /state /var/lib/culvert
 USER 65532:65532
-WORKDIR /etc/culvert
 VOLUME /var/lib/culvert
 EXPOSE 7443/udp 9464/tcp
 STOPSIGNAL SIGTERM
