@@ -178,6 +178,8 @@ fn tied_to_this_process(command: &Command) -> Command {
 
 /// The same command, run by `program`, which takes it after its own `arguments` and then becomes it.
 pub(crate) fn under(program: &str, arguments: &[&str], command: &Command) -> Command {
+    // By its path: the command may be one that is to find nothing (`PATH` empty).
+    let program = find_program(program).unwrap_or_else(|| program.into());
     let mut outer = Command::new(program);
     outer
         .args(arguments)

@@ -74,6 +74,11 @@ const TO_TEST_THE_UNIT: &[Need] = &[
         package: "strace",
         purpose: "watches what a gateway asks of the kernel",
     },
+    Need {
+        program: "faketime",
+        package: "faketime",
+        purpose: "sets the clock of a gateway in the chaos lab",
+    },
 ];
 
 const TO_RUN_JARS: &[Need] = &[Need {
