@@ -83,11 +83,17 @@ fn envelopes_pass_stages_and_keep_a_schema_that_is_true() -> anyhow::Result<()> 
     let mut seen = BTreeSet::new();
     for record in &arrived {
         let number = record.number().context("a record of the test has a number")?;
-        ensure!(seen.insert(number) && refused(number).is_none(), "{number} arrived");
+        ensure!(
+            seen.insert(number) && refused(number).is_none(),
+            "{number} arrived"
+        );
         let found: Value = serde_json::from_slice(record.value.as_deref().unwrap_or_default())?;
         let expected = json!({"n": number, "note": "***", "site": "plant"});
         ensure!(found["payload"] == expected, "{number}: {found}");
-        ensure!(found["schema"] == schema(std::slice::from_ref(&site)), "{number}: {found}");
+        ensure!(
+            found["schema"] == schema(std::slice::from_ref(&site)),
+            "{number}: {found}"
+        );
     }
     let letters = wait_for(DEADLINE, "all dead letters", || {
         letters.read().ok().filter(|letters| letters.len() >= bad.len())
@@ -98,8 +104,14 @@ fn envelopes_pass_stages_and_keep_a_schema_that_is_true() -> anyhow::Result<()> 
         let number = letter.number().context("a record of the test has a number")?;
         let code = letter.headers.iter().find(|(name, _)| name == "culvert.code");
         let code = code.and_then(|(_, value)| value.clone()).unwrap_or_default();
-        ensure!(refused(number).map(str::as_bytes) == Some(&code[..]), "{letter:?}");
-        ensure!(letter.value == Some(value(number)), "a letter keeps its bytes: {letter:?}");
+        ensure!(
+            refused(number).map(str::as_bytes) == Some(&code[..]),
+            "{letter:?}"
+        );
+        ensure!(
+            letter.value == Some(value(number)),
+            "a letter keeps its bytes: {letter:?}"
+        );
         told.insert(number);
     }
     ensure!(told.into_iter().eq(bad), "other letters than poison");
