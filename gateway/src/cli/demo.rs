@@ -12,7 +12,6 @@ mod watch;
 mod wire;
 
 use super::{Exit, Format, Session, prove};
-use crate::observe::stop::Stop;
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 use ends::Ends;
@@ -131,14 +130,7 @@ fn play(
     directory: &Path,
     session: &Session,
 ) -> anyhow::Result<Outcome> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .context("start the runtime")?;
-    let stop = runtime
-        .block_on(async { Stop::on_signals() })
-        .context("listen to signals")?;
+    let (runtime, stop) = super::runtime(Some(1))?;
     let launcher = Launcher::new(&session.environment)?;
     let network = Network::lay(directory, ends, plan, launcher, runtime.handle())?;
     let view = View::new(session.terminal, ends.records(plan));

@@ -1,6 +1,7 @@
 //! `culvert generate`: writes test records, or the lines of a file, to a topic or as JSON lines.
 
 use super::cluster::ClusterArgs;
+use super::pace::Pace;
 use super::{Exit, Format as Output, Session};
 use crate::connector::generator::records::{Format, Generator, Kind, Recipe};
 use crate::connector::kafka::producer::Producer;
@@ -16,7 +17,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 const EXAMPLES: &str = "\
 Each generated record carries its stream, its sequence and a checksum, by which `culvert verify`
@@ -279,7 +280,7 @@ impl Args {
 /// Counts what goes out, shows it, and holds the rate.
 struct Tally<'a> {
     bar: &'a ProgressBar,
-    pace: Option<(f64, Instant)>,
+    pace: Option<Pace>,
     digest: Digest,
     bytes: u64,
     faults: u64,
@@ -290,10 +291,9 @@ const GLANCE_RECORDS: u64 = 256;
 
 impl<'a> Tally<'a> {
     fn new(bar: &'a ProgressBar, rate: Option<f64>) -> Tally<'a> {
-        let pace = rate.map(|rate| (rate, Instant::now()));
         Tally {
             bar,
-            pace,
+            pace: rate.map(Pace::new),
             digest: Digest::EMPTY,
             bytes: 0,
             faults: 0,
@@ -301,21 +301,14 @@ impl<'a> Tally<'a> {
     }
 
     fn add(&mut self, faulty: bool, record: &RecordRef<'_>) {
-        self.wait_for_turn();
+        if let Some(pace) = &mut self.pace {
+            pace.hold(self.digest.count);
+        }
         self.digest.add(digest::content(record));
         self.bytes += record.size() as u64;
         self.faults += u64::from(faulty);
         if self.digest.count.is_multiple_of(GLANCE_RECORDS) {
             self.bar.set_position(self.digest.count);
-        }
-    }
-
-    fn wait_for_turn(&self) {
-        let Some((rate, began)) = self.pace else { return };
-        // At a high rate a few records go together: a sleep is not that exact.
-        if self.digest.count as f64 % (rate / 1_000.0).ceil().max(1.0) == 0.0 {
-            let due = Duration::try_from_secs_f64(self.digest.count as f64 / rate).unwrap_or(Duration::MAX);
-            std::thread::sleep(due.saturating_sub(began.elapsed()));
         }
     }
 
@@ -367,6 +360,7 @@ fn positive(text: &str) -> Result<f64, String> {
 pub(super) mod tests {
     use super::*;
     use clap::Parser;
+    use std::time::Duration;
 
     #[derive(Parser)]
     struct Line {

@@ -6,11 +6,14 @@
 //! - Exit codes are decided in one place, [`exit`].
 //! - Colour and moving progress only on terminals, and never against `NO_COLOR` or `--color never`.
 
-use crate::config::{Config, Environment, PLACES};
+use crate::config::{Config, Environment, PLACES, parse_duration};
+use crate::observe::stop::Stop;
 use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
+use tokio::runtime::Runtime;
 
 mod asking;
 mod check;
@@ -22,6 +25,7 @@ pub mod exit;
 mod generate;
 mod install;
 mod outbox;
+mod pace;
 mod parent;
 mod pki;
 mod plugin;
@@ -152,6 +156,26 @@ impl Session {
     pub fn config(&self) -> anyhow::Result<Config> {
         Ok(Config::load(&self.config_file()?, &self.environment)?)
     }
+}
+
+/// A runtime with so many threads, as many as the host has processors where none is said, and the wish to stop that the
+/// process's signals express.
+fn runtime(threads: Option<usize>) -> anyhow::Result<(Runtime, Stop)> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = threads {
+        builder.worker_threads(threads);
+    }
+    let runtime = builder.enable_all().build().context("start the runtime")?;
+    let stop = runtime
+        .block_on(async { Stop::on_signals() })
+        .context("listen to signals")?;
+    Ok((runtime, stop))
+}
+
+/// A duration among arguments.
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text)
+        .ok_or_else(|| "not a duration; valid: a number and a unit, such as 30s or 5min".into())
 }
 
 /// Reads the arguments, runs the verb, and says how it ended.

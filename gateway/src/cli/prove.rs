@@ -4,8 +4,7 @@ use super::asking::Asking;
 use super::table::Table;
 use super::terminal::Tone;
 use super::words::count;
-use super::{Exit, Format, Session};
-use crate::config::parse_duration;
+use super::{Exit, Format, Session, duration};
 use crate::observe::control::{self, Progress, Prove};
 use crate::observe::report::{Difference, ProofReport, StreamProof, Tally, Verdict};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -39,11 +38,6 @@ pub(super) struct Args {
 
 /// A proof that waits for a slow source is seen to be alive.
 const TICK: Duration = Duration::from_millis(120);
-
-fn duration(text: &str) -> Result<Duration, String> {
-    parse_duration(text)
-        .ok_or_else(|| "not a duration; valid: a number and a unit, such as 30s or 5min".into())
-}
 
 /// The report with what follows from it, for others to read.
 #[derive(Serialize)]

@@ -4,9 +4,7 @@ use super::{Exit, Session};
 use crate::config::{Asks, Config};
 use crate::gateway;
 use crate::observe::log;
-use crate::observe::stop::Stop;
 use crate::observe::systemd::Sockets;
-use anyhow::Context;
 
 /// How to run.
 #[derive(Debug, clap::Args)]
@@ -29,13 +27,7 @@ pub(super) fn run(_: &Args, session: &Session) -> anyhow::Result<Exit> {
         session.terminal.colors_notes(),
     )?;
     let handed = Sockets::take()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("start the runtime")?;
-    let stop = runtime
-        .block_on(async { Stop::on_signals() })
-        .context("listen to signals")?;
+    let (runtime, stop) = super::runtime(None)?;
     let ended = runtime.block_on(gateway::run(config, handed, stop.clone()));
     // Threads that are stuck in a client library must not keep the process.
     runtime.shutdown_background();

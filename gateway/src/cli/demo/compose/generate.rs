@@ -6,6 +6,7 @@
 use super::beat::Beat;
 use super::{Ending, duration};
 use crate::cli::cluster::ClusterArgs;
+use crate::cli::pace::Pace;
 use crate::cli::words::thousands;
 use crate::cli::{Exit, Session};
 use crate::connector::generator::mark::{self, Mark, Reading};
@@ -186,6 +187,7 @@ struct Fill {
     topics: Vec<Topic>,
     per_partition: u64,
     pace: Pace,
+    sent: u64,
     beat: Beat,
     every: Duration,
     said: Instant,
@@ -197,7 +199,8 @@ impl Fill {
         Fill {
             topics,
             per_partition: args.count.div_ceil(partitions.max(1) as u64),
-            pace: Pace::new(args.rate),
+            pace: Pace::new(args.rate as f64),
+            sent: 0,
             beat: Beat::new(args.beat.clone()),
             every: args.every,
             said: Instant::now(),
@@ -217,7 +220,8 @@ impl Fill {
                 if ending.is_wanted() {
                     return Ok(());
                 }
-                self.pace.wait(self.topics[topic].write(index)?);
+                self.sent += self.topics[topic].write(index)?;
+                self.pace.hold(self.sent);
                 if self.said.elapsed() >= self.every {
                     self.say(session)?;
                 }
@@ -266,33 +270,6 @@ impl Topic {
             }
         }
         Ok(written)
-    }
-}
-
-/// Holds a rate.
-struct Pace {
-    rate: f64,
-    began: Instant,
-    sent: u64,
-}
-
-impl Pace {
-    fn new(rate: u64) -> Pace {
-        Pace {
-            rate: rate as f64,
-            began: Instant::now(),
-            sent: 0,
-        }
-    }
-
-    /// A sleep is not exact, and does not have to be: what is late is made up for.
-    fn wait(&mut self, sent: u64) {
-        self.sent += sent;
-        let due = Duration::from_secs_f64(self.sent as f64 / self.rate);
-        let early = due.saturating_sub(self.began.elapsed());
-        if early > Duration::from_millis(1) {
-            std::thread::sleep(early);
-        }
     }
 }
 

@@ -7,10 +7,8 @@ mod generate;
 mod isolation;
 mod verify;
 
-use crate::cli::{Exit, Session};
-use crate::config::parse_duration;
+use crate::cli::{Exit, Session, duration};
 use crate::observe::stop::Stop;
-use anyhow::Context;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
@@ -38,10 +36,6 @@ pub(super) fn run(verb: &Verb, session: &Session) -> anyhow::Result<Exit> {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
-    parse_duration(text).ok_or_else(|| "not a duration; valid: a number and a unit, such as 30s".into())
-}
-
 /// Tells a service that somebody wants it to end: as process 1 of a container it has no other way to know.
 struct Ending {
     stop: Stop,
@@ -50,14 +44,7 @@ struct Ending {
 
 impl Ending {
     fn new() -> anyhow::Result<Ending> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .context("start the runtime")?;
-        let stop = runtime
-            .block_on(async { Stop::on_signals() })
-            .context("listen to signals")?;
+        let (runtime, stop) = crate::cli::runtime(Some(1))?;
         Ok(Ending { stop, runtime })
     }
 
