@@ -13,7 +13,7 @@ mod bench;
 mod samples;
 
 use super::case::Case;
-use super::explore::{Explored, Opening, Options, Trouble, Verdict, settings_tried};
+use super::explore::{Explored, Opening, Options, Trouble, of_answers, settings_tried};
 use super::generate::{Dice, Mint};
 use super::message::{Fate, Given, Message, bytes_shown};
 use super::promises::{Breach, Promise};
@@ -73,20 +73,11 @@ pub(super) fn explore(
     options: &Options,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Explored, String> {
-    let promises = &subject.plugin().description.promises;
-    let verdict = |promise| {
-        let whose = match promise {
-            Promise::Deterministic | Promise::Stateless => None,
-            Promise::Idempotent | Promise::Transactional => Some("a promise of sinks"),
-            Promise::Replayable => Some("a promise of sources"),
-        };
-        Verdict::new(promise, promises, whose.map(str::to_owned))
-    };
     let mut explorer = Explorer {
         subject,
         mint: Mint::new(options.seed, Vec::new()),
         explored: Explored {
-            promises: Promise::ALL.into_iter().map(verdict).collect(),
+            promises: of_answers(subject),
             ..Explored::default()
         },
     };

@@ -7,7 +7,7 @@ use super::promises::{self, Breach, Promise, TOPIC};
 use super::settings::{self, Setting, Settings};
 use super::subject::{Answer, Refusal, Subject, Time};
 use super::{codecs, messages_of, settings_of, sinks, sources};
-use culvert_host::{Field, Promises, Role};
+use culvert_host::{Field, Role};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -80,18 +80,6 @@ pub struct Verdict {
     pub breach: Option<Breach>,
 }
 
-impl Verdict {
-    pub(super) fn new(promise: Promise, declared: &Promises, cannot: Option<String>) -> Verdict {
-        Verdict {
-            promise,
-            declared: promise.is_of(declared),
-            attacks: 0,
-            cannot,
-            breach: None,
-        }
-    }
-}
-
 impl Explored {
     /// Says it once.
     pub(super) fn note(&mut self, note: String) {
@@ -139,7 +127,7 @@ fn transform(
         mint: Mint::new(options.seed, messages_of(cases)),
         codes: BTreeSet::new(),
         explored: Explored {
-            promises: declared(subject),
+            promises: of_answers(subject),
             ..Explored::default()
         },
     };
@@ -198,15 +186,25 @@ pub(super) fn settings_tried(
     Ok(all)
 }
 
-fn declared(subject: &Subject) -> Vec<Verdict> {
-    let promises = &subject.plugin().description.promises;
-    let verdict = |promise| {
-        let whose = match promise {
-            Promise::Deterministic | Promise::Stateless => None,
-            Promise::Idempotent | Promise::Transactional => Some("a promise of sinks"),
-            Promise::Replayable => Some("a promise of sources"),
-        };
-        Verdict::new(promise, promises, whose.map(str::to_owned))
+/// Of transforms and codecs: what they are given decides what they answer, and nothing else.
+pub(super) fn of_answers(subject: &Subject) -> Vec<Verdict> {
+    let whose = |promise| match promise {
+        Promise::Deterministic | Promise::Stateless => None,
+        Promise::Idempotent | Promise::Transactional => Some("a promise of sinks".to_owned()),
+        Promise::Replayable => Some("a promise of sources".to_owned()),
+    };
+    verdicts(subject, whose)
+}
+
+/// One for each promise, before anything was tried; `cannot` says why one is not attacked.
+pub(super) fn verdicts(subject: &Subject, cannot: impl Fn(Promise) -> Option<String>) -> Vec<Verdict> {
+    let declared = &subject.plugin().description.promises;
+    let verdict = |promise: Promise| Verdict {
+        promise,
+        declared: promise.is_of(declared),
+        attacks: 0,
+        cannot: cannot(promise),
+        breach: None,
     };
     Promise::ALL.into_iter().map(verdict).collect()
 }

@@ -15,7 +15,7 @@ mod script;
 mod writer;
 
 use super::case::Case;
-use super::explore::{Explored, Opening, Options, Trouble, Verdict, settings_tried};
+use super::explore::{Explored, Opening, Options, Trouble, Verdict, settings_tried, verdicts};
 use super::generate::Mint;
 use super::message::{Fate, Message};
 use super::messages_of;
@@ -45,7 +45,7 @@ pub(super) fn explore(
         subject,
         material: messages_of(cases),
         explored: Explored {
-            promises: verdicts(subject),
+            promises: of_writes(subject),
             ..Explored::default()
         },
     };
@@ -86,21 +86,17 @@ pub(super) fn fates(
         .collect()
 }
 
-fn verdicts(subject: &Subject) -> Vec<Verdict> {
+fn of_writes(subject: &Subject) -> Vec<Verdict> {
     let promises = &subject.plugin().description.promises;
-    let verdict = |promise| {
-        let cannot = match promise {
-            Promise::Transactional => None,
-            Promise::Idempotent if promises.transactional && promises.idempotent => {
-                Some("its tokens say what is there, so that nothing is written again".to_owned())
-            }
-            Promise::Idempotent => None,
-            Promise::Deterministic | Promise::Stateless => Some("a promise of transforms".to_owned()),
-            Promise::Replayable => Some("a promise of sources".to_owned()),
-        };
-        Verdict::new(promise, promises, cannot)
-    };
-    Promise::ALL.into_iter().map(verdict).collect()
+    verdicts(subject, |promise| match promise {
+        Promise::Transactional => None,
+        Promise::Idempotent if promises.transactional && promises.idempotent => {
+            Some("its tokens say what is there, so that nothing is written again".to_owned())
+        }
+        Promise::Idempotent => None,
+        Promise::Deterministic | Promise::Stateless => Some("a promise of transforms".to_owned()),
+        Promise::Replayable => Some("a promise of sources".to_owned()),
+    })
 }
 
 /// A sink that opens, and what it takes.

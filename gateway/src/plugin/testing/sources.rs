@@ -9,7 +9,7 @@ mod attack;
 mod reader;
 
 use super::case::Case;
-use super::explore::{Explored, Opening, Options, Trouble, Verdict, settings_tried};
+use super::explore::{Explored, Opening, Options, Trouble, Verdict, settings_tried, verdicts};
 use super::generate::Mint;
 use super::message::Message;
 use super::messages_of;
@@ -42,20 +42,16 @@ pub(super) fn explore(
     options: &Options,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Explored, String> {
-    let promises = &subject.plugin().description.promises;
-    let verdict = |promise| {
-        let cannot = match promise {
-            Promise::Replayable => None,
-            Promise::Deterministic | Promise::Stateless => Some("a promise of transforms"),
-            Promise::Idempotent | Promise::Transactional => Some("a promise of sinks"),
-        };
-        Verdict::new(promise, promises, cannot.map(str::to_owned))
+    let cannot = |promise| match promise {
+        Promise::Replayable => None,
+        Promise::Deterministic | Promise::Stateless => Some("a promise of transforms".to_owned()),
+        Promise::Idempotent | Promise::Transactional => Some("a promise of sinks".to_owned()),
     };
     let mut explorer = Explorer {
         subject,
         lines: lines(&messages_of(cases)),
         explored: Explored {
-            promises: Promise::ALL.into_iter().map(verdict).collect(),
+            promises: verdicts(subject, cannot),
             ..Explored::default()
         },
     };
