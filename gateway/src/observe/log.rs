@@ -328,32 +328,41 @@ impl Repeats {
     }
 }
 
+/// A log that is kept in memory, for tests of those who log; the clones are one.
+#[cfg(test)]
+#[derive(Clone, Default)]
+pub(crate) struct Written(std::sync::Arc<Mutex<Vec<u8>>>);
+
+#[cfg(test)]
+impl Written {
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let text = String::from_utf8(self.0.lock().clone()).expect("lines are text");
+        text.lines().map(str::to_owned).collect()
+    }
+}
+
+#[cfg(test)]
+impl std::io::Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
-
-    #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
-
-    impl std::io::Write for Written {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
 
     fn lines(format: LogFormat, act: impl FnOnce()) -> Vec<String> {
         let written = Written::default();
         let writer = written.clone();
         let subscriber = tracing_subscriber::registry().with(layer(format, false, move || writer.clone()));
         tracing::subscriber::with_default(subscriber, act);
-        let text = String::from_utf8(written.0.lock().clone()).expect("lines are text");
-        text.lines().map(str::to_owned).collect()
+        written.lines()
     }
 
     #[test]

@@ -1,9 +1,9 @@
 use super::*;
+use crate::observe::log::Written;
 use crate::plugin::plan::PluginPlan;
 use crate::plugin::{Grants, Line, LogSink, SecretBytes, replay};
 use culvert_host::{Engine, FieldType, Options, Plugin, Stream, Surroundings, Tape, Transform};
 use culvert_proto::record::Headers;
-use parking_lot::Mutex;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
@@ -112,20 +112,6 @@ fn keys(folder: &Path) -> Vec<String> {
 
 /// What is logged meanwhile, line by line.
 fn logged(act: impl FnOnce()) -> Vec<String> {
-    #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
-
-    impl std::io::Write for Written {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
     let written = Written::default();
     let writer = written.clone();
     let subscriber = tracing_subscriber::fmt()
@@ -133,8 +119,7 @@ fn logged(act: impl FnOnce()) -> Vec<String> {
         .with_writer(move || writer.clone())
         .finish();
     tracing::subscriber::with_default(subscriber, act);
-    let text = String::from_utf8(written.0.lock().clone()).expect("lines are text");
-    text.lines().map(str::to_owned).collect()
+    written.lines()
 }
 
 fn recorded() -> Vec<u8> {
