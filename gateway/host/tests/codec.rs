@@ -1,5 +1,8 @@
 //! A codec in the host: the bundled `avro` does its work there, and a payload at fault costs itself alone.
 
+mod common;
+
+use common::file;
 use culvert_host::{
     Codec, Engine, Limits, Line, LogSink, OpenError, Options, Payloads, Plugin, Prepared, Schema,
     Surroundings,
@@ -18,10 +21,7 @@ static ENGINE: LazyLock<Engine> =
 static AVRO: LazyLock<Plugin> = LazyLock::new(|| plugin("avro"));
 
 fn plugin(name: &str) -> Plugin {
-    let path = format!("{}/../../target/plugins/{name}.wasm", env!("CARGO_MANIFEST_DIR"));
-    let bytes =
-        std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}; run `cargo xtask plugins`"));
-    ENGINE.load(&bytes).expect("a bundled plugin loads")
+    ENGINE.load(&file(name)).expect("a bundled plugin loads")
 }
 
 struct NoLog;

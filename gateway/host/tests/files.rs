@@ -1,18 +1,13 @@
 //! Files that are no plugin, or not one for this gateway: each is refused with what is wrong and what to do.
 
-use culvert_host::{Compiler, Engine, LoadError, Options, Role, examine, pack};
+mod common;
 
-fn file(name: &str) -> Vec<u8> {
-    let path = format!(
-        "{}/../../target/plugins/tests/{name}.wasm",
-        env!("CARGO_MANIFEST_DIR")
-    );
-    std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}; run `cargo xtask plugins`"))
-}
+use common::file;
+use culvert_host::{Compiler, Engine, LoadError, Options, Role, examine, pack};
 
 /// The same before it was asked what it is.
 fn unpacked(name: &str) -> Vec<u8> {
-    file(&format!("../unpacked/{name}"))
+    file(&format!("unpacked/{name}"))
 }
 
 fn refused(bytes: &[u8]) -> LoadError {
@@ -112,7 +107,7 @@ fn an_export_of_another_shape_is_refused() {
 
 #[test]
 fn a_file_is_looked_at_without_running_it() {
-    let examined = examine(&file("hostile")).expect("a plugin");
+    let examined = examine(&file("tests/hostile")).expect("a plugin");
     assert_eq!(examined.roles, [Role::TransformColumns]);
     assert_eq!(examined.imports, ["culvert:plugin/log@0.1.0"]);
 }
@@ -149,7 +144,11 @@ fn compiled_code_is_kept_and_a_damaged_copy_is_made_again() {
     };
     let load = || {
         let engine = Engine::new(options()).expect("an engine starts");
-        engine.load(&file("hostile")).expect("it loads").description.name
+        engine
+            .load(&file("tests/hostile"))
+            .expect("it loads")
+            .description
+            .name
     };
     assert_eq!(load(), "hostile");
     let first = kept();
@@ -180,7 +179,11 @@ fn compiled_code_is_kept_and_a_damaged_copy_is_made_again() {
             ..Options::default()
         });
         let engine = engine.expect("an engine starts");
-        engine.load(&file("hostile")).expect("it loads").description.name
+        engine
+            .load(&file("tests/hostile"))
+            .expect("it loads")
+            .description
+            .name
     };
     assert_eq!(reading(folder.path()), "hostile");
     std::fs::write(&first[0], b"damaged").expect("it is ours");

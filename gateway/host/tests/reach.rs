@@ -1,8 +1,11 @@
 //! What a plugin reaches by its grants, and what it does not. The plugin is `plugins/reach`, made by `cargo xtask plugins`.
 
+mod common;
+
+use common::plugin;
 use culvert_host::{
-    AddressGrant, Engine, FolderGrant, Grants, Limits, Line, LogSink, OpenError, Options, Plugin,
-    SecretBytes, Stream, Surroundings, Transform,
+    AddressGrant, FolderGrant, Grants, Limits, Line, LogSink, OpenError, Plugin, SecretBytes, Stream,
+    Surroundings, Transform,
 };
 use culvert_proto::Sequence;
 use culvert_proto::columns::{Columns, Outcome};
@@ -16,16 +19,7 @@ use std::sync::{Arc, Barrier, LazyLock, Mutex};
 use std::thread;
 use std::time::Duration;
 
-static REACH: LazyLock<Plugin> = LazyLock::new(|| {
-    let engine = Engine::new(Options::default()).expect("an engine starts");
-    let path = format!(
-        "{}/../../target/plugins/tests/reach.wasm",
-        env!("CARGO_MANIFEST_DIR")
-    );
-    let bytes =
-        std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}; run `cargo xtask plugins`"));
-    engine.load(&bytes).expect("reach loads")
-});
+static REACH: LazyLock<Plugin> = LazyLock::new(|| plugin("tests/reach"));
 
 const SECRET: &str = "correct-horse-battery-staple";
 

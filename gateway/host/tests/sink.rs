@@ -1,9 +1,12 @@
 //! A plugin as a writer: what is certain of a write, however it ends. The plugin is `plugins/leaky-sink`, made by
 //! `cargo xtask plugins`; it keeps every promise but the one its settings name.
 
+mod common;
+
+use common::plugin;
 use culvert_host::{
-    Cut, Engine, FolderGrant, Grants, Limits, Line, LogSink, OpenError, Options, Plugin, Poison, PutFault,
-    Sink, Stream, Surroundings, Token, Written,
+    Cut, FolderGrant, Grants, Limits, Line, LogSink, OpenError, Plugin, Poison, PutFault, Sink, Stream,
+    Surroundings, Token, Written,
 };
 use culvert_proto::Sequence;
 use culvert_proto::columns::Columns;
@@ -12,16 +15,7 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-static LEAKY: LazyLock<Plugin> = LazyLock::new(|| {
-    let path = format!(
-        "{}/../../target/plugins/tests/leaky-sink.wasm",
-        env!("CARGO_MANIFEST_DIR")
-    );
-    let bytes =
-        std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}; run `cargo xtask plugins`"));
-    let engine = Engine::new(Options::default()).expect("an engine starts");
-    engine.load(&bytes).expect("leaky-sink loads")
-});
+static LEAKY: LazyLock<Plugin> = LazyLock::new(|| plugin("tests/leaky-sink"));
 
 struct Silent;
 

@@ -1,22 +1,16 @@
 //! What the gateway makes of a plugin that brings records in. The plugin is `plugins/ledger`, made by `cargo xtask plugins`.
 
+mod common;
+
+use common::plugin;
 use culvert_host::{
-    Engine, Grants, Level, Limits, Line, LogSink, OpenError, Options, Page, Plugin, ResumePoint, Source,
-    SourceFault, Surroundings, Want,
+    Grants, Level, Limits, Line, LogSink, OpenError, Page, Plugin, ResumePoint, Source, SourceFault,
+    Surroundings, Want,
 };
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-static LEDGER: LazyLock<Plugin> = LazyLock::new(|| {
-    let path = format!(
-        "{}/../../target/plugins/tests/ledger.wasm",
-        env!("CARGO_MANIFEST_DIR")
-    );
-    let bytes =
-        std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}; run `cargo xtask plugins`"));
-    let engine = Engine::new(Options::default()).expect("an engine starts");
-    engine.load(&bytes).expect("ledger loads")
-});
+static LEDGER: LazyLock<Plugin> = LazyLock::new(|| plugin("tests/ledger"));
 
 struct NoLog;
 

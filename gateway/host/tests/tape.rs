@@ -1,13 +1,14 @@
 //! A run that was recorded is played again: the same bytes, though the clock moves on and nothing outside is there any more.
 //! The plugins are made by `cargo xtask plugins`.
 
+mod common;
+
+use common::{batch, plugin};
 use culvert_host::{
-    Act, AddressGrant, Answer, Engine, Failure, Failures, Fault, Grants, Limits, Line, LogSink, Options,
-    Plugin, SecretBytes, Stream, Surroundings, Tape, Transform,
+    Act, AddressGrant, Answer, Failure, Failures, Fault, Grants, Limits, Line, LogSink, Plugin, SecretBytes,
+    Stream, Surroundings, Tape, Transform,
 };
-use culvert_proto::Sequence;
-use culvert_proto::columns::{Columns, Outcomes};
-use culvert_proto::record::{Headers, RecordRef};
+use culvert_proto::columns::Outcomes;
 use serde_json::json;
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -23,17 +24,6 @@ const STREAM: Stream<'static> = Stream {
     topic: "orders",
     partition: 0,
 };
-
-fn plugin(name: &str) -> Plugin {
-    let path = format!(
-        "{}/../../target/plugins/tests/{name}.wasm",
-        env!("CARGO_MANIFEST_DIR")
-    );
-    let bytes =
-        std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}; run `cargo xtask plugins`"));
-    let engine = Engine::new(Options::default()).expect("an engine starts");
-    engine.load(&bytes).expect("it loads")
-}
 
 struct Silent;
 
@@ -78,24 +68,10 @@ fn open(plugin: &Plugin, settings: &[(&str, &str)], around: Surroundings) -> Tra
     Transform::open(plugin, &settings, limits, around).expect("it opens")
 }
 
-fn batch(values: &[&str]) -> Columns {
-    let mut batch = Columns::begin(Sequence(100));
-    for (at, value) in (100..).zip(values) {
-        let record = RecordRef {
-            timestamp: 5,
-            key: Some(b"key"),
-            value: Some(value.as_bytes()),
-            headers: Headers::NONE,
-        };
-        batch.push(Sequence(at), &record).expect("a small record");
-    }
-    batch
-}
-
 /// Of a batch with one record at fault, that record alone is told of, and fails alike when it is played.
 #[test]
 fn the_smallest_batch_that_fails_is_told_and_fails_alike_again() {
-    let hostile = plugin("hostile");
+    let hostile = plugin("tests/hostile");
     let check = |values: &[&str], kind: &str, smallest: &[&str]| {
         let kept = Arc::new(Kept::default());
         let mut transform = open(&hostile, &[], around(&Tape::recording(kept.clone())));
@@ -133,7 +109,11 @@ fn the_smallest_batch_that_fails_is_told_and_fails_alike_again() {
 #[test]
 fn a_batch_that_is_to_be_tried_again_is_not_told_of() {
     let kept = Arc::new(Kept::default());
-    let mut transform = open(&plugin("hostile"), &[], around(&Tape::recording(kept.clone())));
+    let mut transform = open(
+        &plugin("tests/hostile"),
+        &[],
+        around(&Tape::recording(kept.clone())),
+    );
     transform.process(&STREAM, &batch(&["retry"])).expect_err("later");
     transform
         .process(&STREAM, &batch(&["reject", "keep"]))
@@ -143,7 +123,7 @@ fn a_batch_that_is_to_be_tried_again_is_not_told_of() {
 
 #[test]
 fn the_time_and_chance_of_then_give_the_same_bytes_though_the_clock_moves_on() {
-    let faulty = plugin("faulty");
+    let faulty = plugin("tests/faulty");
     for fault in ["clock", "opened-at", "chance"] {
         let settings = [("fault", fault)];
         let shown = batch(&["x"; 300]);
@@ -222,7 +202,7 @@ fn granting(server: &str) -> Arc<Grants> {
 #[test]
 fn answers_of_servers_and_files_are_played_without_them_and_hold_no_secret() {
     let (server, heard) = serve();
-    let reach = plugin("reach");
+    let reach = plugin("tests/reach");
     let send = json!({ "do": "send", "name": "held", "auth": "bearer", "requests": [{ "url": format!("{server}/") }] });
     let look = json!({ "do": "files", "call": "look", "path": "/culvert/nowhere/a" });
     let (send, look) = (send.to_string(), look.to_string());
@@ -277,7 +257,7 @@ fn a_call_that_is_shown_a_secret_is_not_recorded() {
     let kept = Arc::new(Kept::default());
     let tape = Tape::recording(kept.clone());
     let mut transform = open(
-        &plugin("reach"),
+        &plugin("tests/reach"),
         &[],
         around(&tape).granting(granting("http://127.0.0.1:1")),
     );

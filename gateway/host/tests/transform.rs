@@ -1,27 +1,16 @@
 //! What a plugin can do to the gateway, and what it cannot. The plugin is `plugins/hostile`, made by `cargo xtask plugins`.
 
+mod common;
+
+use common::{batch, plugin};
 use culvert_host::{
-    Engine, Level, Limits, Line, LogSink, OpenError, Options, Plugin, StageFault, Stream, Surroundings,
-    Transform,
+    Level, Limits, Line, LogSink, OpenError, Plugin, StageFault, Stream, Surroundings, Transform,
 };
-use culvert_proto::Sequence;
-use culvert_proto::columns::{Columns, Outcome};
-use culvert_proto::record::{Headers, RecordRef};
+use culvert_proto::columns::Outcome;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
-static HOSTILE: LazyLock<Plugin> = LazyLock::new(|| {
-    let engine = Engine::new(Options::default()).expect("an engine starts");
-    engine.load(&file("hostile")).expect("hostile loads")
-});
-
-fn file(name: &str) -> Vec<u8> {
-    let path = format!(
-        "{}/../../target/plugins/tests/{name}.wasm",
-        env!("CARGO_MANIFEST_DIR")
-    );
-    std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}; run `cargo xtask plugins`"))
-}
+static HOSTILE: LazyLock<Plugin> = LazyLock::new(|| plugin("tests/hostile"));
 
 /// Keeps the lines it is given.
 #[derive(Default)]
@@ -58,20 +47,6 @@ fn open(settings: &[(&str, &str)]) -> Result<(Transform, Arc<Kept>), OpenError> 
         Transform::open(&HOSTILE, &settings, limits(), Surroundings::new(log.clone()))?,
         log,
     ))
-}
-
-fn batch(values: &[&str]) -> Columns {
-    let mut batch = Columns::begin(Sequence(100));
-    for (at, value) in (100..).zip(values) {
-        let record = RecordRef {
-            timestamp: 5,
-            key: Some(b"key"),
-            value: Some(value.as_bytes()),
-            headers: Headers::NONE,
-        };
-        batch.push(Sequence(at), &record).expect("a small record");
-    }
-    batch
 }
 
 /// What became of each: a word, or the code of a rejection.
