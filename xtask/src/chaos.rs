@@ -19,6 +19,17 @@ pub(crate) struct Arguments {
 /// # Errors
 /// When something cannot be built or started.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let mut chaos = lab()?;
+    chaos.arg("run").args(&arguments.arguments);
+    Err(chaos.exec()).context("start the chaos lab")
+}
+
+/// Prepares the host and builds `culvert-chaos`, and the product unless `CULVERT_BIN` names another one.
+///
+/// # Errors
+/// When something is missing or cannot be built.
+pub(crate) fn lab() -> anyhow::Result<Command> {
+    const PROFILE: &str = "bench-fast";
     prepare::run(&prepare::Arguments::default())?;
     let mut build = vec!["build", "--locked", "--profile", PROFILE, "-p", "culvert-chaos"];
     if std::env::var_os("CULVERT_BIN").is_none() {
@@ -26,11 +37,6 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     steps::run(steps::cargo(&build)).context("build what is broken")?;
     let mut chaos = Command::new(workspace().join("target").join(PROFILE).join("culvert-chaos"));
-    chaos
-        .current_dir(workspace())
-        .arg("run")
-        .args(&arguments.arguments);
-    Err(chaos.exec()).context("start the chaos lab")
+    chaos.current_dir(workspace());
+    Ok(chaos)
 }
-
-const PROFILE: &str = "bench-fast";

@@ -28,16 +28,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let folder = workspace().join("target/deb");
     fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
-    steps::run(steps::cargo(&[
-        "build",
-        "--locked",
-        "--release",
-        "--package",
-        "culvert",
-        "--bin",
-        "culvert",
-    ]))?;
-    completions(&folder)?;
+    completions(&steps::release()?, &folder)?;
     let packer = packer()?;
     let package = pack(&packer, &folder.join("culvert.deb"), None)?;
     println!("{}", package.display());
@@ -51,13 +42,13 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn completions(folder: &Path) -> anyhow::Result<()> {
+fn completions(program: &Path, folder: &Path) -> anyhow::Result<()> {
     for (shell, file) in [
         ("bash", "culvert.bash"),
         ("zsh", "_culvert"),
         ("fish", "culvert.fish"),
     ] {
-        let mut culvert = Command::new(workspace().join("target/release/culvert"));
+        let mut culvert = Command::new(program);
         culvert.args(["completions", shell]);
         fs::write(folder.join(file), steps::output(culvert)?)?;
     }

@@ -1,9 +1,6 @@
 //! `cargo xtask soak`: builds the product for speed and lets `culvert-chaos` break things around it.
 
-use crate::{prepare, steps};
-use anyhow::Context;
-use culvert_tests::workspace;
-use std::process::Command;
+use crate::{chaos, steps};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -17,24 +14,9 @@ pub(crate) struct Arguments {
 /// # Errors
 /// When something cannot be built, or a part fails.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    prepare::run(&prepare::Arguments::default())?;
-    let build = [
-        "build",
-        "--locked",
-        "--profile",
-        PROFILE,
-        "-p",
-        "culvert",
-        "-p",
-        "culvert-chaos",
-    ];
-    steps::run(steps::cargo(&build)).context("build what is soaked")?;
-    let mut chaos = Command::new(workspace().join("target").join(PROFILE).join("culvert-chaos"));
+    let mut chaos = chaos::lab()?;
     chaos
-        .current_dir(workspace())
         .args(["soak", "--record", "docs/soak.md"])
         .args(&arguments.arguments);
     steps::run(chaos)
 }
-
-const PROFILE: &str = "bench-fast";

@@ -3,6 +3,7 @@
 use anyhow::{Context, bail};
 use culvert_tests::workspace;
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::Command;
 
 /// A `cargo` command in the workspace, of the same toolchain that built this program.
@@ -19,6 +20,24 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
         command.env_remove(name);
     }
     command
+}
+
+/// Builds the program as it is shipped, and answers where it lies.
+///
+/// # Errors
+/// When it cannot be built.
+pub(crate) fn release() -> anyhow::Result<PathBuf> {
+    const BUILD: [&str; 7] = [
+        "build",
+        "--locked",
+        "--release",
+        "--package",
+        "culvert",
+        "--bin",
+        "culvert",
+    ];
+    run(cargo(&BUILD)).context("build the program")?;
+    Ok(workspace().join("target/release/culvert"))
 }
 
 /// Runs a command with its output shown, under a line that says which.

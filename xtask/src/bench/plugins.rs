@@ -21,17 +21,7 @@ const END: &str = "<!-- end: written by cargo xtask bench plugins -->";
 
 pub(super) fn run(quick: bool, out: Option<&Path>) -> anyhow::Result<()> {
     plugins::run(&plugins::Arguments::default())?;
-    let build = steps::cargo(&[
-        "build",
-        "--locked",
-        "--release",
-        "--package",
-        "culvert",
-        "--bin",
-        "culvert",
-    ]);
-    steps::run(build).context("build what is measured")?;
-    let program = workspace().join("target/release/culvert");
+    let program = steps::release()?;
     let built = languages(&program)?;
     parts(quick, &built)?;
     let folder = workspace().join("target/bench-plugins");
