@@ -2,6 +2,7 @@
 
 use crate::cluster::{Record, Topic, send};
 use crate::line::{CUTS, Line, Plan};
+use crate::schema_stages::{is_tombstone, masks};
 use anyhow::{Context, ensure};
 use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::types::Value;
@@ -21,15 +22,10 @@ fn is_poison(number: u64) -> bool {
     number % 40 == 11
 }
 
-fn is_tombstone(number: u64) -> bool {
-    number % 7 == 3
-}
-
 /// A source whose values are rows of `table-codec` and whose stage masks the cell `note`; what is refused is kept.
 fn rows(name: &str) -> Plan {
-    const TRANSFORMS: &str = "org.apache.kafka.connect.transforms";
     let plugins = workspace().join("target/plugins/tests");
-    Plan::new(name)
+    masks(Plan::new(name))
         .setting(1, &format!("plugins.directory = {:?}", plugins.display()))
         .source_key("value.converter", "table-codec")
         .source_key("value.converter.columns", "n,note")
@@ -37,17 +33,6 @@ fn rows(name: &str) -> Plan {
         .source_key("culvert.value.carried", "json")
         .source_key("errors.tolerance", "all")
         .source_key("errors.deadletterqueue.topic.name", &letters(name))
-        .source_key("transforms", "mask")
-        .source_key("transforms.mask.type", &format!("{TRANSFORMS}.MaskField$Value"))
-        .source_key("transforms.mask.fields", "note")
-        .source_key("transforms.mask.replacement", "***")
-        .source_key("transforms.mask.predicate", "tombstone")
-        .source_key("transforms.mask.negate", "true")
-        .source_key("predicates", "tombstone")
-        .source_key(
-            "predicates.tombstone.type",
-            &format!("{TRANSFORMS}.predicates.RecordIsTombstone"),
-        )
 }
 
 fn letters(name: &str) -> String {

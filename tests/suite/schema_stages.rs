@@ -19,12 +19,12 @@ const PARTITIONS: i32 = 3;
 const COUNT: u64 = 300;
 
 /// Every seventh record is a tombstone.
-fn is_tombstone(number: u64) -> bool {
+pub(crate) fn is_tombstone(number: u64) -> bool {
     number % 7 == 3
 }
 
 /// With a stage at the source that masks `note`; of tombstones, Connect's transformations want to know beforehand.
-fn masks(plan: Plan) -> Plan {
+pub(crate) fn masks(plan: Plan) -> Plan {
     const TRANSFORMS: &str = "org.apache.kafka.connect.transforms";
     plan.source_key("transforms", "mask")
         .source_key("transforms.mask.type", &format!("{TRANSFORMS}.MaskField$Value"))
