@@ -33,16 +33,21 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     see(tidy::run());
     match find_program("cargo-deny") {
         Some(_) => {
-            see(steps::run(steps::cargo(&[
-                "deny", "--locked", "check", "bans", "licenses", "sources",
-            ])));
+            let mut what = vec!["bans", "licenses", "sources"];
             if arguments.all {
-                see(steps::run(steps::cargo(&[
+                what.push("advisories");
+            }
+            for workspace in ["Cargo.toml", "plugins/Cargo.toml"] {
+                let deny = [
                     "deny",
                     "--locked",
+                    "--manifest-path",
+                    workspace,
+                    "--config",
+                    "deny.toml",
                     "check",
-                    "advisories",
-                ])));
+                ];
+                see(steps::run(steps::cargo(&[&deny[..], &what].concat())));
             }
         }
         None => {
