@@ -160,13 +160,6 @@ impl<'a> Asked<'a> {
         let before = found.len();
         self.no_schema(found);
         let carried = self.carried(found);
-        if self
-            .get("decimal.format")
-            .is_some_and(|format| format != "BASE64")
-        {
-            let way = "write \"BASE64\", or leave it out: decimals stay as they are written, and both ways are read";
-            self.unsupported("decimal.format", way, found);
-        }
         let plan = self.codec_plan(codec, None, found);
         let is_needed = self.owner.staged || carried == Carried::Json;
         (is_needed && found.len() == before).then_some(ConverterPlan {

@@ -1,6 +1,7 @@
 //! The plugin.
 
 use crate::check::check;
+use crate::decimal::{DecimalFormat, formatted};
 use crate::derive::derived;
 use crate::schema::Schema;
 use crate::value::Value;
@@ -14,14 +15,19 @@ const NOT_AN_ENVELOPE: &str = "not-an-envelope";
 
 /// The settings, as Kafka Connect's `JsonConverter` spells them.
 #[derive(Config)]
-pub(crate) struct Settings {
+pub struct Settings {
     /// Whether null, where its schema has a default, is that default.
     #[config(name = "replace.null.with.default", default = true, importance = "low")]
     replace_null: bool,
+    /// How decimals are written. Both are read; without it they stay as they are.
+    #[config(name = "decimal.format", importance = "low")]
+    decimal_format: Option<DecimalFormat>,
 }
 
-pub(crate) struct ConnectJson {
+/// See the crate.
+pub struct ConnectJson {
     replace_null: bool,
+    decimals: Option<DecimalFormat>,
 }
 
 impl Codec for ConnectJson {
@@ -37,6 +43,7 @@ impl Codec for ConnectJson {
     fn open(settings: Settings) -> Result<ConnectJson, Failure> {
         Ok(ConnectJson {
             replace_null: settings.replace_null,
+            decimals: settings.decimal_format,
         })
     }
 
@@ -57,7 +64,7 @@ impl Codec for ConnectJson {
     }
 
     fn encode(&mut self, writer: &Option<Schema>, tree: &Tree, bytes: &mut Vec<u8>) -> Result<(), Fault> {
-        Ok(envelope(writer, Value::of_tree(tree)?, bytes)?)
+        Ok(self.envelope(writer, Value::of_tree(tree)?, bytes)?)
     }
 
     fn to_json(
@@ -72,7 +79,7 @@ impl Codec for ConnectJson {
     }
 
     fn from_json(&mut self, writer: &Option<Schema>, json: &[u8], bytes: &mut Vec<u8>) -> Result<(), Fault> {
-        Ok(envelope(writer, Value::read(json)?, bytes)?)
+        Ok(self.envelope(writer, Value::read(json)?, bytes)?)
     }
 }
 
@@ -102,20 +109,24 @@ impl ConnectJson {
             None => Ok(payload),
         }
     }
-}
 
-/// A payload beside the schema it had, or one that is derived from it.
-fn envelope(writer: &Option<Schema>, payload: Value, bytes: &mut Vec<u8>) -> Outcome<()> {
-    let schema = match writer {
-        Some(writer) => derived(writer, &payload)?,
-        None => Value::Null,
-    };
-    let envelope = Value::Object(vec![
-        ("schema".to_owned(), schema),
-        ("payload".to_owned(), payload),
-    ]);
-    envelope.write(bytes);
-    Ok(())
+    /// A payload beside the schema it had, or one that is derived from it.
+    fn envelope(&self, writer: &Option<Schema>, payload: Value, bytes: &mut Vec<u8>) -> Outcome<()> {
+        let (schema, payload) = match (writer, self.decimals) {
+            (Some(writer), Some(format)) => {
+                let payload = formatted(writer, payload, format)?;
+                (derived(writer, &payload)?, payload)
+            }
+            (Some(writer), None) => (derived(writer, &payload)?, payload),
+            (None, _) => (Value::Null, payload),
+        };
+        let envelope = Value::Object(vec![
+            ("schema".to_owned(), schema),
+            ("payload".to_owned(), payload),
+        ]);
+        envelope.write(bytes);
+        Ok(())
+    }
 }
 
 fn no_envelope() -> Trouble {

@@ -2,9 +2,12 @@
 
 mod check;
 mod codec;
+mod decimal;
 mod derive;
 mod schema;
 mod value;
+
+pub use codec::{ConnectJson, Settings};
 
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use plain::trouble::{DEPTH_MAX, Outcome, Trouble, code, too_deep};
 
 /// A schema that was read.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Schema {
+pub struct Schema {
     pub(crate) kind: Kind,
     pub(crate) optional: bool,
     pub(crate) default: Option<Value>,

@@ -1,4 +1,4 @@
-// What Kafka Connect's own JsonConverter reads, and what schema it infers. From this folder, with Java 17:
+// What Kafka Connect's own JsonConverter reads, and what schema it infers; and the decimals of envelopes, in both formats. From this folder, with Java 17:
 //   java -cp "../../../.lab/kafka/libs/*" Truth.java envelopes.json values.json > truth.jsonl
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
@@ -12,22 +12,27 @@ import org.apache.kafka.connect.data.Values;
 import org.apache.kafka.connect.json.JsonConverter;
 
 public class Truth {
-    private static final ObjectMapper JSON = new ObjectMapper();
+    private static final ObjectMapper JSON = new ObjectMapper()
+            .enable(com.fasterxml.jackson.databind.DeserializationFeature.USE_BIG_DECIMAL_FOR_FLOATS)
+            .setNodeFactory(com.fasterxml.jackson.databind.node.JsonNodeFactory.withExactBigDecimals(true));
 
     public static void main(String[] arguments) throws Exception {
-        JsonConverter with = converter(true);
+        JsonConverter with = converter(true, "BASE64");
+        JsonConverter numeric = converter(true, "NUMERIC");
         for (JsonNode envelope : JSON.readTree(new File(arguments[0]))) {
             ObjectNode answer = JSON.createObjectNode();
             answer.set("envelope", envelope);
             try {
                 SchemaAndValue read = with.toConnectData("t", JSON.writeValueAsBytes(envelope));
                 answer.set("written", JSON.readTree(with.fromConnectData("t", read.schema(), read.value())));
+                if (envelope.toString().contains("data.Decimal"))
+                    answer.set("numeric", JSON.readTree(numeric.fromConnectData("t", read.schema(), read.value())).get("payload"));
             } catch (Exception why) {
                 answer.put("refused", String.valueOf(why.getMessage()));
             }
             System.out.println(answer);
         }
-        JsonConverter without = converter(false);
+        JsonConverter without = converter(false, "BASE64");
         for (JsonNode value : JSON.readTree(new File(arguments[1]))) {
             ObjectNode answer = JSON.createObjectNode();
             answer.set("value", value);
@@ -42,9 +47,9 @@ public class Truth {
         }
     }
 
-    private static JsonConverter converter(boolean schemas) {
+    private static JsonConverter converter(boolean schemas, String decimals) {
         JsonConverter converter = new JsonConverter();
-        converter.configure(Map.of("schemas.enable", String.valueOf(schemas)), false);
+        converter.configure(Map.of("schemas.enable", String.valueOf(schemas), "decimal.format", decimals), false);
         return converter;
     }
 }

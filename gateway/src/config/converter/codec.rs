@@ -25,7 +25,7 @@ const DEFAULTS: [(&str, &str, &str); 3] = [
 ];
 
 /// Keys of `JsonConverter` that the codec has no use for.
-const ENVELOPE_OURS: [&str; 3] = ["schemas.enable", "schemas.cache.size", "decimal.format"];
+const ENVELOPE_OURS: [&str; 2] = ["schemas.enable", "schemas.cache.size"];
 
 /// A codec that is named.
 #[derive(Clone, Copy)]

@@ -27,6 +27,7 @@ fn converters_by_their_names_in_kafka_connect_are_taken() {
         "",
         ", \"value.converter.schemas.enable\": \"false\"",
         ", \"value.converter.schemas.enable\": \"true\"",
+        ", \"value.converter.decimal.format\": \"NUMERIC\"",
     ] {
         check_converters(&format!("\"value.converter\": \"JsonConverter\"{envelopes}"), &[]);
     }
@@ -51,7 +52,6 @@ fn what_is_wrong_with_a_converter_is_told() {
         check_converters(settings, &[&expected]);
     };
     let unknown = "CULVERT-C003 is no key of this converter";
-    let unsupported = "CULVERT-C010 is not supported by this version";
     let own = "\"value.converter\": \"com.example.OwnConverter\"";
     check(
         own,
@@ -60,9 +60,9 @@ fn what_is_wrong_with_a_converter_is_told() {
     );
     check(AVRO, ".schema.registry.url", "CULVERT-C005 is missing");
     check(
-        "\"value.converter\": \"JsonConverter\", \"value.converter.decimal.format\": \"NUMERIC\"",
+        "\"value.converter\": \"JsonConverter\", \"value.converter.decimal.format\": \"TEXT\"",
         ".decimal.format",
-        unsupported,
+        "CULVERT-C011 \"TEXT\" is not valid",
     );
     check(
         "\"value.converter.schemas.enable\": \"false\"",
