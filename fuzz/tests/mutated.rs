@@ -78,6 +78,7 @@ targets! {
     protobuf_json = "protobuf-json",
     json_schemas = "json-schema",
     json_values = "json-value",
+    envelopes = "envelope",
     compressed_batches = "compression",
     files_of_plugins = "examine",
     descriptions = "description",
@@ -86,4 +87,5 @@ targets! {
     configurations = "config",
     connectors = "connector",
     answers_of_registries = "registry",
+    recorded_failures = "failure",
 }

@@ -125,7 +125,7 @@ fn folder() -> PathBuf {
 
 /// The folders of the corpus: each target has one.
 fn targets(is_light: bool) -> anyhow::Result<Vec<String>> {
-    const HEAVY: [&str; 8] = [
+    const HEAVY: [&str; 9] = [
         "compression",
         "examine",
         "description",
@@ -134,6 +134,7 @@ fn targets(is_light: bool) -> anyhow::Result<Vec<String>> {
         "config",
         "connector",
         "registry",
+        "failure",
     ];
     let corpus = workspace().join("fuzz/corpus");
     let mut names = fs::read_dir(&corpus)

@@ -4,7 +4,7 @@ use super::wire::read_batches;
 use culvert::codec::compression::Codecs;
 use culvert::codec::registry::read_answers;
 use culvert::config::{Config, Environment};
-use culvert::{connector, outbox};
+use culvert::{connector, outbox, plugin};
 use culvert_proto::schema::Schema;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -48,7 +48,7 @@ pub(super) fn description(json: &[u8]) {
         for field in &description.fields {
             let _ = field.is_required();
             for value in ["", "1", "true", "x".repeat(100).as_str()] {
-                let _ = culvert::plugin::check(field, value);
+                let _ = plugin::check(field, value);
             }
         }
     }
@@ -66,6 +66,11 @@ pub(super) fn positions(bytes: &[u8]) {
     };
     let (key, value) = bytes.split_at(usize::from(*size).min(bytes.len()));
     connector::kafka::read_record(key, value);
+}
+
+/// A recorded failure, without the line that sums it.
+pub(super) fn failure(bytes: &[u8]) {
+    plugin::read_failure(bytes);
 }
 
 /// What a registry answers to whoever asks for a schema and then for its number: an answer a line, a status and what it says.

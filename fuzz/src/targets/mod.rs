@@ -2,6 +2,7 @@
 
 mod avro;
 mod columns;
+mod envelope;
 #[cfg(feature = "gateway")]
 mod gateway;
 mod json;
@@ -44,6 +45,11 @@ pub const TARGETS: &[Target] = &[
     light("protobuf-json", "JSON to be written as Protobuf", protobuf::json),
     light("json-schema", "the text of a JSON Schema", json::schema),
     light("json-value", "JSON to be checked by a schema", json::value),
+    light(
+        "envelope",
+        "schema and payload in one JSON, as Kafka Connect writes them",
+        envelope::envelope,
+    ),
     #[cfg(feature = "gateway")]
     heavy(
         "compression",
@@ -68,6 +74,8 @@ pub const TARGETS: &[Target] = &[
     heavy("connector", "a connector's definition", gateway::connector),
     #[cfg(feature = "gateway")]
     heavy("registry", "what a schema registry answers", gateway::registry),
+    #[cfg(feature = "gateway")]
+    heavy("failure", "a recorded failure of a plugin", gateway::failure),
 ];
 
 const fn light(name: &'static str, about: &'static str, run: fn(&[u8])) -> Target {

@@ -32,6 +32,8 @@ pub use culvert_host::{
     Importance, Level, Limits, Line, LoadError, LogSink, Promises, PublicKey, Role, SecretBytes,
     SignatureError, SigningKey, Usage, Validator, check_authorities, compile, examine, pack, sign, signers,
 };
+#[doc(hidden)]
+pub use failure::read_failure;
 pub use failure::{FILE_BYTES_MAX, Failures, FileError, KEPT_MAX, Recorded, Seen};
 pub use implied::imply;
 pub use plan::{PluginPlan, SinkPlan, StagePlan};
