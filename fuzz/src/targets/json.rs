@@ -4,6 +4,7 @@ use super::{code, named};
 use culvert_plugin::codec::Codec;
 use culvert_plugin::testing::settings;
 use json::{JsonCodec, Settings};
+use std::cell::RefCell;
 
 /// Schemas with the keywords of every draft.
 const SCHEMAS: [&str; 5] = [
@@ -18,6 +19,17 @@ const SCHEMAS: [&str; 5] = [
         "propertyNames":{"pattern":"^[a-z]{1,8}$"}}"##,
     "true",
 ];
+
+type Prepared = <JsonCodec as Codec>::Schema;
+
+thread_local! {
+    /// Schemas are prepared once, as in a gateway.
+    static HELD: RefCell<(JsonCodec, Vec<Prepared>)> = RefCell::new({
+        let mut codec = codec();
+        let prepared = SCHEMAS.map(|text| codec.prepare(&named(text)).expect("a schema that can be read"));
+        (codec, prepared.into())
+    });
+}
 
 /// The text of a schema. One that is taken has an answer for every value.
 pub(super) fn schema(bytes: &[u8]) {
@@ -46,12 +58,16 @@ pub(super) fn value(bytes: &[u8]) {
     let Some((choice, text)) = bytes.split_first() else {
         return;
     };
-    let mut codec = codec();
-    let schema = SCHEMAS[usize::from(*choice) % SCHEMAS.len()];
-    let schema = codec.prepare(&named(schema)).expect("a schema that can be read");
+    HELD.with_borrow_mut(|(codec, schemas)| {
+        let schema = &schemas[usize::from(*choice) % schemas.len()];
+        one_value(codec, schema, text);
+    });
+}
+
+fn one_value(codec: &mut JsonCodec, schema: &Prepared, text: &[u8]) {
     let mut json = Vec::new();
-    let read = codec.to_json(&schema, &schema, text, &mut json).is_ok();
-    let tree = codec.decode(&schema, &schema, text);
+    let read = codec.to_json(schema, schema, text, &mut json).is_ok();
+    let tree = codec.decode(schema, schema, text);
     assert!(read || tree.is_err(), "a value that does not fit is no tree");
     if read {
         assert_eq!(json, text, "what fits is passed byte by byte");
@@ -60,11 +76,11 @@ pub(super) fn value(bytes: &[u8]) {
     let Ok(tree) = tree else { return };
     let mut once = Vec::new();
     // A small number with a large exponent has too many digits to be written out.
-    if let Err(why) = codec.encode(&schema, &tree, &mut once) {
+    if let Err(why) = codec.encode(schema, &tree, &mut once) {
         assert_eq!(code(&why), "too-large");
         return;
     }
-    super::writes_the_same(&mut codec, &schema, &once);
+    super::writes_the_same(codec, schema, &once);
 }
 
 fn codec() -> JsonCodec {

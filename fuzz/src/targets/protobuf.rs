@@ -4,6 +4,7 @@ use super::{code, named};
 use culvert_plugin::codec::Codec;
 use culvert_plugin::testing::settings;
 use protobuf::{Protobuf, Settings};
+use std::cell::RefCell;
 
 type Prepared = <Protobuf as Codec>::Schema;
 
@@ -48,6 +49,31 @@ const PAIRS: [(&str, &str); 5] = [
     ),
 ];
 
+/// Schemas are prepared once, as in a gateway: else a run would hardly do anything else.
+struct Held {
+    plain: Protobuf,
+    pairs: Vec<(Prepared, Prepared)>,
+    framed: (Protobuf, Prepared),
+}
+
+thread_local! {
+    static HELD: RefCell<Held> = RefCell::new(Held::new());
+}
+
+impl Held {
+    fn new() -> Held {
+        let (mut plain, mut framed) = (codec("none"), codec("confluent"));
+        let pairs =
+            PAIRS.map(|(writer, reader)| (prepared(&mut plain, writer), prepared(&mut plain, reader)));
+        let packed = prepared(&mut framed, PAIRS[3].0);
+        Held {
+            plain,
+            pairs: pairs.into(),
+            framed: (framed, packed),
+        }
+    }
+}
+
 /// The text of a schema. One that is taken reads a message without fields, or says what is missing.
 pub(super) fn schema(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };
@@ -71,33 +97,35 @@ pub(super) fn message(bytes: &[u8]) {
     let Some((choice, bytes)) = bytes.split_first() else {
         return;
     };
-    let (writer, reader) = PAIRS[usize::from(*choice) % PAIRS.len()];
-    let mut codec = codec("none");
-    let (writer, reader) = (prepared(&mut codec, writer), prepared(&mut codec, reader));
-    let _ = codec.to_json(&writer, &reader, bytes, &mut Vec::new());
-    let _ = codec.decode(&writer, &reader, bytes);
-    framed(bytes);
+    HELD.with_borrow_mut(|held| {
+        framed(&mut held.framed, bytes);
+        let (writer, reader) = &held.pairs[usize::from(*choice) % held.pairs.len()];
+        one_message(&mut held.plain, writer, reader, bytes);
+    });
+}
+
+fn one_message(codec: &mut Protobuf, writer: &Prepared, reader: &Prepared, bytes: &[u8]) {
+    let _ = codec.to_json(writer, reader, bytes, &mut Vec::new());
+    let _ = codec.decode(writer, reader, bytes);
     let mut json = Vec::new();
-    let as_json = codec.to_json(&writer, &writer, bytes, &mut json);
-    let tree = codec.decode(&writer, &writer, bytes);
+    let as_json = codec.to_json(writer, writer, bytes, &mut json);
+    let tree = codec.decode(writer, writer, bytes);
     assert_eq!(as_json.is_ok(), tree.is_ok(), "both ways read the same messages");
     let Ok(tree) = tree else { return };
     assert!(str::from_utf8(&json).is_ok(), "JSON is UTF-8");
     let mut once = Vec::new();
     // Lists and objects between messages nest the value deeper than the messages are.
-    if let Err(why) = codec.encode(&writer, &tree, &mut once) {
+    if let Err(why) = codec.encode(writer, &tree, &mut once) {
         assert_eq!(code(&why), "too-deep");
         return;
     }
-    super::writes_the_same(&mut codec, &writer, &once);
+    super::writes_the_same(codec, writer, &once);
 }
 
 /// The bytes behind the number of a frame: which message it is, and the message.
-fn framed(bytes: &[u8]) {
-    let mut codec = codec("confluent");
-    let schema = prepared(&mut codec, PAIRS[3].0);
+fn framed((codec, schema): &mut (Protobuf, Prepared), bytes: &[u8]) {
     let frame = [&[0, 0, 0, 0, 1], bytes].concat();
-    let _ = codec.to_json(&schema, &schema, &frame, &mut Vec::new());
+    let _ = codec.to_json(schema, schema, &frame, &mut Vec::new());
 }
 
 /// JSON that is to become a message. The first byte says of which schema.
@@ -105,10 +133,10 @@ pub(super) fn json(bytes: &[u8]) {
     let Some((choice, json)) = bytes.split_first() else {
         return;
     };
-    let (writer, _) = PAIRS[usize::from(*choice) % PAIRS.len()];
-    let mut codec = codec("none");
-    let writer = prepared(&mut codec, writer);
-    super::shows_the_same(&mut codec, &writer, json);
+    HELD.with_borrow_mut(|held| {
+        let (writer, _) = &held.pairs[usize::from(*choice) % held.pairs.len()];
+        super::shows_the_same(&mut held.plain, writer, json);
+    });
 }
 
 fn codec(framing: &'static str) -> Protobuf {
