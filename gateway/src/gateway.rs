@@ -291,6 +291,7 @@ impl Gateway {
             peers: peers(&self.config)?,
             per_peer_bytes_max: usize::try_from(self.config.tunnel.memory_per_peer.0).unwrap_or(usize::MAX),
             lanes_max: LANES_MAX,
+            tcp: self.config.tunnel.fallback == config::Fallback::Tcp,
         };
         let (links, events) = Links::new(options)?;
         self.links = Some(links.handle());

@@ -67,7 +67,15 @@ impl TcpProxy {
     /// # Errors
     /// When loopback cannot be bound.
     pub fn raw(target: SocketAddr) -> anyhow::Result<TcpProxy> {
-        TcpProxy::start(Ipv4Addr::LOCALHOST, target, Framing::None)
+        TcpProxy::raw_at((Ipv4Addr::LOCALHOST, 0).into(), target)
+    }
+
+    /// As [`TcpProxy::raw`], for clients who find it at `front`.
+    ///
+    /// # Errors
+    /// When that cannot be bound.
+    pub fn raw_at(front: SocketAddr, target: SocketAddr) -> anyhow::Result<TcpProxy> {
+        TcpProxy::start(front, target, Framing::None)
     }
 
     /// A proxy for Kafka without TLS: whole requests and answers, at most [`FRAME_BYTES_MAX`] each.
@@ -83,7 +91,7 @@ impl TcpProxy {
     /// # Errors
     /// When that cannot be bound.
     pub fn kafka_at(host: Ipv4Addr, target: SocketAddr) -> anyhow::Result<TcpProxy> {
-        TcpProxy::start(host, target, Framing::Kafka)
+        TcpProxy::start((host, 0).into(), target, Framing::Kafka)
     }
 
     /// Where clients connect.
@@ -142,8 +150,8 @@ impl TcpProxy {
         self.shared.lock().requests.get(&api_key).copied().unwrap_or(0)
     }
 
-    fn start(host: Ipv4Addr, target: SocketAddr, framing: Framing) -> anyhow::Result<TcpProxy> {
-        let listener = TcpListener::bind((host, 0)).context("bind the proxy")?;
+    fn start(front: SocketAddr, target: SocketAddr, framing: Framing) -> anyhow::Result<TcpProxy> {
+        let listener = TcpListener::bind(front).context("bind the proxy")?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared::default());
         let acceptor = {

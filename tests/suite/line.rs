@@ -112,6 +112,7 @@ impl Plan {
             last,
             west,
             east,
+            tunnel,
             ca,
         })
     }
@@ -211,9 +212,8 @@ const READY: Duration = Duration::from_secs(60);
 pub(crate) fn head(name: &str, site: &str, tls: &TlsFiles, tunnel: Option<SocketAddr>, more: &str) -> String {
     let listen = tunnel.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, ports::free_udp()).into());
     format!(
-        "gateway = \"{name}\"\nsite = \"{site}\"\nstate = \"state\"\n{more}\
-         [identity]\ncertificate = {:?}\nkey = {:?}\nca = [{:?}]\ntrust_domain = \"{DOMAIN}\"\n\
-         [tunnel]\nlisten = \"{listen}\"\n",
+        "gateway = \"{name}\"\nsite = \"{site}\"\nstate = \"state\"\ntunnel.listen = \"{listen}\"\n{more}\
+         [identity]\ncertificate = {:?}\nkey = {:?}\nca = [{:?}]\ntrust_domain = \"{DOMAIN}\"\n",
         tls.certificate, tls.key, tls.ca
     )
 }
@@ -228,6 +228,8 @@ pub(crate) struct Line {
     pub(crate) west: UdpRelay,
     /// Between gateway 3 and gateway 2.
     pub(crate) east: UdpRelay,
+    /// Where gateway 2 listens.
+    pub(crate) tunnel: SocketAddr,
     pub(crate) ca: TestCa,
 }
 

@@ -14,6 +14,7 @@ mod demo;
 mod documents;
 mod envelopes;
 mod exactly_once;
+mod fallback;
 mod halts;
 mod lag;
 mod letters;

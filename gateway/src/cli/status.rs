@@ -130,7 +130,11 @@ fn peers(peers: &[PeerStatus]) -> Table {
         let rtt = peer
             .rtt_seconds
             .map_or("-".into(), |rtt| format!("{:.1} ms", rtt * 1_000.0));
-        let link = if peer.up { "up" } else { "down" };
+        let link = match (peer.up, peer.over_tcp) {
+            (false, _) => "down",
+            (true, false) => "up",
+            (true, true) => "up, over TCP",
+        };
         table.row([
             peer.site.clone(),
             peer.gateway.clone(),
@@ -348,6 +352,7 @@ mod tests {
                     site: "site2".into(),
                     gateway: "gw2".into(),
                     up: true,
+                    over_tcp: false,
                     since_seconds: 3_700,
                     rtt_seconds: Some(0.0123),
                     fault: None,
@@ -356,6 +361,7 @@ mod tests {
                     site: "site2".into(),
                     gateway: "gw2b".into(),
                     up: false,
+                    over_tcp: false,
                     since_seconds: 3_725,
                     rtt_seconds: None,
                     fault: Some(Fault {

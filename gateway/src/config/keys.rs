@@ -213,6 +213,13 @@ pub const KEYS: &[Key] = &[
         doc: "The most memory that records in flight from or to one peer may take.",
     },
     Key {
+        path: "tunnel.fallback",
+        kind: Kind::Choice(&["none", "tcp"]),
+        need: Need::Default("none"),
+        since: "0.1",
+        doc: "With `tcp` at both ends, a link goes over TLS on TCP, at the same address and port, while UDP does not pass.",
+    },
+    Key {
         path: "peer[].site",
         kind: Kind::Site,
         need: Need::Required,

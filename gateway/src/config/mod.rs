@@ -143,6 +143,17 @@ pub struct Tunnel {
     pub listen: SocketAddr,
     /// Memory for records in flight from or to one peer.
     pub memory_per_peer: ByteSize,
+    /// What links go over where UDP does not pass.
+    pub fallback: Fallback,
+}
+
+/// What links go over where UDP does not pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fallback {
+    /// Nothing: they wait for UDP.
+    None,
+    /// TLS on TCP, until UDP passes again.
+    Tcp,
 }
 
 /// One site on the other end of a link.
@@ -487,9 +498,15 @@ fn held(
 fn tunnel(reader: &mut Reader<'_>) -> Option<Tunnel> {
     let listen = reader.listen("tunnel.listen");
     let memory_per_peer = reader.size("tunnel.memory_per_peer");
+    let fallback = reader.choice("tunnel.fallback");
     Some(Tunnel {
         listen: listen?,
         memory_per_peer: memory_per_peer?,
+        fallback: if fallback? == "tcp" {
+            Fallback::Tcp
+        } else {
+            Fallback::None
+        },
     })
 }
 

@@ -123,6 +123,7 @@ impl Gateway {
                 site: site.into(),
                 gateway: gateway.into(),
                 up: outlet.is_some(),
+                over_tcp: outlet.is_some_and(|outlet| outlet.link.is_carried()),
                 since_seconds: outlet.map_or(0, |outlet| outlet.since.elapsed().as_secs()),
                 rtt_seconds: outlet.map(|outlet| outlet.link.stats().rtt.as_secs_f64()),
                 fault,

@@ -121,12 +121,14 @@ impl Gateway {
         }
         self.look_at_figures();
         for peer in self.config.peers.iter().flat_map(|peer| &peer.gateways) {
-            let up = self
-                .exchange
-                .all_outlets()
+            let outlets = self.exchange.all_outlets();
+            let outlet = outlets
                 .iter()
-                .any(|outlet| outlet.link.peer().gateway.as_str() == peer);
-            metrics::LINK_UP.with(&[peer]).set(f64::from(u8::from(up)));
+                .find(|outlet| outlet.link.peer().gateway.as_str() == peer);
+            let is = |so: bool| f64::from(u8::from(so));
+            metrics::LINK_UP.with(&[peer]).set(is(outlet.is_some()));
+            let over_tcp = outlet.is_some_and(|outlet| outlet.link.is_carried());
+            metrics::LINK_OVER_TCP.with(&[peer]).set(is(over_tcp));
         }
     }
 

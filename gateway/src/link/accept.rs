@@ -3,12 +3,15 @@
 use super::endpoint::server_config;
 use super::local::Local;
 use super::room::News;
-use super::session::establish;
-use super::{Link, Reason};
-use crate::identity::Side;
-use quinn::Incoming;
+use super::session::{Path, establish};
+use super::{Link, Reason, carried};
+use crate::identity::{Name, Side, Verdict};
+use quinn::{Incoming, ServerConfig, TransportConfig};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 
@@ -41,25 +44,46 @@ impl Door {
             let _ = incoming.retry(); // fails only where `may_retry` says no
             return None;
         }
-        match Arc::clone(&self.handshakes).try_acquire_owned() {
-            Ok(permit) => Some((incoming, permit)),
-            Err(_) => {
+        match self.room() {
+            Some(permit) => Some((incoming, permit)),
+            None => {
                 incoming.refuse();
                 None
             }
         }
     }
+
+    /// Room for one more handshake.
+    pub(super) fn room(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.handshakes).try_acquire_owned().ok()
+    }
+}
+
+/// Who calls, and how.
+#[expect(clippy::large_enum_variant)] // one for each handshake, moved once
+pub(super) enum Caller {
+    Udp(Incoming),
+    Tcp(TcpStream, SocketAddr),
 }
 
 /// Makes a session of an attempt that was let in, and tells the room how it went.
 pub(super) async fn receive(
     local: Arc<Local>,
-    incoming: Incoming,
+    caller: Caller,
     permit: OwnedSemaphorePermit,
     news: mpsc::Sender<News>,
 ) {
-    let address = incoming.remote_address();
-    let outcome = match timeout(HANDSHAKE_MAX, session(&local, incoming)).await {
+    let address = match &caller {
+        Caller::Udp(incoming) => incoming.remote_address(),
+        Caller::Tcp(_, address) => *address,
+    };
+    let session = async {
+        match caller {
+            Caller::Udp(incoming) => over_udp(&local, incoming).await,
+            Caller::Tcp(tcp, address) => over_tcp(&local, tcp, address).await,
+        }
+    };
+    let outcome = match timeout(HANDSHAKE_MAX, session).await {
         Ok(outcome) => outcome,
         Err(_) => Err(Reason::Silent),
     };
@@ -71,18 +95,51 @@ pub(super) async fn receive(
     let _ = news.send(told).await; // the room is stopping
 }
 
-async fn session(local: &Local, incoming: Incoming) -> Result<Link, Reason> {
-    let peers = Arc::clone(&local.config().peers.names);
-    let (tls, verdict) = local.config().identity.accepting(Arc::clone(&peers));
-    let config = server_config(tls, &local.transport);
-    let refused = |error: &quinn::ConnectionError| {
-        verdict
-            .refusal()
-            .map_or_else(|| Reason::of(error), Reason::Certificate)
-    };
+async fn over_udp(local: &Local, incoming: Incoming) -> Result<Link, Reason> {
+    let accepting = Accepting::of(local, &local.transport);
+    let refused = |error: &quinn::ConnectionError| accepting.refused(error);
     let connecting = incoming
-        .accept_with(Arc::new(config))
+        .accept_with(Arc::new(accepting.config.clone()))
         .map_err(|error| refused(&error))?;
     let connection = connecting.await.map_err(|error| refused(&error))?;
-    establish(connection, Side::Client, local, &peers).await
+    establish(connection, Side::Client, Path::Udp, local, &accepting.peers).await
+}
+
+async fn over_tcp(local: &Local, tcp: TcpStream, from: SocketAddr) -> Result<Link, Reason> {
+    let accepting = Accepting::of(local, &local.carried);
+    let carriage = carried::receive(local, tcp, from, accepting.config.clone()).await?;
+    let refused = |error: &quinn::ConnectionError| accepting.refused(error);
+    let connecting = carriage
+        .attempt()
+        .await?
+        .accept()
+        .map_err(|error| refused(&error))?;
+    let connection = carriage.connection(connecting, refused).await?;
+    establish(connection, Side::Client, carriage.path(), local, &accepting.peers).await
+}
+
+/// What an attempt is judged by: the configuration as it is when it comes.
+struct Accepting {
+    peers: Arc<BTreeSet<Name>>,
+    config: ServerConfig,
+    verdict: Verdict,
+}
+
+impl Accepting {
+    fn of(local: &Local, transport: &Arc<TransportConfig>) -> Accepting {
+        let config = local.config();
+        let peers = Arc::clone(&config.peers.names);
+        let (tls, verdict) = config.identity.accepting(Arc::clone(&peers));
+        Accepting {
+            peers,
+            config: server_config(tls, transport),
+            verdict,
+        }
+    }
+
+    fn refused(&self, error: &quinn::ConnectionError) -> Reason {
+        self.verdict
+            .refusal()
+            .map_or_else(|| Reason::of(error), Reason::Certificate)
+    }
 }

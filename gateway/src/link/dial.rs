@@ -3,8 +3,8 @@
 use super::endpoint::client_config;
 use super::local::Local;
 use super::room::News;
-use super::session::establish;
-use super::{Link, PeerConfig, Reason};
+use super::session::{Path, establish};
+use super::{Link, PeerConfig, Reason, carried};
 use crate::identity::Side;
 use rand::RngExt;
 use std::net::SocketAddr;
@@ -30,12 +30,31 @@ const SUCCESS_AFTER: Duration = Duration::from_secs(1);
 /// How long names may take to resolve.
 const RESOLVE_MAX: Duration = Duration::from_secs(5);
 
+/// After so many attempts over UDP in a row to which nobody answered, each further one is followed by one over TCP.
+const UNANSWERED_MAX: u32 = 2;
+
+/// How long a session over TCP is left alone before UDP is tried again: at first, and at most. A session over UDP that did not
+/// last makes the next pause longer.
+const CLIMB_MIN: Duration = Duration::from_secs(5);
+const CLIMB_MAX: Duration = Duration::from_secs(60);
+
+/// What the room wants of a dialler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// There is a session, and none that is better.
+    Nothing,
+    /// There is none that is heard.
+    Session,
+    /// There is one over TCP.
+    Udp,
+}
+
 /// Dials one peer whenever there is no living session with it.
 pub(super) struct Dialler {
     pub(super) local: Arc<Local>,
     pub(super) peer: PeerConfig,
-    /// Whether a session is wanted now; the room decides.
-    pub(super) wanted: watch::Receiver<bool>,
+    /// The room decides.
+    pub(super) wanted: watch::Receiver<Wanted>,
     pub(super) news: mpsc::Sender<News>,
 }
 
@@ -43,27 +62,35 @@ impl Dialler {
     /// Runs until the room stops or the peer leaves the configuration.
     pub(super) async fn run(mut self) {
         let mut backoff = Backoff::new();
+        let mut climb = Climb::new();
         let mut attempt = 0;
-        while self.wanted.wait_for(|wanted| *wanted).await.is_ok() {
-            if let Some(pause) = backoff.after_session() {
-                sleep(pause).await;
+        while let Some(wanted) = self.wish().await {
+            let pause = match wanted {
+                Wanted::Udp => Some(climb.pause()),
+                _ => backoff.after_session(),
+            };
+            if let Some(pause) = pause
+                && !self.holds_for(wanted, pause).await
+            {
                 continue;
             }
             let address = self.peer.addresses[attempt % self.peer.addresses.len()].clone();
-            let mut wanted = self.wanted.clone();
             let outcome = tokio::select! {
-                outcome = self.attempt(&address, attempt, backoff.attempt_max()) => outcome,
-                _ = wanted.wait_for(|wanted| !*wanted) => continue, // the peer dialled us, or is heard again
+                outcome = self.attempt(&address, attempt, &mut backoff, wanted) => outcome,
+                () = self.changed_from(wanted) => continue, // the peer dialled us, or is heard again
             };
             attempt = attempt.wrapping_add(1);
             match outcome {
                 Ok(link) => {
+                    climb.session_began(&link);
                     if !self.announce(link).await {
                         return;
                     }
                     attempt = attempt.wrapping_sub(1); // the address that worked is the first to try again
                     backoff.session_began();
                 }
+                // A session is there; that it goes over TCP was said.
+                Err(_) if wanted == Wanted::Udp => {}
                 Err(reason) => {
                     let news = News::Unreached {
                         site: Arc::clone(&self.peer.site),
@@ -79,6 +106,21 @@ impl Dialler {
         }
     }
 
+    /// What is wanted, once something is. None when the room stops.
+    async fn wish(&mut self) -> Option<Wanted> {
+        let wanted = self.wanted.wait_for(|wanted| *wanted != Wanted::Nothing).await;
+        wanted.ok().map(|wanted| *wanted)
+    }
+
+    /// Waits, and answers whether the same is wanted all the time.
+    async fn holds_for(&self, wanted: Wanted, pause: Duration) -> bool {
+        timeout(pause, self.changed_from(wanted)).await.is_err()
+    }
+
+    async fn changed_from(&self, before: Wanted) {
+        let _ = self.wanted.clone().wait_for(|wanted| *wanted != before).await; // the room is stopping
+    }
+
     /// Hands the session to the room and waits until it has decided about it. Answers whether the room is there.
     async fn announce(&self, link: Link) -> bool {
         let (decided, decision) = oneshot::channel();
@@ -91,19 +133,35 @@ impl Dialler {
         heard
     }
 
-    async fn attempt(&self, address: &str, nth: usize, longest: Duration) -> Result<Link, Reason> {
+    /// Over UDP; and then over TCP, where that is allowed and nobody answered over UDP lately.
+    async fn attempt(
+        &self,
+        address: &str,
+        nth: usize,
+        backoff: &mut Backoff,
+        wanted: Wanted,
+    ) -> Result<Link, Reason> {
+        let longest = backoff.attempt_max();
         let unreachable = |cause: String| Reason::Unreachable {
             address: address.to_owned(),
             cause,
         };
         let socket = resolve(address, nth).await.map_err(unreachable)?;
-        match timeout(longest, self.connect(socket, address)).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(unreachable(format!("no answer from {socket} in {longest:?}"))),
+        let no_answer = |_| unreachable(format!("no answer from {socket} in {longest:?}"));
+        let outcome = timeout(longest, self.over_udp(socket, address)).await;
+        let outcome = outcome.unwrap_or_else(|late| Err(no_answer(late)));
+        backoff.heard(&outcome);
+        match outcome {
+            Err(_) if wanted == Wanted::Session && self.local.tcp && backoff.is_unanswered() => {
+                let outcome = timeout(longest, carried::dial(&self.local, &self.peer, socket)).await;
+                outcome
+                    .unwrap_or_else(|_| Err(unreachable(format!("no answer from {socket}, over TCP either"))))
+            }
+            outcome => outcome,
         }
     }
 
-    async fn connect(&self, socket: SocketAddr, address: &str) -> Result<Link, Reason> {
+    async fn over_udp(&self, socket: SocketAddr, address: &str) -> Result<Link, Reason> {
         let config = self.local.config();
         let (tls, verdict) = config.identity.dialling(Arc::clone(&self.peer.gateways));
         let name = self.peer.gateways.first().map_or("", |gateway| gateway.as_str());
@@ -120,7 +178,14 @@ impl Dialler {
                 .refusal()
                 .map_or_else(|| Reason::of(&error), Reason::Certificate)
         })?;
-        establish(connection, Side::Server, &self.local, &self.peer.gateways).await
+        establish(
+            connection,
+            Side::Server,
+            Path::Udp,
+            &self.local,
+            &self.peer.gateways,
+        )
+        .await
     }
 }
 
@@ -144,15 +209,35 @@ async fn resolve(address: &str, nth: usize) -> Result<SocketAddr, String> {
 struct Backoff {
     step: u32,
     since: Option<Instant>,
+    /// Attempts over UDP in a row to which nobody answered.
+    unanswered: u32,
 }
 
 impl Backoff {
     fn new() -> Backoff {
-        Backoff { step: 0, since: None }
+        Backoff {
+            step: 0,
+            since: None,
+            unanswered: 0,
+        }
     }
 
     fn session_began(&mut self) {
         self.since = Some(Instant::now());
+    }
+
+    /// What came of an attempt over UDP.
+    fn heard(&mut self, outcome: &Result<Link, Reason>) {
+        let is_silent = matches!(outcome, Err(Reason::Unreachable { .. } | Reason::Silent));
+        self.unanswered = if is_silent {
+            self.unanswered.saturating_add(1)
+        } else {
+            0
+        };
+    }
+
+    fn is_unanswered(&self) -> bool {
+        self.unanswered >= UNANSWERED_MAX
     }
 
     fn attempt_max(&self) -> Duration {
@@ -173,6 +258,37 @@ impl Backoff {
         }
         self.step = 0;
         None
+    }
+}
+
+/// Pauses between attempts to come back to UDP: doubling, and from the shortest again only after a session over UDP that lasted.
+struct Climb {
+    next: Duration,
+    over_udp_since: Option<Instant>,
+}
+
+impl Climb {
+    fn new() -> Climb {
+        Climb {
+            next: CLIMB_MIN,
+            over_udp_since: None,
+        }
+    }
+
+    fn session_began(&mut self, link: &Link) {
+        if !link.is_carried() {
+            self.over_udp_since = Some(Instant::now());
+        }
+    }
+
+    fn pause(&mut self) -> Duration {
+        let lasted = self.over_udp_since.take().map(|since| since.elapsed());
+        if lasted.is_some_and(|lasted| lasted > CLIMB_MAX) {
+            self.next = CLIMB_MIN;
+        }
+        let pause = self.next;
+        self.next = CLIMB_MAX.min(self.next * 2);
+        pause
     }
 }
 

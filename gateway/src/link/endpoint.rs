@@ -54,7 +54,11 @@ pub(super) fn open(options: &Options, identity: &Identity) -> Result<Endpoint, E
         Some(Listen::Handed(socket)) => take(socket),
         None => anywhere(),
     };
-    let failed = |cause| Error::Bind { address, cause };
+    let failed = |cause| Error::Bind {
+        protocol: "UDP",
+        address,
+        cause,
+    };
     let runtime = Arc::new(TokioRuntime);
     let socket = runtime.wrap_udp_socket(socket.map_err(failed)?).map_err(failed)?;
     if socket.max_transmit_segments() == 1 {
@@ -89,8 +93,13 @@ pub(super) fn server_config(tls: rustls::ServerConfig, transport: &Arc<Transport
     config
 }
 
-/// Flow control and timers of every session.
+/// How sessions over UDP behave.
 pub(super) fn transport(options: &Options) -> Arc<TransportConfig> {
+    Arc::new(flow(options))
+}
+
+/// Flow control and timers of every session.
+pub(super) fn flow(options: &Options) -> TransportConfig {
     let window = u32::try_from(options.per_peer_bytes_max)
         .unwrap_or(u32::MAX)
         .max(WINDOW_BYTES_MIN);
@@ -108,7 +117,7 @@ pub(super) fn transport(options: &Options) -> Arc<TransportConfig> {
         .receive_window(VarInt::from_u32(window))
         .send_window(SEND_WINDOW_BYTES)
         .datagram_receive_buffer_size(None);
-    Arc::new(transport)
+    transport
 }
 
 /// The configuration before a connection gets its own: what decides about Retry and the first packets' keys.

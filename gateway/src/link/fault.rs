@@ -13,12 +13,14 @@ pub enum Error {
     /// Our own certificate, key or authorities.
     #[error(transparent)]
     Identity(#[from] identity::Error),
-    /// The UDP socket.
+    /// A socket of the tunnel.
     #[error(
-        "[CULVERT-L001] open UDP {address}: {cause}\n\nhint: another process may listen there; `tunnel.listen` \
+        "[CULVERT-L001] open {protocol} {address}: {cause}\n\nhint: another process may listen there; `tunnel.listen` \
          sets the address"
     )]
     Bind {
+        /// `UDP` or `TCP`.
+        protocol: &'static str,
         /// Where we wanted to listen.
         address: SocketAddr,
         /// What the system answered.
@@ -83,6 +85,12 @@ pub enum Reason {
         /// What happened.
         cause: String,
     },
+    /// The TCP connection under the link ended.
+    #[error("[CULVERT-L006] the TCP connection under the link ended: {cause}")]
+    Cut {
+        /// What TCP or TLS says.
+        cause: String,
+    },
     /// The peer sent what the protocol does not allow.
     #[error("[CULVERT-L007] the peer broke the protocol: {what}")]
     Protocol {
@@ -134,7 +142,7 @@ impl Reason {
             Reason::Site { .. } => Some("CULVERT-L003"),
             Reason::Name { .. } => Some("CULVERT-L004"),
             Reason::Refused { .. } => Some("CULVERT-L005"),
-            Reason::Unreachable { .. } | Reason::Silent => Some("CULVERT-L006"),
+            Reason::Unreachable { .. } | Reason::Silent | Reason::Cut { .. } => Some("CULVERT-L006"),
             Reason::Protocol { .. } => Some("CULVERT-L007"),
             Reason::Restarted | Reason::Superseded | Reason::Closed { .. } => None,
         }
@@ -187,7 +195,7 @@ impl Reason {
 
 /// The TLS alerts by which a gateway refuses a certificate, in words. In QUIC, alert `a` is error `0x100 + a`
 /// (RFC 9001, section 4.8; numbers: RFC 8446, section 6).
-fn alert(error: u64) -> Option<&'static str> {
+pub(super) fn alert(error: u64) -> Option<&'static str> {
     Some(match error.checked_sub(0x100)? {
         42 | 43 | 46 => "it does not accept our certificate for this use",
         44 => "it holds our certificate for revoked",

@@ -1,6 +1,6 @@
 //! What all parts of the room share: who we are, and the configuration that may change while the room runs.
 
-use super::{Error, Link, Options, PeerConfig, Reason, endpoint};
+use super::{Error, Link, Options, PeerConfig, Reason, carried, endpoint};
 use crate::identity::{self, Identity, Name};
 use culvert_proto::message::Message;
 use parking_lot::{Mutex, RwLock};
@@ -14,6 +14,10 @@ use tokio::sync::Notify;
 pub(super) struct Local {
     pub(super) endpoint: Endpoint,
     pub(super) transport: Arc<TransportConfig>,
+    /// Whether a link may go over TCP.
+    pub(super) tcp: bool,
+    /// The same as `transport` for links that do.
+    pub(super) carried: Arc<TransportConfig>,
     pub(super) identity: identity::Options,
     pub(super) site: Arc<str>,
     pub(super) instance: [u8; 16],
@@ -73,10 +77,13 @@ impl Local {
         let identity = Arc::new(Identity::load(&options.identity)?);
         let endpoint = endpoint::open(&options, &identity)?;
         let transport = endpoint::transport(&options);
+        let carried = carried::transport(endpoint::flow(&options));
         let peers = Arc::new(Peers::new(options.peers));
         Ok(Local {
             endpoint,
             transport,
+            tcp: options.tcp,
+            carried,
             identity: options.identity,
             site: options.site,
             instance: options.instance,

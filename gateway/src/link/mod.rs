@@ -18,9 +18,13 @@
 //! one unidirectional QUIC stream a lane                  lane header, frame, frame, ...
 //! ```
 //!
+//! QUIC goes over UDP; where that does not pass and both ends allow it, its datagrams are [`carried`] over TLS on TCP until UDP
+//! passes again.
+//!
 //! This room alone imports quinn.
 
 mod accept;
+mod carried;
 mod dial;
 mod endpoint;
 mod fault;
@@ -69,6 +73,8 @@ pub struct Options {
     pub per_peer_bytes_max: usize,
     /// How many lanes one peer may have open towards us.
     pub lanes_max: u32,
+    /// Whether a link may go over TCP, at the same port, where UDP does not pass.
+    pub tcp: bool,
 }
 
 /// The UDP socket of a gateway that can be dialled.

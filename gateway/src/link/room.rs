@@ -1,17 +1,18 @@
 //! The room's loop: it decides who is linked, and starts and ends the tasks that dial, accept and watch.
 
-use super::accept::{self, Door};
-use super::dial::Dialler;
+use super::accept::{self, Caller, Door};
+use super::dial::{Dialler, Wanted};
 use super::local::Local;
 use super::roster::{Admission, Roster};
-use super::{Error, Event, Handle, Link, Options, PeerConfig, Reason, VERSIONS, fault};
+use super::{Error, Event, Handle, Link, Options, PeerConfig, Reason, VERSIONS, carried, fault};
 use quinn::{Incoming, VarInt};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -31,6 +32,8 @@ const FAREWELL_MAX: Duration = Duration::from_millis(500);
 /// The room: owns the socket, dials, accepts, and keeps one link for each peer.
 pub struct Links {
     pub(super) local: Arc<Local>,
+    /// Where links may go over TCP, and peers can dial us.
+    listener: Option<TcpListener>,
     events: mpsc::Sender<Event>,
     news: (mpsc::Sender<News>, mpsc::Receiver<News>),
     roster: Roster,
@@ -66,6 +69,7 @@ enum Next {
     Stop,
     News(News),
     Attempt(Option<Incoming>),
+    Call(TcpStream, SocketAddr),
     Recheck,
     Reconfigured,
     Reaped(Result<(), JoinError>),
@@ -73,7 +77,7 @@ enum Next {
 
 struct DialControl {
     peer: PeerConfig,
-    wanted: watch::Sender<bool>,
+    wanted: watch::Sender<Wanted>,
     task: AbortHandle,
 }
 
@@ -94,10 +98,13 @@ impl Links {
         options: Options,
         versions: RangeInclusive<u16>,
     ) -> Result<(Links, mpsc::Receiver<Event>), Error> {
+        let is_dialled = options.listen.is_some();
         let local = Arc::new(Local::open(options, versions)?);
+        let listener = (local.tcp && is_dialled).then(|| listen(&local)).transpose()?;
         let (events, received) = mpsc::channel(64);
         let links = Links {
             local,
+            listener,
             events,
             news: mpsc::channel(64),
             roster: Roster::default(),
@@ -133,12 +140,14 @@ impl Links {
                 _ = recheck.tick() => Next::Recheck,
                 Some(outcome) = self.tasks.join_next() => Next::Reaped(outcome),
                 incoming = self.local.endpoint.accept() => Next::Attempt(incoming),
+                (stream, address) = carried::accept(self.listener.as_ref()) => Next::Call(stream, address),
             };
             match next {
                 Next::Stop => break,
                 Next::News(news) => self.hear(news).await,
                 Next::Attempt(Some(incoming)) => self.attempt(incoming),
                 Next::Attempt(None) => return Err(Error::EndpointLost),
+                Next::Call(stream, address) => self.call(stream, address),
                 Next::Recheck => self.recheck(),
                 Next::Reconfigured => self.reconfigure(),
                 Next::Reaped(outcome) => self.reaped(outcome),
@@ -178,8 +187,7 @@ impl Links {
                 self.tasks.spawn(watch_over(link.clone(), self.news.0.clone()));
                 self.local.unreached.lock().remove(&link.peer().site);
                 self.publish();
-                let peer = link.peer();
-                tracing::info!(peer = %peer.gateway, site = %peer.site, address = %peer.address, "link up");
+                tell_of(&link);
                 self.tell(Event::Up(link)).await;
                 if let Some(before) = before {
                     before.close_for(Reason::Superseded);
@@ -216,10 +224,21 @@ impl Links {
 
     fn attempt(&mut self, incoming: Incoming) {
         if let Some((incoming, permit)) = self.door.admit(incoming) {
-            let news = self.news.0.clone();
-            self.tasks
-                .spawn(accept::receive(Arc::clone(&self.local), incoming, permit, news));
+            self.receive(Caller::Udp(incoming), permit);
         }
+    }
+
+    /// Where there is no room for another handshake, the connection is closed: peers try again.
+    fn call(&mut self, stream: TcpStream, address: SocketAddr) {
+        if let Some(permit) = self.door.room() {
+            self.receive(Caller::Tcp(stream, address), permit);
+        }
+    }
+
+    fn receive(&mut self, caller: Caller, permit: OwnedSemaphorePermit) {
+        let news = self.news.0.clone();
+        self.tasks
+            .spawn(accept::receive(Arc::clone(&self.local), caller, permit, news));
     }
 
     /// Cuts sessions that would not be made now: certificate expired, authority or peer removed.
@@ -274,7 +293,7 @@ impl Links {
     }
 
     fn start_dialler(&mut self, peer: PeerConfig) {
-        let (wanted, wanted_here) = watch::channel(false);
+        let (wanted, wanted_here) = watch::channel(Wanted::Nothing);
         let dialler = Dialler {
             local: Arc::clone(&self.local),
             peer: peer.clone(),
@@ -285,17 +304,20 @@ impl Links {
         self.diallers.push(DialControl { peer, wanted, task });
     }
 
-    /// Tells each dialler whether a session is wanted: where none of the peer's gateways is heard.
+    /// Tells each dialler what is wanted: a session where none of the peer's gateways is heard, one over UDP where
+    /// there is one over TCP.
     fn want(&self) {
         for dialler in &self.diallers {
-            let served = dialler
-                .peer
-                .gateways
-                .iter()
-                .any(|gateway| self.roster.is_served(gateway));
-            dialler
-                .wanted
-                .send_if_modified(|wanted| std::mem::replace(wanted, !served) == served);
+            let gateways = &dialler.peer.gateways;
+            let wished = if !gateways.iter().any(|gateway| self.roster.is_served(gateway)) {
+                Wanted::Session
+            } else if gateways.iter().any(|gateway| self.roster.is_carried(gateway)) {
+                Wanted::Udp
+            } else {
+                Wanted::Nothing
+            };
+            let is_new = |wanted: &mut Wanted| std::mem::replace(wanted, wished) != wished;
+            dialler.wanted.send_if_modified(is_new);
         }
     }
 
@@ -308,11 +330,47 @@ impl Links {
     }
 
     async fn leave(mut self) {
+        const WHY: &str = "the gateway stops";
         self.tasks.abort_all();
         self.local
             .endpoint
-            .close(VarInt::from_u32(fault::code::CLOSED), b"the gateway stops");
-        let _ = tokio::time::timeout(FAREWELL_MAX, self.local.endpoint.wait_idle()).await;
+            .close(VarInt::from_u32(fault::code::CLOSED), WHY.as_bytes());
+        // Those over TCP have endpoints of their own.
+        let carried: Vec<&Link> = self.roster.links().filter(|link| link.is_carried()).collect();
+        carried.iter().for_each(|link| link.close(WHY));
+        let farewell = async {
+            self.local.endpoint.wait_idle().await;
+            for link in carried {
+                link.path_ended().await;
+            }
+        };
+        let _ = tokio::time::timeout(FAREWELL_MAX, farewell).await;
+    }
+}
+
+fn listen(local: &Local) -> Result<TcpListener, Error> {
+    let failed = |address| {
+        move |cause| Error::Bind {
+            protocol: "TCP",
+            address,
+            cause,
+        }
+    };
+    let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+    let address = local.endpoint.local_addr().map_err(failed(unknown))?;
+    carried::listen(address).map_err(failed(address))
+}
+
+/// Says in the log that there is a link.
+fn tell_of(link: &Link) {
+    let peer = link.peer();
+    if link.is_carried() {
+        tracing::warn!(
+            peer = %peer.gateway, site = %peer.site, address = %peer.address,
+            "[CULVERT-L011] link up over TCP: UDP does not pass"
+        );
+    } else {
+        tracing::info!(peer = %peer.gateway, site = %peer.site, address = %peer.address, "link up");
     }
 }
 
@@ -322,6 +380,7 @@ fn turned_away(address: SocketAddr, reason: &Reason) {
     match reason {
         Reason::Protocol { .. }
         | Reason::Silent
+        | Reason::Cut { .. }
         | Reason::Restarted
         | Reason::Closed { .. }
         | Reason::Superseded => {

@@ -32,6 +32,7 @@ impl Roster {
             let candidate = |link: &Link, quiet| Candidate {
                 instance: link.peer().instance,
                 dialled_by_us: link.side() == Side::Server,
+                is_carried: link.is_carried(),
                 quiet,
             };
             old_stays(
@@ -71,6 +72,11 @@ impl Roster {
         self.seats.get(gateway).is_some_and(|seat| !seat.quiet)
     }
 
+    /// Whether there is a session with `gateway` over TCP.
+    pub(super) fn is_carried(&self, gateway: &Name) -> bool {
+        self.seats.get(gateway).is_some_and(|seat| seat.link.is_carried())
+    }
+
     /// All sessions.
     pub(super) fn links(&self) -> impl Iterator<Item = &Link> {
         self.seats.values().map(|seat| &seat.link)
@@ -80,6 +86,8 @@ impl Roster {
 struct Candidate {
     instance: [u8; 16],
     dialled_by_us: bool,
+    /// Over TCP.
+    is_carried: bool,
     quiet: bool,
 }
 
@@ -92,6 +100,9 @@ fn old_stays(we_are_smaller: bool, old: &Candidate, new: &Candidate) -> bool {
     if old.dialled_by_us == new.dialled_by_us {
         return false; // one who dials twice has given up the first
     }
+    if old.is_carried != new.is_carried {
+        return new.is_carried; // what goes over UDP is better
+    }
     // Both dialled at the same time: the session dialled by the smaller name stays.
     old.dialled_by_us == we_are_smaller
 }
@@ -103,6 +114,7 @@ mod tests {
     const OURS: Candidate = Candidate {
         instance: [1; 16],
         dialled_by_us: true,
+        is_carried: false,
         quiet: false,
     };
     const THEIRS: Candidate = Candidate {
@@ -118,6 +130,20 @@ mod tests {
         // At the larger end the smaller one's dial is "theirs".
         assert!(old_stays(false, &THEIRS, &OURS));
         assert!(!old_stays(false, &OURS, &THEIRS));
+    }
+
+    #[test]
+    fn of_a_dial_over_udp_and_one_over_tcp_both_ends_keep_the_one_over_udp() {
+        for we_are_smaller in [true, false] {
+            for (udp, tcp) in [(OURS, THEIRS), (THEIRS, OURS)] {
+                let tcp = Candidate {
+                    is_carried: true,
+                    ..tcp
+                };
+                assert!(old_stays(we_are_smaller, &udp, &tcp));
+                assert!(!old_stays(we_are_smaller, &tcp, &udp));
+            }
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! One live authenticated session with a peer: the hello that makes it, its control messages and its lanes.
 
+use super::carried::Ended;
 use super::lane::{LaneReceiver, LaneSender};
 use super::local::Local;
 use super::pieces::{Pieces, Stop, budget};
@@ -38,6 +39,7 @@ struct Session {
     peer: Peer,
     /// Whether we dialled.
     side: Side,
+    path: Path,
     chain: Vec<CertificateDer<'static>>,
     outgoing: Mutex<Outgoing>,
     incoming: Mutex<Pieces>,
@@ -49,6 +51,13 @@ struct Session {
     control_budget: Arc<Semaphore>,
     /// Why this side closed it.
     closed_for: OnceLock<Reason>,
+}
+
+/// What carries the datagrams of a session.
+pub(super) enum Path {
+    Udp,
+    /// And why it has ended, once it has.
+    Tcp(Ended),
 }
 
 /// Traffic of a link since it came up.
@@ -204,6 +213,19 @@ impl Link {
         self.0.side
     }
 
+    /// Waits until the TCP connection under it has ended; where there is none, not at all.
+    pub(super) async fn path_ended(&self) {
+        if let Path::Tcp(ended) = &self.0.path {
+            let _ = ended.clone().wait_for(Option::is_some).await;
+        }
+    }
+
+    /// Whether it goes over TCP, because UDP did not pass when it was made.
+    #[must_use]
+    pub fn is_carried(&self) -> bool {
+        matches!(self.0.path, Path::Tcp(_))
+    }
+
     /// What the peer showed in the handshake.
     pub(super) fn chain(&self) -> &[CertificateDer<'static>] {
         &self.0.chain
@@ -218,11 +240,12 @@ impl Link {
     }
 
     fn reason_of(&self, error: &quinn::ConnectionError) -> Reason {
-        self.0
-            .closed_for
-            .get()
-            .cloned()
-            .unwrap_or_else(|| Reason::of(error))
+        let ours = self.0.closed_for.get().cloned();
+        let of_path = || match (&self.0.path, error) {
+            (Path::Tcp(ended), quinn::ConnectionError::LocallyClosed) => ended.borrow().clone(),
+            _ => None,
+        };
+        ours.or_else(of_path).unwrap_or_else(|| Reason::of(error))
     }
 
     fn ended(&self, error: &quinn::ConnectionError) -> Fault {
@@ -292,10 +315,11 @@ impl Outgoing {
 pub(super) async fn establish(
     connection: Connection,
     side: Side,
+    path: Path,
     local: &Local,
     expected: &BTreeSet<Name>,
 ) -> Result<Link, Reason> {
-    let outcome = tokio::time::timeout(HELLO_WAIT, greet(&connection, side, local, expected)).await;
+    let outcome = tokio::time::timeout(HELLO_WAIT, greet(&connection, side, path, local, expected)).await;
     let reason = match outcome {
         Ok(Ok(link)) => return Ok(link),
         Ok(Err(reason)) => reason,
@@ -308,6 +332,7 @@ pub(super) async fn establish(
 async fn greet(
     connection: &Connection,
     side: Side,
+    path: Path,
     local: &Local,
     expected: &BTreeSet<Name>,
 ) -> Result<Link, Reason> {
@@ -356,6 +381,7 @@ async fn greet(
         connection: connection.clone(),
         peer,
         side,
+        path,
         chain,
         outgoing: Mutex::new(outgoing),
         incoming: Mutex::new(incoming),

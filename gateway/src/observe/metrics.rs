@@ -106,6 +106,8 @@ declare! {
         "Until the outbox is full, at the growth of the last minutes; +Inf where it does not grow.";
     LINK_UP: Gauge = "culvert_link_up" ["peer"]
         "1 while there is a live session with a gateway of the peer's site.";
+    LINK_OVER_TCP: Gauge = "culvert_link_over_tcp" ["peer"]
+        "1 while a session with a gateway of the peer's site goes over TCP, because UDP does not pass.";
     LINK_SENT_BYTES: Counter = "culvert_link_sent_bytes_total" []
         "Bytes of frames that were sent to peers.";
     LINK_RECEIVED_BYTES: Counter = "culvert_link_received_bytes_total" []

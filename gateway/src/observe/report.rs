@@ -60,6 +60,9 @@ pub struct PeerStatus {
     pub gateway: String,
     /// Whether there is a live session.
     pub up: bool,
+    /// Whether it goes over TCP, because UDP does not pass.
+    #[serde(default)]
+    pub over_tcp: bool,
     /// Seconds since that changed.
     pub since_seconds: u64,
     /// Smoothed round-trip time of the session.

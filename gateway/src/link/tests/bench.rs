@@ -89,6 +89,7 @@ impl Bench {
             peers: Vec::new(),
             per_peer_bytes_max: 64 * 1024 * 1024,
             lanes_max: 64,
+            tcp: false,
         }
     }
 

@@ -7,15 +7,17 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use tokio::net::UdpSocket;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 /// Passes datagrams between whoever sends to it and one target. Stops when dropped.
 pub(super) struct Relay {
     pub(super) address: SocketAddr,
     state: Arc<State>,
-    _task: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 struct State {
@@ -25,6 +27,8 @@ struct State {
     loss: f64,
     dice: Mutex<ChaCha8Rng>,
     first: Mutex<Option<Vec<u8>>>,
+    calls: AtomicUsize,
+    hung_up: Notify,
 }
 
 impl Relay {
@@ -39,18 +43,53 @@ impl Relay {
             loss,
             dice: Mutex::new(ChaCha8Rng::seed_from_u64(seed)),
             first: Mutex::new(None),
+            calls: AtomicUsize::new(0),
+            hung_up: Notify::new(),
         });
         let mut task = JoinSet::new();
         task.spawn(relay(socket, Arc::clone(&state)));
         Relay {
             address,
             state,
-            _task: task,
+            tasks: task,
         }
     }
 
     pub(super) fn cut(&self, cut: bool) {
         self.state.cut.store(cut, Ordering::SeqCst);
+    }
+
+    /// Passes TCP too, at the same port, whether datagrams pass or not.
+    pub(super) async fn with_tcp(mut self) -> Relay {
+        let listener = TcpListener::bind(self.address).await.unwrap();
+        let state = Arc::clone(&self.state);
+        self.tasks.spawn(async move {
+            let mut both = JoinSet::new();
+            while let Ok((mut near, _)) = listener.accept().await {
+                let state = Arc::clone(&state);
+                state.calls.fetch_add(1, Ordering::SeqCst);
+                both.spawn(async move {
+                    let Ok(mut far) = TcpStream::connect(state.target).await else {
+                        return;
+                    };
+                    tokio::select! {
+                        _ = copy_bidirectional(&mut near, &mut far) => {}
+                        () = state.hung_up.notified() => {}
+                    }
+                });
+            }
+        });
+        self
+    }
+
+    /// TCP connections that were made.
+    pub(super) fn calls(&self) -> usize {
+        self.state.calls.load(Ordering::SeqCst)
+    }
+
+    /// Ends all TCP connections that there are.
+    pub(super) fn hang_up(&self) {
+        self.state.hung_up.notify_waiters();
     }
 
     /// Whether answers are dropped: the sender then looks like one that forged its address.
