@@ -146,9 +146,9 @@ impl<'a, 's, 'o, S: Source<'a>> Encoder<'s, 'o, S> {
             oneofs.push(oneof);
         }
         for required in message.required.iter() {
-            let is_there = self.found[base..]
-                .binary_search_by_key(required, |(place, _)| *place)
-                .is_ok();
+            let found = &self.found[base..];
+            let there = found.binary_search_by_key(required, |(place, _)| *place);
+            let is_there = there.is_ok_and(|index| !is_null(found[index].0, found[index].1));
             if !is_there {
                 let field = &message.fields[*required as usize];
                 return Err(missing(message).below(&field.key.text));

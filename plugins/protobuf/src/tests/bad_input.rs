@@ -182,3 +182,22 @@ fn mutated_bytes_have_an_answer() {
     }
     assert!(count > 1_000, "{count} mutations");
 }
+
+#[test]
+fn a_required_field_is_missing_whether_it_is_null_or_not_there() {
+    let mut bench = Bench::new([]);
+    let schema = bench.schema(
+        r#"syntax = "proto2"; import "google/protobuf/struct.proto";
+        message R { required int32 a = 1; optional R b = 2; required google.protobuf.Value c = 3; }"#,
+    );
+    let mut check = |json: &str, expected: Result<(), &str>| {
+        let made = bench.from_json(&schema, json);
+        let made = made.map(drop).map_err(|why| said(&why));
+        assert_eq!(made, expected.map_err(str::to_owned), "{json}");
+    };
+    check(r#"{"a":1,"c":null}"#, Ok(()));
+    check(r#"{"a":null,"c":1}"#, Err("missing-field /a"));
+    check(r#"{"c":1}"#, Err("missing-field /a"));
+    check(r#"{"a":1}"#, Err("missing-field /c"));
+    check(r#"{"a":1,"b":{"a":null,"c":1},"c":1}"#, Err("missing-field /b/a"));
+}
