@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use culvert_proto::batch::{BatchBuilder, Codec, NoCompression};
 use culvert_proto::frame::FrameBuilder;
-use culvert_proto::message::{LaneHeader, Message};
+use culvert_proto::message::{LaneHeader, Message, Signed};
 use culvert_proto::record::{HeadersBuf, RecordRef};
 use culvert_proto::stream::RouteId;
 use culvert_proto::{Guard, Interval, Lineage, Position, Sequence, StreamId};
@@ -153,9 +153,31 @@ fn messages(stream: &StreamId) -> Vec<(&'static str, Message)> {
             "answer",
             Message::Answer {
                 nonce: 1,
-                route,
+                route: route.clone(),
                 writer: 5,
-                positions: vec![(stream, Some(position))],
+                positions: vec![(stream.clone(), Some(position))],
+            },
+        ),
+        (
+            "statement-ask",
+            Message::StatementAsk {
+                nonce: 1,
+                route: route.clone(),
+                stream,
+                before: Some([6; 32]),
+            },
+        ),
+        (
+            "statement",
+            Message::Statement {
+                nonce: 1,
+                route,
+                signed: Signed {
+                    statement: b"{\"format\":\"culvert-statement/1\"}".to_vec(),
+                    scheme: 0x0403,
+                    signature: vec![7; 70],
+                    certificates: vec![vec![0x30, 0x82, 1, 2], vec![0x30]],
+                },
             },
         ),
     ]

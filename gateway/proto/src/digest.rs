@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::Xxh3Default;
 /// `order` is a polynomial hash, so digests of neighbouring pieces combine ([`Digest::then`]) and any grouping of
 /// the same records in the same order gives the same value. `set` is a sum: it does not see order, and is what can
 /// be compared where a partitioner spreads one stream over several partitions. 128 bits each, over XXH3 of the
-/// record's content: proof against accidents, not against someone who forges records (receipts will be signed).
+/// record's content: proof against accidents, not against someone who forges records: receipts hash with SHA-256.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Digest {
     /// How many records.
@@ -91,15 +91,25 @@ pub fn content(record: &RecordRef<'_>) -> u128 {
 /// gives schemas other numbers. `parts` are those that may have one.
 #[must_use]
 pub fn content_without_ids(record: &RecordRef<'_>, parts: &[Part]) -> u128 {
+    content(&without_ids(record, parts))
+}
+
+/// Hands over the bytes that [`content_without_ids`] hashes, piece by piece, for a hash of another kind: of one record
+/// behind the other no other records spell the same.
+pub fn spell_without_ids(record: &RecordRef<'_>, parts: &[Part], piece: impl FnMut(&[u8])) {
+    without_ids(record, parts).content_parts(piece);
+}
+
+fn without_ids<'a>(record: &RecordRef<'a>, parts: &[Part]) -> RecordRef<'a> {
     let strip = |part, bytes| match bytes {
         Some(bytes) if parts.contains(&part) => Some(behind_prefix(bytes)),
         other => other,
     };
-    content(&RecordRef {
+    RecordRef {
         key: strip(Part::Key, record.key),
         value: strip(Part::Value, record.value),
         ..*record
-    })
+    }
 }
 
 #[cfg(test)]

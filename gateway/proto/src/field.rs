@@ -229,14 +229,12 @@ impl Field for Position {
         self.at.put(out, what)?;
         self.guard.put(out, what)?;
         self.digest.put(out, what)?;
-        put_count(
-            self.resume_point.len(),
+        put_blob(
+            &self.resume_point,
             limits::RESUME_POINT_BYTES_MAX,
             out,
             "resume point",
-        )?;
-        out.extend_from_slice(&self.resume_point);
-        Ok(())
+        )
     }
 
     fn take(rest: &mut &[u8], what: &'static str) -> Result<Self, Malformed> {
@@ -246,10 +244,7 @@ impl Field for Position {
             at: Field::take(rest, what)?,
             guard: Field::take(rest, what)?,
             digest: Field::take(rest, what)?,
-            resume_point: {
-                let length = take_count(rest, limits::RESUME_POINT_BYTES_MAX, "resume point")?;
-                wire::take(rest, length, "resume point")?.to_vec()
-            },
+            resume_point: take_blob(rest, limits::RESUME_POINT_BYTES_MAX, "resume point")?,
         };
         check_order(position.start, position.at, what)?;
         Ok(position)
@@ -343,7 +338,30 @@ pub(crate) fn take_text<'a>(
     })
 }
 
-fn put_count(count: usize, max: usize, out: &mut Vec<u8>, what: &'static str) -> Result<(), Malformed> {
+/// Bytes, at most `max` of them, behind their length.
+pub(crate) fn put_blob(
+    bytes: &[u8],
+    max: usize,
+    out: &mut Vec<u8>,
+    what: &'static str,
+) -> Result<(), Malformed> {
+    put_count(bytes.len(), max, out, what)?;
+    out.extend_from_slice(bytes);
+    Ok(())
+}
+
+/// The counterpart of [`put_blob`].
+pub(crate) fn take_blob(rest: &mut &[u8], max: usize, what: &'static str) -> Result<Vec<u8>, Malformed> {
+    let length = take_count(rest, max, what)?;
+    wire::take(rest, length, what).map(<[u8]>::to_vec)
+}
+
+pub(crate) fn put_count(
+    count: usize,
+    max: usize,
+    out: &mut Vec<u8>,
+    what: &'static str,
+) -> Result<(), Malformed> {
     let too_large = Malformed::TooLarge {
         what,
         size: count,
@@ -357,7 +375,7 @@ fn put_count(count: usize, max: usize, out: &mut Vec<u8>, what: &'static str) ->
     }
 }
 
-fn take_count(rest: &mut &[u8], max: usize, what: &'static str) -> Result<usize, Malformed> {
+pub(crate) fn take_count(rest: &mut &[u8], max: usize, what: &'static str) -> Result<usize, Malformed> {
     let count = usize::from(u16::take(rest, what)?);
     if count > max {
         Err(Malformed::TooLarge {

@@ -54,3 +54,15 @@ pub const SCHEMA_BYTES_MAX: usize = 900 * 1024;
 
 /// The most texts of one schema, and the most references of one text. By eye.
 pub const SCHEMA_PIECES_MAX: usize = 256;
+
+/// The largest statement of a receipt: five names, each of which may double when it is quoted, and its numbers.
+pub const STATEMENT_BYTES_MAX: usize = 8 * 1024;
+
+/// The longest signature: RSA with 8,192 bits.
+pub const SIGNATURE_BYTES_MAX: usize = 1024;
+
+/// The most certificates that come with a signature. By eye: a gateway's own and a few between it and its authority.
+pub const CERTIFICATES_MAX: usize = 8;
+
+/// The largest of them. One with an RSA key of 8,192 bits and fifty names has 5 KB.
+pub const CERTIFICATE_BYTES_MAX: usize = 16 * 1024;

@@ -247,6 +247,29 @@ messages! {
         /// The schema.
         schema: Schema,
     }
+
+    /// Goes before a [`Message::DigestAsk`] with the same nonce: before the last part of its answer, a
+    /// [`Message::Statement`] is wanted. Who does not know this answers without one.
+    0x0011 StatementAsk {
+        /// Of the question.
+        nonce: u128,
+        /// The route.
+        route: RouteId,
+        /// The stream.
+        stream: StreamId,
+        /// The hash of the receipt before, which is to stand in the statement; none begins a chain.
+        before: Option<[u8; 32]>,
+    }
+
+    /// What the origin has read of the interval that it was asked for, signed. Relays pass it on as it is.
+    0x0012 Statement {
+        /// Of the question.
+        nonce: u128,
+        /// The route.
+        route: RouteId,
+        /// What was signed, and by whom.
+        signed: Signed,
+    }
 }
 
 /// Which topics of an origin a route reads: those named, and those the pattern matches.
@@ -283,6 +306,20 @@ pub struct Block {
     pub to: Sequence,
     /// Of its records.
     pub digest: Digest,
+}
+
+/// A statement as its gateway signed it. Nobody on the way looks inside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signed {
+    /// The very bytes that were signed, at most [`limits::STATEMENT_BYTES_MAX`].
+    pub statement: Vec<u8>,
+    /// How, by its number in TLS (RFC 8446, section 4.2.3).
+    pub scheme: u16,
+    /// At most [`limits::SIGNATURE_BYTES_MAX`].
+    pub signature: Vec<u8>,
+    /// The certificate of the key (DER), and behind it those between it and its authority: at most
+    /// [`limits::CERTIFICATES_MAX`] of [`limits::CERTIFICATE_BYTES_MAX`].
+    pub certificates: Vec<Vec<u8>>,
 }
 
 /// The first bytes of a QUIC stream that carries frames: whose frames they are. In an envelope like a message's.
@@ -443,6 +480,33 @@ impl Field for Block {
         Ok(Block {
             to: Field::take(rest, what)?,
             digest: Field::take(rest, what)?,
+        })
+    }
+}
+
+impl Field for Signed {
+    fn put(&self, out: &mut Vec<u8>, what: &'static str) -> Result<(), Malformed> {
+        field::put_blob(&self.statement, limits::STATEMENT_BYTES_MAX, out, what)?;
+        self.scheme.put(out, what)?;
+        field::put_blob(&self.signature, limits::SIGNATURE_BYTES_MAX, out, "signature")?;
+        let (all, most) = (self.certificates.len(), limits::CERTIFICATES_MAX);
+        field::put_count(all, most, out, "certificates")?;
+        self.certificates.iter().try_for_each(|certificate| {
+            field::put_blob(certificate, limits::CERTIFICATE_BYTES_MAX, out, "certificate")
+        })
+    }
+
+    fn take(rest: &mut &[u8], what: &'static str) -> Result<Self, Malformed> {
+        let statement = field::take_blob(rest, limits::STATEMENT_BYTES_MAX, what)?;
+        let scheme = Field::take(rest, what)?;
+        let signature = field::take_blob(rest, limits::SIGNATURE_BYTES_MAX, "signature")?;
+        let all = field::take_count(rest, limits::CERTIFICATES_MAX, "certificates")?;
+        let certificate = |_| field::take_blob(rest, limits::CERTIFICATE_BYTES_MAX, "certificate");
+        Ok(Signed {
+            statement,
+            scheme,
+            signature,
+            certificates: (0..all).map(certificate).collect::<Result<_, _>>()?,
         })
     }
 }

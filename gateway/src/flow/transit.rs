@@ -326,8 +326,17 @@ pub fn handle(exchange: &Arc<Exchange>, outlet: &Outlet, message: Message) -> Re
             }
             Ok(())
         }
+        Message::StatementAsk {
+            ref route, ref stream, ..
+        } => {
+            match downstream_role(exchange, outlet, route)? {
+                Some(Role::Origin) | None => {}
+                Some(_) => exchange.post_to_site(&stream.site, &message),
+            }
+            Ok(())
+        }
         Message::Schema { schema } => take_schema(exchange, outlet, schema),
-        Message::DigestAnswer { nonce, ref route, .. } => {
+        Message::DigestAnswer { nonce, ref route, .. } | Message::Statement { nonce, ref route, .. } => {
             match exchange.delivery(route) {
                 Some(_) => exchange.proofs.answered(nonce, message.clone()),
                 None => forward_downstream(exchange, route, &message),

@@ -33,7 +33,7 @@ proptest! {
     /// A peer with a valid certificate can compute checksums too: no body may panic the decoder.
     #[test]
     fn a_body_of_any_bytes_is_read_or_refused(tag in any::<u16>(), body in vec_of(any::<u8>(), 0..200)) {
-        for tag in [tag, 0x8001 + tag % 15, tag % 16, LANE] {
+        for tag in [tag, 0x8001 + tag % 18, tag % 19, LANE] {
             let mut bytes = Vec::new();
             seal(tag, limits::MESSAGE_BYTES_MAX, "message", &mut bytes, |out| {
                 out.extend_from_slice(&body);
@@ -166,6 +166,23 @@ fn what_is_above_a_limit_is_not_written() {
         writer: 2,
         positions,
     });
+    let mut signed = Signed {
+        statement: vec![0; limits::STATEMENT_BYTES_MAX + 1],
+        scheme: 1,
+        signature: Vec::new(),
+        certificates: Vec::new(),
+    };
+    let mut statement = |signed: &Signed| {
+        refuse(Message::Statement {
+            nonce: 1,
+            route: route.clone(),
+            signed: signed.clone(),
+        });
+    };
+    statement(&signed);
+    signed.statement = Vec::new();
+    signed.certificates = vec![Vec::new(); limits::CERTIFICATES_MAX + 1];
+    statement(&signed);
     position.at = Sequence::ZERO;
     refuse(Message::PositionIs {
         writer: 1,
@@ -306,6 +323,19 @@ fn message() -> impl Strategy<Value = Message> {
                     without_ids,
                 }
             }),
+        (any::<(u128, Option<[u8; 32]>)>(), route(), stream()).prop_map(
+            |((nonce, before), route, stream)| Message::StatementAsk {
+                nonce,
+                route,
+                stream,
+                before,
+            }
+        ),
+        (any::<u128>(), route(), signed()).prop_map(|(nonce, route, signed)| Message::Statement {
+            nonce,
+            route,
+            signed,
+        }),
         (part(), any::<u32>(), vec_of(piece(), 1..4)).prop_map(|(part, id, pieces)| Message::Schema {
             schema: Schema {
                 kind: Kind::Protobuf,
@@ -332,6 +362,18 @@ fn message() -> impl Strategy<Value = Message> {
                 }
             ),
     ]
+}
+
+fn signed() -> impl Strategy<Value = Signed> {
+    let bytes = || vec_of(any::<u8>(), 0..40);
+    (bytes(), any::<u16>(), bytes(), vec_of(bytes(), 0..4)).prop_map(
+        |(statement, scheme, signature, certificates)| Signed {
+            statement,
+            scheme,
+            signature,
+            certificates,
+        },
+    )
 }
 
 fn part() -> impl Strategy<Value = Part> {
