@@ -86,6 +86,7 @@ targets! {
     positions = "positions",
     configurations = "config",
     connectors = "connector",
+    receipts = "receipt",
     answers_of_registries = "registry",
     recorded_failures = "failure",
 }

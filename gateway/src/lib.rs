@@ -3,7 +3,7 @@
 //! Rooms, and which may know which (arrows point down only; `cargo xtask tidy` checks it):
 //!
 //! ```text
-//! cli → gateway → config, observe, identity
+//! cli → gateway → config, observe, receipt → identity
 //!          │
 //!          ├→ connector/<name>, plugin ──implement traits of──┐
 //!          └→ flow: intake → transit → delivery  ◁────────────┘
@@ -26,4 +26,5 @@ pub mod link;
 pub mod observe;
 pub mod outbox;
 pub mod plugin;
+pub mod receipt;
 pub mod units;

@@ -4,6 +4,7 @@ use super::wire::read_batches;
 use culvert::codec::compression::Codecs;
 use culvert::codec::registry::read_answers;
 use culvert::config::{Config, Environment};
+use culvert::receipt::{self, Statement};
 use culvert::{connector, outbox, plugin};
 use culvert_proto::schema::Schema;
 use std::path::{Path, PathBuf};
@@ -71,6 +72,19 @@ pub(super) fn positions(bytes: &[u8]) {
 /// A recorded failure, without the line that sums it.
 pub(super) fn failure(bytes: &[u8]) {
     plugin::read_failure(bytes);
+}
+
+/// A document of receipts, and a statement. What was read is written and is the same.
+pub(super) fn receipt(bytes: &[u8]) {
+    if let Ok(receipts) = receipt::read(bytes) {
+        let again = receipt::write(&receipts).expect("what was read can be written");
+        assert_eq!(again.as_bytes(), bytes, "a document has one spelling");
+        let _ = receipt::verify(bytes, None);
+    }
+    if let Ok(statement) = Statement::read(bytes) {
+        assert_eq!(statement.bytes(), bytes, "a statement has one spelling");
+        let _ = statement.seconds();
+    }
 }
 
 /// What a registry answers to whoever asks for a schema and then for its number: an answer a line, a status and what it says.

@@ -73,6 +73,8 @@ pub const TARGETS: &[Target] = &[
     #[cfg(feature = "gateway")]
     heavy("connector", "a connector's definition", gateway::connector),
     #[cfg(feature = "gateway")]
+    heavy("receipt", "receipts and statements", gateway::receipt),
+    #[cfg(feature = "gateway")]
     heavy("registry", "what a schema registry answers", gateway::registry),
     #[cfg(feature = "gateway")]
     heavy("failure", "a recorded failure of a plugin", gateway::failure),

@@ -14,11 +14,13 @@ mod description;
 mod error;
 pub mod issue;
 mod name;
+mod sign;
 mod verify;
 
 pub use description::Description;
 pub use error::{Error, Refusal};
 pub use name::{Name, TrustDomain};
+pub use sign::{Authorities, algorithm, check_signature, scheme};
 pub use verify::{Side, Verdict};
 
 use rustls::crypto::CryptoProvider;
@@ -57,6 +59,7 @@ pub struct Identity {
     gateway: Name,
     description: Description,
     credentials: Arc<SingleCertAndKey>,
+    key: Arc<CertifiedKey>,
     trust: Arc<Trust>,
     provider: Arc<CryptoProvider>,
 }
@@ -78,7 +81,8 @@ impl Identity {
         let chain = certificates(&options.certificate)?;
         let description = describe(&options.certificate, &chain)?;
         let provider = provider();
-        let credentials = Arc::new(SingleCertAndKey::from(key_pair(options, chain, &provider)?));
+        let key = Arc::new(key_pair(options, chain, &provider)?);
+        let credentials = Arc::new(SingleCertAndKey::from(Arc::clone(&key)));
         let trust = Arc::new(Trust {
             domain: options.trust_domain.clone(),
             anchors: anchors(&options.authorities)?,
@@ -88,6 +92,7 @@ impl Identity {
             gateway: options.gateway.clone(),
             description,
             credentials,
+            key,
             trust,
             provider,
         })

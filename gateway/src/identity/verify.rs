@@ -23,7 +23,7 @@ pub enum Side {
 }
 
 impl Side {
-    fn usage(self) -> KeyUsage {
+    pub(super) fn usage(self) -> KeyUsage {
         match self {
             Side::Client => KeyUsage::client_auth(),
             Side::Server => KeyUsage::server_auth(),
@@ -112,7 +112,7 @@ pub(super) fn listed(names: &[&str]) -> String {
     }
 }
 
-fn refusal(error: &webpki::Error, side: Side) -> Refusal {
+pub(super) fn refusal(error: &webpki::Error, side: Side) -> Refusal {
     match error {
         // An authority of the same name with another key is another authority.
         webpki::Error::UnknownIssuer | webpki::Error::InvalidSignatureForPublicKey => Refusal::Authority,

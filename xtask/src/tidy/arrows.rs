@@ -18,6 +18,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("link", &["identity"]),
     ("outbox", &[]),
     ("codec", &[]),
+    ("receipt", &["identity"]),
     ("identity", &[]),
     ("units", &[]),
 ];
