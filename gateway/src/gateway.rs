@@ -42,6 +42,7 @@ use tokio_util::sync::CancellationToken;
 
 mod answer;
 mod converters;
+mod receipts;
 mod runway;
 mod sample;
 
@@ -109,6 +110,8 @@ pub struct Gateway {
     runway: Mutex<runway::Runway>,
     /// It was warned that the outbox fills.
     alarmed: AtomicBool,
+    /// Held by whoever makes receipts: each names the one before.
+    receipting: tokio::sync::Mutex<()>,
     /// There where a connector has stages, or is a plugin.
     plugins: Option<Arc<plugin::Runner>>,
 }
@@ -249,6 +252,7 @@ impl Gateway {
             rates: sample::Rates::default(),
             runway: Mutex::new(runway),
             alarmed: AtomicBool::new(false),
+            receipting: tokio::sync::Mutex::default(),
         };
         for connector in gateway
             .config
@@ -295,6 +299,8 @@ impl Gateway {
         };
         let (links, events) = Links::new(options)?;
         self.links = Some(links.handle());
+        let origin = receipts::Signer::new(&self.config, links.handle());
+        self.exchange.proofs.set_witness(origin.witness());
         Ok(Some(Tunnel {
             links,
             events,

@@ -43,6 +43,11 @@ impl TestCa {
         Ok(TestCa { scratch, issuer })
     }
 
+    /// The authority's own certificate, PEM.
+    pub fn certificate(&self) -> PathBuf {
+        self.scratch.path().join("ca.pem")
+    }
+
     /// For a server on loopback: `localhost`, 127.0.0.1 and `name`.
     ///
     /// # Errors
@@ -131,7 +136,7 @@ impl TestCa {
             .signed_by(&key, &*self.issuer)
             .with_context(|| format!("issue {name}"))?;
         Ok(TlsFiles {
-            ca: self.scratch.path().join("ca.pem"),
+            ca: self.certificate(),
             certificate: self.scratch.write(&format!("{name}.pem"), &certificate.pem())?,
             key: self.scratch.write(&format!("{name}.key"), &key.serialize_pem())?,
         })

@@ -203,6 +203,7 @@ fn every_command_is_run_here_or_named_with_a_reason() -> anyhow::Result<()> {
     let run = [
         OWN_GATEWAY,
         FIRST_STEPS,
+        RECEIPTS,
         BETWEEN_CLUSTERS,
         THREE_NETWORKS,
         PLUGINS,
@@ -383,8 +384,42 @@ fn the_first_steps_lead_to_three_gateways() -> anyhow::Result<()> {
     ensure!(five.lines().count() == 5, "{five}");
     let verified = succeeds(&of_the_sink, verify)?;
     ensure!(verified.contains("clean"), "{verified}");
+    receipts(&of_the_sink, &scratch.path().join("my-demo/certs/ca.pem"))?;
     drop(gateways);
     queries(&of_the_sink.join("delivered.db"))
+}
+
+/// `docs/guide/receipts.md`, at the sink of the first steps.
+const RECEIPTS: &[&str] = &[
+    "culvert prove --wait 30s --receipt november.json",
+    "culvert prove --receipt part.json --stream site1/orders/0 --from 100 --to 200",
+    "culvert prove --verify november.json --ca ca.pem",
+    "culvert prove --wait 30s --receipt december.json",
+    "culvert prove --verify december.json --ca ca.pem --after november.json",
+];
+
+fn receipts(sink: &Path, authority: &Path) -> anyhow::Result<()> {
+    let [november, part, verify, december, follow] = RECEIPTS else {
+        bail!("five commands")
+    };
+    // The part is made last: a receipt of its own would stand between the two months.
+    for made in [november, december, part] {
+        let said = succeeds(sink, made)?;
+        ensure!(said.contains("signed by both ends"), "{said}");
+    }
+    let elsewhere = Scratch::new("auditor")?;
+    for file in ["november.json", "december.json"] {
+        fs::copy(sink.join(file), elsewhere.path().join(file))?;
+    }
+    fs::copy(authority, elsewhere.path().join("ca.pem"))?;
+    for checked in [verify, follow] {
+        let said = succeeds(elsewhere.path(), checked)?;
+        ensure!(
+            said.contains("none missing, none doubled") && said.contains("proven by the given authorities"),
+            "{said}"
+        );
+    }
+    Ok(())
 }
 
 /// Every query in a document, against what the demo's sink has written.

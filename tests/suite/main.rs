@@ -28,6 +28,7 @@ mod plugin_line;
 mod plugin_sinks;
 mod plugins;
 mod power_cut;
+mod receipts;
 mod refusals;
 mod runway;
 mod schema_stages;

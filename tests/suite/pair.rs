@@ -11,7 +11,8 @@ pub(crate) struct Pair {
     pub(crate) last: Gateway,
     /// Where the second dials the first.
     pub(crate) tunnel: SocketAddr,
-    _ca: TestCa,
+    /// Who signed both.
+    pub(crate) ca: TestCa,
 }
 
 impl Pair {
@@ -60,7 +61,7 @@ impl Pair {
             first: Gateway::prepare("gw1", &first, &sources)?,
             last: Gateway::prepare("gw2", &last, &[("sink", &sink.to_string())])?,
             tunnel,
-            _ca: ca,
+            ca,
         })
     }
 

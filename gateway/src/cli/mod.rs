@@ -30,6 +30,7 @@ mod parent;
 mod pki;
 mod plugin;
 mod prove;
+mod receipts;
 mod run;
 mod status;
 mod table;

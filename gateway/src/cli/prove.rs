@@ -4,12 +4,13 @@ use super::asking::Asking;
 use super::table::Table;
 use super::terminal::Tone;
 use super::words::count;
-use super::{Exit, Format, Session, duration};
+use super::{Exit, Format, Session, duration, receipts};
 use crate::observe::control::{self, Progress, Prove};
-use crate::observe::report::{Difference, ProofReport, StreamProof, Tally, Verdict};
+use crate::observe::report::{Difference, Fault, ProofReport, StreamProof, Tally, Verdict};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::fmt::Write;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What is to be proven.
@@ -18,13 +19,19 @@ use std::time::Duration;
 Asks the gateway of the sinks. It has the origin's gateway read the source again, reads the
 target itself, and compares count and content: no host needs to reach both ends.
 
+With --receipt, both gateways sign what they have read, for people who were not there; with
+--verify, such a file is checked: offline, by anybody, without a configuration.
+
 Examples:
   culvert prove
   culvert prove --wait 30s
   culvert prove --connector orders-in --output json
+  culvert prove --receipt november.json
+  culvert prove --verify november.json --ca certs/ca.pem --after october.json
 
 The exit code is 0 only when every stream was compared and nothing is missing, doubled, out of
-order or different; with --wait, only when nothing is on its way any more either.")]
+order or different; with --wait, only when nothing is on its way any more either; with --receipt,
+only when the file was written; with --verify, only when everything in it holds.")]
 pub(super) struct Args {
     #[command(flatten)]
     asking: Asking,
@@ -34,6 +41,27 @@ pub(super) struct Args {
     /// This sink only
     #[arg(long, value_name = "NAME")]
     connector: Option<String>,
+    /// This stream only, as SITE/TOPIC/PARTITION
+    #[arg(long, value_name = "STREAM")]
+    stream: Option<String>,
+    /// Of the stream, from this sequence on
+    #[arg(long, value_name = "SEQUENCE", requires = "stream")]
+    from: Option<u64>,
+    /// Of the stream, up to this sequence and without it
+    #[arg(long, value_name = "SEQUENCE", requires = "stream")]
+    to: Option<u64>,
+    /// Let both gateways sign, and write the receipts to this file, which must not exist
+    #[arg(long, value_name = "FILE")]
+    receipt: Option<PathBuf>,
+    /// Check a file of receipts; asks no gateway
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["wait", "connector", "stream", "from", "to", "receipt", "socket"])]
+    verify: Option<PathBuf>,
+    /// With --verify: authorities by which the names of the gateways are proven; may be repeated
+    #[arg(long, value_name = "PEM", requires = "verify")]
+    ca: Vec<PathBuf>,
+    /// With --verify: the file of receipts right before it
+    #[arg(long, value_name = "FILE", requires = "verify")]
+    after: Option<PathBuf>,
 }
 
 /// A proof that waits for a slow source is seen to be alive.
@@ -43,12 +71,18 @@ const TICK: Duration = Duration::from_millis(120);
 #[derive(Serialize)]
 struct Judged<'a> {
     verdict: Verdict,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    receipt_file: Option<&'a Path>,
     #[serde(flatten)]
     report: &'a ProofReport,
 }
 
 pub(super) fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
+    if let Some(file) = &args.verify {
+        return receipts::verify(file, &args.ca, args.after.as_deref(), session);
+    }
     let socket = args.asking.socket(session)?;
+    let place = args.receipt.as_deref().map(receipts::Place::take).transpose()?;
     let wait_ms = args
         .wait
         .map_or(0, |wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
@@ -62,24 +96,52 @@ pub(super) fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     let prove = Prove {
         wait_ms,
         connector: args.connector.clone(),
+        stream: args.stream.clone(),
+        from: args.from,
+        to: args.to,
+        receipt: place.is_some(),
     };
     let report = control::prove(&socket, prove, &mut |progress| show(&bar, &progress));
     bar.finish_and_clear();
-    let report = report?;
-    answer(&report, session)?;
-    Ok(exit(report.verdict(), args.wait.is_some()))
+    let mut report = report?;
+    let exit = exit(report.verdict(), args.wait.is_some());
+    let Some(place) = place else {
+        answer(&report, session)?;
+        return Ok(exit);
+    };
+    let Some(document) = report.receipts.take() else {
+        report.no_receipts.get_or_insert_with(|| Fault {
+            code: "CULVERT-F066".into(),
+            message: "the gateway runs a version that makes no receipts".into(),
+        });
+        drop(place);
+        answer(&report, session)?;
+        return Ok(Exit::Failed);
+    };
+    let file = place.fill(&document)?;
+    answer_with(&report, Some(&file), session)?;
+    Ok(exit)
 }
 
 /// Prints a report.
 pub(super) fn answer(report: &ProofReport, session: &Session) -> std::io::Result<()> {
+    answer_with(report, None, session)
+}
+
+fn answer_with(report: &ProofReport, receipt_file: Option<&Path>, session: &Session) -> std::io::Result<()> {
     match session.terminal.format() {
         Format::Json => session.terminal.json(&Judged {
             verdict: report.verdict(),
+            receipt_file,
             report,
         }),
-        Format::Text => session
-            .terminal
-            .answer(text(report, &|text, tone| session.terminal.paint(text, tone))),
+        Format::Text => {
+            let mut text = text(report, &|text, tone| session.terminal.paint(text, tone));
+            if let Some(file) = receipt_file {
+                let _ = write!(text, "\nsigned by both ends: {}", file.display());
+            }
+            session.terminal.answer(text)
+        }
     }
 }
 
@@ -143,6 +205,9 @@ pub(super) fn text(report: &ProofReport, paint: Paint<'_>) -> String {
         .iter()
         .flat_map(notes)
         .for_each(|note| text += &format!("\n{note}"));
+    if let Some(fault) = &report.no_receipts {
+        let _ = write!(text, "\nno receipts: {} [{}]", fault.message, fault.code);
+    }
     let (tone, sentence) = sentence(report);
     let _ = write!(text, "\n\n{}", paint(&sentence, tone));
     text
@@ -173,7 +238,25 @@ fn notes(stream: &StreamProof) -> Vec<String> {
     let content = (stream.verdict() == Verdict::Broken
         && stream.missing + stream.duplicated + stream.out_of_order.unwrap_or(0) == 0)
         .then(|| format!("{}: content or order differs between the two ends", stream.stream));
-    held.chain(differences).chain(fault).chain(content).collect()
+    let receipt = stream.receipt.iter().map(|receipt| {
+        let behind = match &receipt.before {
+            Some(before) => format!("follows {before}"),
+            None => "begins a new chain".into(),
+        };
+        format!(
+            "{}: receipt {} of [{}, {}), {}, {behind}",
+            stream.stream,
+            receipt.hash,
+            receipt.from,
+            receipt.to,
+            count(usize::try_from(receipt.count).unwrap_or(usize::MAX), "record")
+        )
+    });
+    held.chain(differences)
+        .chain(fault)
+        .chain(content)
+        .chain(receipt)
+        .collect()
 }
 
 fn sentence(report: &ProofReport) -> (Tone, String) {
@@ -218,16 +301,13 @@ fn word(verdict: Verdict) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::report::tests::proof;
-    use crate::observe::report::{Fault, Held};
+    use crate::observe::report::tests::{proof, report};
+    use crate::observe::report::{Held, ReceiptLink};
 
     fn check(change: impl Fn(&mut StreamProof), expected: &str) {
         let mut stream = proof();
         change(&mut stream);
-        let report = ProofReport {
-            gateway: "gw3".into(),
-            streams: vec![stream],
-        };
+        let report = report(vec![stream]);
         let shown = text(&report, &|text, _| text.to_owned());
         assert_eq!(shown, expected, "\n{shown}\n");
     }
@@ -289,6 +369,23 @@ site1/orders/0: record 1 is missing
 site1/orders/0: record 3 is missing
 
 broken: of 5 records in 1 stream, something is not as it was produced",
+        );
+        check(
+            |p| {
+                p.receipt = Some(ReceiptLink {
+                    hash: "c0de".into(),
+                    before: None,
+                    from: 0,
+                    to: 5,
+                    count: 5,
+                });
+            },
+            "\
+ROUTE         STREAM          DELIVERED  ORIGIN  SINK  MISSING  DOUBLED  DISORDER  VERDICT
+site3/orders  site1/orders/0  [0, 5)          5     5        0        0         0  complete
+site1/orders/0: receipt c0de of [0, 5), 5 records, begins a new chain
+
+complete: 5 records in 1 stream, each exactly once, nothing on its way",
         );
     }
 

@@ -19,6 +19,7 @@ pub mod paged;
 pub mod predicate;
 pub mod prove;
 pub mod schema;
+pub mod seen;
 pub mod stage;
 pub mod transit;
 

@@ -8,14 +8,15 @@
 //! [`BLOCKS_PER_ANSWER`] blocks); a proof never disturbs the path, and at most [`PROOFS_MAX`] run at once.
 
 use super::exchange::{Exchange, Outlet};
+use super::seen::{Seen, Testimony, Witness};
 use super::{Reader, SourceFault};
 use culvert_proto::digest::{self, Digest};
-use culvert_proto::message::{Block, Fault, Message};
+use culvert_proto::message::{Block, Fault, Message, Signed};
 use culvert_proto::schema::Part;
 use culvert_proto::stream::RouteId;
 use culvert_proto::{Interval, Sequence, StreamId};
 use parking_lot::Mutex;
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -34,6 +35,9 @@ const PART_EVERY: Duration = Duration::from_secs(5);
 /// Proofs answered at once. Each reads the source as fast as it can.
 const PROOFS_MAX: usize = 2;
 
+/// Statements that are wanted with answers that are not asked for yet: a question follows at once.
+const WANTED_MAX: usize = 64;
+
 /// Opens a reader of the source that a topic of this site comes from.
 pub type OpenReader = dyn Fn(&str) -> Result<Box<dyn Reader>, SourceFault> + Send + Sync;
 
@@ -43,6 +47,30 @@ pub struct Proofs {
     waiting: Mutex<HashMap<u128, mpsc::UnboundedSender<Message>>>,
     sources: Mutex<Option<Arc<OpenReader>>>,
     answering: AtomicUsize,
+    wanted: Mutex<VecDeque<(u128, Wanted)>>,
+    witness: Mutex<Option<Arc<Witness>>>,
+}
+
+/// What is asked of the origin: digests of `interval`, one for each `block_records` records.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// The route.
+    pub route: &'a RouteId,
+    /// The stream.
+    pub stream: &'a StreamId,
+    /// Which part of it.
+    pub interval: Interval,
+    /// One digest for each so many records.
+    pub block_records: u32,
+    /// The parts of records that are compared without the numbers of their schemas.
+    pub without_ids: &'a [Part],
+}
+
+/// A statement that is wanted with an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The hash of the receipt before.
+    pub before: Option<[u8; 32]>,
 }
 
 impl Proofs {
@@ -59,33 +87,61 @@ impl Proofs {
         }
     }
 
-    /// Asks the origin of `stream` for digests of `interval`, one for each `block_records` records. The parts of the
-    /// answer come in order; [`Proofs::done`] must follow.
+    /// Who signs what this gateway has read of its own sources.
+    pub fn set_witness(&self, witness: Arc<Witness>) {
+        *self.witness.lock() = Some(witness);
+    }
+
+    /// A statement is wanted with the answer to the question of this nonce, which comes next.
+    pub(super) fn want_statement(&self, nonce: u128, before: Option<[u8; 32]>) {
+        let mut wanted = self.wanted.lock();
+        if wanted.len() == WANTED_MAX {
+            wanted.pop_front();
+        }
+        wanted.push_back((nonce, Wanted { before }));
+    }
+
+    fn take_wanted(&self, nonce: u128) -> Option<Wanted> {
+        let mut wanted = self.wanted.lock();
+        let at = wanted.iter().position(|(known, _)| *known == nonce)?;
+        wanted.remove(at).map(|(_, wanted)| wanted)
+    }
+
+    /// Asks the origin, by way of site `upstream`. The parts of the answer come in order; [`Proofs::done`] must follow.
+    /// A statement that is wanted, and can be had, comes before the last part.
     #[must_use]
-    #[allow(clippy::too_many_arguments, reason = "the fields of the question")]
     pub fn ask(
         &self,
         exchange: &Exchange,
         upstream: &str,
-        route: &RouteId,
-        stream: &StreamId,
-        interval: Interval,
-        block_records: u32,
-        without_ids: &[Part],
+        question: &Question<'_>,
+        statement: Option<Wanted>,
     ) -> (u128, mpsc::UnboundedReceiver<Message>) {
         let (send, receive) = mpsc::unbounded_channel();
         let nonce = rand::random();
         self.waiting.lock().insert(nonce, send);
-        let (route, stream) = (route.clone(), stream.clone());
+        let (route, stream) = (question.route.clone(), question.stream.clone());
+        if let Some(Wanted { before }) = statement {
+            let (route, stream) = (route.clone(), stream.clone());
+            exchange.post_to_site(
+                upstream,
+                &Message::StatementAsk {
+                    nonce,
+                    route,
+                    stream,
+                    before,
+                },
+            );
+        }
         exchange.post_to_site(
             upstream,
             &Message::DigestAsk {
                 nonce,
                 route,
                 stream,
-                interval,
-                block_records,
-                without_ids: without_ids.to_vec(),
+                interval: question.interval,
+                block_records: question.block_records,
+                without_ids: question.without_ids.to_vec(),
             },
         );
         (nonce, receive)
@@ -98,17 +154,9 @@ impl Proofs {
 }
 
 /// Answers a question of the sink's gateway: reads the source again, on a thread of its own.
-#[allow(clippy::too_many_arguments, reason = "the fields of the question")]
-pub(super) fn answer(
-    exchange: &Arc<Exchange>,
-    outlet: &Outlet,
-    nonce: u128,
-    route: &RouteId,
-    stream: &StreamId,
-    interval: Interval,
-    block_records: u32,
-    without_ids: &[Part],
-) {
+pub(super) fn answer(exchange: &Arc<Exchange>, outlet: &Outlet, nonce: u128, question: &Question<'_>) {
+    let (route, stream) = (question.route.clone(), question.stream.clone());
+    let wanted = exchange.proofs.take_wanted(nonce);
     let part = {
         let (route, stream) = (route.clone(), stream.clone());
         move |blocks, done, fault| Message::DigestAnswer {
@@ -129,12 +177,13 @@ pub(super) fn answer(
     let sources = exchange.proofs.sources.lock().clone();
     let Some(open) = sources.filter(|_| {
         exchange
-            .stream(stream)
+            .stream(&stream)
             .is_some_and(|stream| stream.is_read_here())
     }) else {
         // Another gateway of this site reads the stream, and answers.
         return;
     };
+    let interval = question.interval;
     if interval.from >= interval.to {
         // Only asked to find out who reads the stream.
         return outlet.post(part(Vec::new(), true, None));
@@ -147,51 +196,75 @@ pub(super) fn answer(
         );
         return outlet.post(part(Vec::new(), true, refuse("CULVERT-F030", reason)));
     }
-    let (exchange, outlet, stream) = (exchange.clone(), outlet.clone(), stream.clone());
-    let without_ids = without_ids.to_vec();
+    let (exchange, outlet) = (exchange.clone(), outlet.clone());
+    let (block_records, without_ids) = (question.block_records, question.without_ids.to_vec());
     exchange.runtime.clone().spawn_blocking(move || {
+        let question = Question {
+            route: &route,
+            stream: &stream,
+            interval,
+            block_records,
+            without_ids: &without_ids,
+        };
+        let mut seen = wanted.map(|_| Seen::new(&without_ids));
         let mut post = |blocks| outlet.post(part(blocks, false, None));
-        let outcome = open(&stream.topic).and_then(|mut reader| {
-            digests(
-                &mut *reader,
-                &stream.topic,
-                stream.partition,
-                interval,
-                block_records,
-                &without_ids,
-                &mut post,
-            )
-        });
+        let outcome = open(&stream.topic)
+            .and_then(|mut reader| digests(&mut *reader, &question, seen.as_mut(), &mut post));
         // Before the last part is sent: whoever has it may ask again at once.
         exchange.proofs.answering.fetch_sub(1, Ordering::AcqRel);
         outlet.post(match outcome {
-            Ok(last) => part(last, true, None),
+            Ok(last) => {
+                if let (Some(wanted), Some(seen)) = (wanted, seen)
+                    && let Some(signed) = sign(&exchange.proofs, &question, wanted, &seen)
+                {
+                    let route = route.clone();
+                    outlet.post(Message::Statement { nonce, route, signed });
+                }
+                part(last, true, None)
+            }
             Err(fault) => part(Vec::new(), true, refuse("CULVERT-F031", fault.to_string())),
         });
     });
 }
 
-/// Digests of the records of `interval`, handed on in parts; the last part is the answer.
+/// The statement of what was read, where this gateway can sign it.
+fn sign(proofs: &Proofs, question: &Question<'_>, wanted: Wanted, seen: &Seen) -> Option<Signed> {
+    let witness = proofs.witness.lock().clone()?;
+    let signed = witness(&Testimony {
+        route: question.route,
+        stream: question.stream,
+        interval: question.interval,
+        before: wanted.before,
+        seen,
+    });
+    signed
+        .inspect_err(|fault| tracing::warn!(stream = %question.stream, %fault, "statement not signed"))
+        .ok()
+}
+
+/// Digests of the records of the question's interval, handed on in parts; the last part is the answer. `seen` sees the
+/// same records.
 fn digests(
     reader: &mut dyn Reader,
-    topic: &str,
-    partition: u32,
-    interval: Interval,
-    block_records: u32,
-    without_ids: &[Part],
+    question: &Question<'_>,
+    mut seen: Option<&mut Seen>,
     post: &mut dyn FnMut(Vec<Block>),
 ) -> Result<Vec<Block>, SourceFault> {
+    let (stream, interval) = (question.stream, question.interval);
     let mut blocks = Vec::new();
     let (mut open, mut end, mut posted) = (Digest::EMPTY, interval.from, Instant::now());
     reader.read(
-        topic,
-        partition,
+        &stream.topic,
+        stream.partition,
         interval.from,
         Some(interval.to),
         &mut |sequence, record| {
-            open.add(digest::content_without_ids(record, without_ids));
+            open.add(digest::content_without_ids(record, question.without_ids));
+            if let Some(seen) = &mut seen {
+                seen.add(sequence, record);
+            }
             end = sequence.next();
-            if open.count >= u64::from(block_records.max(1)) {
+            if open.count >= u64::from(question.block_records.max(1)) {
                 blocks.push(Block {
                     to: sequence.next(),
                     digest: std::mem::replace(&mut open, Digest::EMPTY),
@@ -514,6 +587,21 @@ mod tests {
                 (count(Missing), count(Doubled), count(Moved), count(Foreign))
             );
         }
+    }
+
+    #[test]
+    fn a_statement_is_wanted_with_one_answer_and_those_never_asked_for_are_forgotten() {
+        let proofs = Proofs::default();
+        let wanted = |number: u8| Wanted {
+            before: Some([number; 32]),
+        };
+        proofs.want_statement(1, Some([1; 32]));
+        proofs.want_statement(2, None);
+        assert_eq!(proofs.take_wanted(1), Some(wanted(1)));
+        assert_eq!(proofs.take_wanted(1), None);
+        (100..100 + WANTED_MAX as u128).for_each(|nonce| proofs.want_statement(nonce, Some([3; 32])));
+        assert_eq!(proofs.take_wanted(2), None);
+        assert_eq!(proofs.take_wanted(100), Some(wanted(3)));
     }
 
     #[test]

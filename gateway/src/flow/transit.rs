@@ -17,6 +17,7 @@ mod tests;
 use super::delivery::Delivery;
 use super::exchange::{Exchange, Outlet, Role, Route, Topics};
 use super::intake::OriginStream;
+use super::prove::Question;
 use super::schema::{Ledger, NotHeld};
 use crate::identity::Name;
 use crate::link::{LaneReceiver, Link};
@@ -310,16 +311,14 @@ pub fn handle(exchange: &Arc<Exchange>, outlet: &Outlet, message: Message) -> Re
         } => {
             match downstream_role(exchange, outlet, route)? {
                 Some(Role::Origin) => {
-                    super::prove::answer(
-                        exchange,
-                        outlet,
-                        nonce,
+                    let question = Question {
                         route,
                         stream,
                         interval,
                         block_records,
                         without_ids,
-                    );
+                    };
+                    super::prove::answer(exchange, outlet, nonce, &question);
                 }
                 Some(_) => exchange.post_to_site(&stream.site, &message),
                 None => {}
@@ -327,11 +326,15 @@ pub fn handle(exchange: &Arc<Exchange>, outlet: &Outlet, message: Message) -> Re
             Ok(())
         }
         Message::StatementAsk {
-            ref route, ref stream, ..
+            nonce,
+            ref route,
+            ref stream,
+            before,
         } => {
             match downstream_role(exchange, outlet, route)? {
-                Some(Role::Origin) | None => {}
+                Some(Role::Origin) => exchange.proofs.want_statement(nonce, before),
                 Some(_) => exchange.post_to_site(&stream.site, &message),
+                None => {}
             }
             Ok(())
         }

@@ -1,5 +1,6 @@
 //! What the control socket is answered: `status` out of the tables, `prove` by comparing both ends.
 
+use super::receipts::{Made, Receipting, Window};
 use super::{Gateway, changer_of, renumbered_parts};
 use crate::config::Connector;
 use crate::config::connector::Checked;
@@ -8,7 +9,8 @@ use crate::connector::sqlite::SqliteReader;
 use crate::flow::delivery::{self, Trouble};
 use crate::flow::exchange::Role as RouteRole;
 use crate::flow::intake::{OriginStream, Task};
-use crate::flow::prove::{self, BLOCK_RECORDS, DIFFERENCES_MAX, Differences, Findings};
+use crate::flow::prove::{self, BLOCK_RECORDS, DIFFERENCES_MAX, Differences, Findings, Question, Wanted};
+use crate::flow::seen::Seen;
 use crate::flow::{Reader, SourceFault};
 use crate::observe::control::{Answering, Handler, Progress, Prove};
 use crate::observe::report::{
@@ -16,7 +18,8 @@ use crate::observe::report::{
     Role, StageStatus, State, StatusReport, StreamProof, StreamStatus, Tally,
 };
 use culvert_proto::digest::{self, Digest};
-use culvert_proto::message::{self, Block, Message};
+use culvert_proto::message::{self, Block, Message, Signed};
+use culvert_proto::record::RecordRef;
 use culvert_proto::schema::Part;
 use culvert_proto::stream::RouteId;
 use culvert_proto::{Interval, Position, Sequence, StreamId};
@@ -380,7 +383,11 @@ impl Gateway {
         progress: &watch::Sender<Progress>,
     ) -> Result<ProofReport, Fault> {
         let deadline = Instant::now() + Duration::from_millis(prove.wait_ms);
-        let mut streams = Vec::new();
+        let receipting = match prove.receipt {
+            true => Some(self.receipting().await?),
+            false => None,
+        };
+        let (mut streams, mut made) = (Vec::new(), Vec::new());
         for connector in self
             .config
             .connectors
@@ -394,48 +401,91 @@ impl Gateway {
             {
                 continue;
             }
-            streams.extend(self.prove_connector(connector, deadline, progress).await?);
+            let asked = Asked {
+                prove,
+                connector,
+                deadline,
+                receipting: receipting.as_ref(),
+            };
+            for (proof, receipt) in self.prove_connector(&asked, progress).await? {
+                streams.push(proof);
+                made.extend(receipt);
+            }
         }
-        Ok(ProofReport {
+        if let (Some(stream), true) = (&prove.stream, streams.is_empty()) {
+            return Err(Fault {
+                code: "CULVERT-F069".into(),
+                message: format!("no sink of this gateway holds anything of stream {stream}"),
+            });
+        }
+        let mut report = ProofReport {
             gateway: self.config.gateway.clone(),
             streams,
-        })
+            receipts: None,
+            no_receipts: None,
+        };
+        if let Some(receipting) = receipting {
+            match receipting.finish(&report, made).await {
+                Ok(document) => report.receipts = Some(document),
+                Err(fault) => report.no_receipts = Some(fault),
+            }
+        }
+        Ok(report)
     }
 
     async fn prove_connector(
         &self,
-        connector: &Connector,
-        deadline: Instant,
+        asked: &Asked<'_>,
         progress: &watch::Sender<Progress>,
-    ) -> Result<Vec<StreamProof>, Fault> {
+    ) -> Result<Vec<(StreamProof, Option<Made>)>, Fault> {
+        let Asked {
+            prove,
+            connector,
+            deadline,
+            ..
+        } = *asked;
         let Some(delivery) = self.delivery_of(connector) else {
             return Ok(Vec::new());
         };
+        let alone = |proof: StreamProof| vec![(proof, None)];
         let until = deadline.max(Instant::now() + POSITIONS_WAIT);
         while !delivery.knows_positions() && Instant::now() < until {
             tokio::time::sleep(LOOK_EVERY).await;
         }
         if !delivery.knows_positions() {
-            return Ok(vec![unknown(&delivery)]);
+            return Ok(alone(unknown(&delivery)));
+        }
+        let mut known = delivery.status().positions;
+        if let Some(wanted) = &prove.stream {
+            known.retain(|stream, _| stream.to_string() == *wanted);
+            if known.is_empty() {
+                return Ok(Vec::new());
+            }
         }
         if let Some(changer) = changer_of(connector) {
             let why = format!("{changer} of {} change what they pass", connector.name);
-            return Ok(vec![not_comparable(&delivery, &why)]);
+            return Ok(alone(not_comparable(&delivery, &why)));
         }
         if let Checked::PluginSink(_) = &connector.checked {
             let why = format!("the target of {} is read by its plugin alone", connector.name);
-            return Ok(vec![not_comparable(&delivery, &why)]);
+            return Ok(alone(not_comparable(&delivery, &why)));
         }
         if let Checked::KafkaSink(config) = &connector.checked
             && config.partitioner != kafka::config::Partitioner::Same
         {
+            if prove.stream.is_some() {
+                let why = format!(
+                    "the partitioner of {} mixes streams in its target",
+                    connector.name
+                );
+                return Ok(alone(not_comparable(&delivery, &why)));
+            }
             let proof = self
                 .prove_together(connector, config, &delivery, deadline, progress)
                 .await;
-            return Ok(proof.into_iter().collect());
+            return Ok(proof.into_iter().flat_map(alone).collect());
         }
         let mut proofs = Vec::new();
-        let known = delivery.status().positions;
         // Each record is looked at once at each end.
         let total: u64 = known.values().map(|position| position.digest.count * 2).sum();
         let mut done = 0;
@@ -449,8 +499,8 @@ impl Gateway {
             let Some(position) = delivery.status().positions.get(&stream).cloned() else {
                 continue;
             };
-            let mut proof = self
-                .prove_stream(connector, &delivery.route, &stream, &position, progress)
+            let (mut proof, made) = self
+                .prove_stream(asked, &delivery.route, &stream, &position, progress)
                 .await;
             match ahead {
                 Ok(Some(to)) if to > position.at => {
@@ -463,7 +513,7 @@ impl Gateway {
                 Ok(_) => {}
                 Err(fault) => proof.fault = proof.fault.or(Some(fault)),
             }
-            proofs.push(proof);
+            proofs.push((proof, made));
         }
         Ok(proofs)
     }
@@ -528,8 +578,8 @@ impl Gateway {
         let mut origin = Digest::EMPTY;
         for (stream, position) in positions {
             let interval = Interval::new(position.start, position.at);
-            let blocks = self
-                .origin_blocks(connector, route, stream, interval, BLOCK_RECORDS)
+            let (blocks, _) = self
+                .origin_blocks(connector, route, stream, interval, BLOCK_RECORDS, None)
                 .await?;
             origin = blocks.iter().fold(origin, |sum, block| sum.then(&block.digest));
         }
@@ -569,8 +619,8 @@ impl Gateway {
                 .map_or(Sequence::ZERO, |position| position.at)
         };
         let beyond = Interval::new(arrived(), Sequence(u64::MAX));
-        let blocks = self
-            .origin_blocks(connector, &delivery.route, stream, beyond, u32::MAX)
+        let (blocks, _) = self
+            .origin_blocks(connector, &delivery.route, stream, beyond, u32::MAX, None)
             .await?;
         let Some(end) = blocks
             .iter()
@@ -587,59 +637,87 @@ impl Gateway {
         Ok((arrived() < end).then_some(end))
     }
 
-    /// Compares what the origin has of `[start, at)` with what the sink holds of the stream.
+    /// Compares what the origin has with what the sink holds of the stream: of `[start, at)`, or of the part of it that was
+    /// asked for. What both ends have signed of it comes with the proof.
     async fn prove_stream(
         &self,
-        connector: &Connector,
+        asked: &Asked<'_>,
         route: &RouteId,
         stream: &StreamId,
         position: &Position,
         progress: &watch::Sender<Progress>,
-    ) -> StreamProof {
+    ) -> (StreamProof, Option<Made>) {
         let mut proof = StreamProof {
-            route: route.to_string(),
             stream: stream.to_string(),
             lineage: stream.lineage_hex(),
             start: position.start.0,
             at: position.at.0,
-            origin: None,
-            sink: None,
-            missing: 0,
-            duplicated: 0,
             out_of_order: Some(0),
-            differences: Vec::new(),
-            held: Vec::new(),
-            fault: None,
+            ..nothing(route)
         };
-        let interval = Interval::new(position.start, position.at);
-        let origin = match self
-            .origin_blocks(connector, route, stream, interval, BLOCK_RECORDS)
-            .await
-        {
-            Ok(blocks) => blocks,
-            Err(fault) => {
-                proof.fault = Some(fault);
-                return proof;
-            }
+        let outcome = self
+            .compare_stream(asked, route, stream, position, progress, &mut proof)
+            .await;
+        let made = outcome.unwrap_or_else(|fault| {
+            proof.fault = Some(fault);
+            None
+        });
+        (proof, made)
+    }
+
+    async fn compare_stream(
+        &self,
+        asked: &Asked<'_>,
+        route: &RouteId,
+        stream: &StreamId,
+        position: &Position,
+        progress: &watch::Sender<Progress>,
+        proof: &mut StreamProof,
+    ) -> Result<Option<Made>, Fault> {
+        let connector = asked.connector;
+        let window = Window::of(asked.prove, connector, stream, position)?;
+        (proof.start, proof.at) = (window.from.0, window.compared_to.0);
+        let wanted = match asked.receipting {
+            Some(receipting) if window.from < window.to => Some(receipting.wanted(route, stream)?),
+            _ => None,
         };
+        let interval = Interval::new(window.from, window.to);
+        let (mut origin, statement) = self
+            .origin_blocks(connector, route, stream, interval, BLOCK_RECORDS, wanted)
+            .await?;
+        let count = |blocks: &[Block]| blocks.iter().map(|block| block.digest.count).sum::<u64>();
+        let signed = count(&origin);
+        if window.compared_to > window.to {
+            let behind = Interval::new(window.to, window.compared_to);
+            let (more, _) = self
+                .origin_blocks(connector, route, stream, behind, BLOCK_RECORDS, None)
+                .await?;
+            origin.extend(more);
+        }
         progress.send_modify(|progress| progress.done += position.digest.count);
-        let span = match self.span_of(connector, route, stream, position, &origin).await {
-            Ok(span) => span,
-            Err(fault) => {
-                proof.fault = Some(fault);
-                return proof;
-            }
+        let part = match window.is_whole {
+            true => position.clone(),
+            false => Position {
+                start: window.from,
+                at: window.compared_to,
+                digest: Digest::from_parts(count(&origin), 0, 0),
+                ..position.clone()
+            },
         };
-        let sink = match self
-            .sink_records(connector, stream, position, BLOCK_RECORDS, span)
-            .await
-        {
-            Ok(blocks) => blocks,
-            Err(fault) => {
-                proof.fault = Some(fault);
-                return proof;
-            }
+        let ends = Ends {
+            connector,
+            route,
+            stream,
+            position: &part,
         };
+        let skipped = position.digest.count.saturating_sub(part.digest.count);
+        let span = self.span_of(&ends, &origin, skipped).await?;
+        let look = Look {
+            block_records: BLOCK_RECORDS,
+            span,
+            witnessed: wanted.map(|_| signed),
+        };
+        let (sink, seen) = self.sink_records(&ends, look).await?;
         progress.send_modify(|progress| progress.done += position.digest.count);
         let whole = |blocks: &mut dyn Iterator<Item = &Digest>| {
             blocks.fold(Digest::EMPTY, |sum, next| sum.then(next))
@@ -649,18 +727,16 @@ impl Gateway {
         proof.origin = Some(Tally::from(&origin_whole));
         proof.sink = Some(Tally::from(&sink_whole));
         if origin_whole != sink_whole {
-            let ends = Ends {
-                connector,
-                route,
-                stream,
-                position,
-            };
-            match self.tell_apart(&ends, &origin, sink, span).await {
-                Ok(findings) => enter(&mut proof, &findings),
-                Err(fault) => proof.fault = Some(fault),
-            }
+            let findings = self.tell_apart(&ends, &origin, sink, span).await?;
+            enter(proof, &findings);
+            return Ok(None);
         }
-        proof
+        let (Some(receipting), Some(wanted), Some(seen)) = (asked.receipting, wanted, seen) else {
+            return Ok(None);
+        };
+        let made = receipting.sign(&ends, interval, wanted, statement, &seen)?;
+        proof.receipt = Some(made.link());
+        Ok(Some(made))
     }
 
     /// Both ends differ: record by record where they do, a window at a time, and by blocks in between.
@@ -703,9 +779,7 @@ impl Gateway {
                 count: rest.count.min(here.len() as u64 + surplus + WINDOW_SLACK),
                 ..rest
             };
-            let records = self
-                .sink_records(ends.connector, ends.stream, ends.position, 1, window)
-                .await?;
+            let (records, _) = self.sink_records(ends, Look::at(1, window)).await?;
             let records: Vec<u128> = records.iter().map(|digest| digest.order).collect();
             let balance = there_left.cast_signed() - here_left.cast_signed();
             let taken = differences.compare(&here, &records, last, balance);
@@ -717,9 +791,7 @@ impl Gateway {
             }
             block += WINDOW_BLOCKS;
             rest = rest.without(taken as u64);
-            there = self
-                .sink_records(ends.connector, ends.stream, ends.position, BLOCK_RECORDS, rest)
-                .await?;
+            (there, _) = self.sink_records(ends, Look::at(BLOCK_RECORDS, rest)).await?;
         }
         Err(too_wide(ends.stream))
     }
@@ -752,14 +824,14 @@ impl Gateway {
         ends: &Ends<'_>,
         interval: Interval,
     ) -> Result<Vec<(Sequence, u128)>, Fault> {
-        let blocks = self
-            .origin_blocks(ends.connector, ends.route, ends.stream, interval, 1)
+        let (blocks, _) = self
+            .origin_blocks(ends.connector, ends.route, ends.stream, interval, 1, None)
             .await?;
         let record = |block: &Block| (Sequence(block.to.0.saturating_sub(1)), block.digest.order);
         Ok(blocks.iter().map(record).collect())
     }
 
-    /// Digests of the origin's records, asked over the link.
+    /// Digests of the origin's records, asked over the link, and its statement of them where one is wanted and can be had.
     async fn origin_blocks(
         &self,
         connector: &Connector,
@@ -767,7 +839,8 @@ impl Gateway {
         stream: &StreamId,
         interval: Interval,
         block_records: u32,
-    ) -> Result<Vec<Block>, Fault> {
+        statement: Option<Wanted>,
+    ) -> Result<(Vec<Block>, Option<Signed>), Fault> {
         let site = connector
             .via
             .last()
@@ -775,21 +848,24 @@ impl Gateway {
             .map_or("", String::as_str);
         self.find_reader(site, route, stream, interval.from).await;
         let proofs = &self.exchange.proofs;
-        let (nonce, mut parts) = proofs.ask(
-            &self.exchange,
-            site,
+        let question = Question {
             route,
             stream,
             interval,
             block_records,
-            &renumbered_parts(connector),
-        );
-        let mut blocks = Vec::new();
+            without_ids: &renumbered_parts(connector),
+        };
+        let (nonce, mut parts) = proofs.ask(&self.exchange, site, &question, statement);
+        let (mut blocks, mut signed) = (Vec::new(), None);
         let outcome = loop {
             let part = match tokio::time::timeout(ANSWER_WAIT, parts.recv()).await {
                 Ok(Some(Message::DigestAnswer {
                     blocks, done, fault, ..
                 })) => (blocks, done, fault),
+                Ok(Some(Message::Statement { signed: said, .. })) => {
+                    signed = Some(said);
+                    continue;
+                }
                 _ => {
                     let message =
                         format!("the origin of {stream} does not answer: is the link up? (culvert status)");
@@ -811,22 +887,22 @@ impl Gateway {
             }
         };
         proofs.done(nonce);
-        outcome.map(|()| blocks)
+        outcome.map(|()| (blocks, signed))
     }
 
     /// Which records of the target are to be those of the stream. A topic of Kafka does not say of a record where it
     /// came from: they begin with the stream's first record, and are as many as its position counts.
     ///
     /// Behind those stand either records that were delivered since the position was read, which it counts soon, or
-    /// strangers, which it never counts. Strangers belong to the proof.
-    async fn span_of(
-        &self,
-        connector: &Connector,
-        route: &RouteId,
-        stream: &StreamId,
-        position: &Position,
-        origin: &[Block],
-    ) -> Result<Span, Fault> {
+    /// strangers, which it never counts. Strangers belong to the proof. `skipped` records of the stream stand before those
+    /// that are compared, and are not.
+    async fn span_of(&self, ends: &Ends<'_>, origin: &[Block], skipped: u64) -> Result<Span, Fault> {
+        let Ends {
+            connector,
+            route,
+            stream,
+            position,
+        } = *ends;
         match &connector.checked {
             Checked::KafkaSink(config) if config.partitioner == kafka::config::Partitioner::Same => {}
             _ => return Ok(Span::ALL),
@@ -834,7 +910,9 @@ impl Gateway {
         let mut first = None;
         if let Some(block) = origin.first() {
             let beginning = Interval::new(position.start, block.to);
-            let blocks = self.origin_blocks(connector, route, stream, beginning, 1).await?;
+            let (blocks, _) = self
+                .origin_blocks(connector, route, stream, beginning, 1, None)
+                .await?;
             first = blocks.first().map(|block| block.digest.order);
         }
         let (sink, named, count) = (connector.clone(), stream.clone(), position.digest.count);
@@ -844,7 +922,7 @@ impl Gateway {
         let behind = all - front;
         let counted = || {
             let positions = self.delivery_of(connector)?.status().positions;
-            Some(positions.get(stream)?.digest.count)
+            Some(positions.get(stream)?.digest.count.saturating_sub(skipped))
         };
         let deadline = Instant::now() + COUNTED_WAIT;
         while behind > count && counted().is_some_and(|counted| counted < behind) {
@@ -862,8 +940,14 @@ impl Gateway {
         let proofs = &self.exchange.proofs;
         let started = Instant::now();
         while started.elapsed() < ANSWER_WAIT {
-            let nothing = Interval::new(at, at);
-            let (nonce, mut parts) = proofs.ask(&self.exchange, site, route, stream, nothing, 1, &[]);
+            let nothing = Question {
+                route,
+                stream,
+                interval: Interval::new(at, at),
+                block_records: 1,
+                without_ids: &[],
+            };
+            let (nonce, mut parts) = proofs.ask(&self.exchange, site, &nothing, None);
             let answer = tokio::time::timeout(PROBE_WAIT, parts.recv()).await;
             proofs.done(nonce);
             if answer.is_ok() {
@@ -872,27 +956,49 @@ impl Gateway {
         }
     }
 
-    /// Digests of the records the sink holds of the stream, in blocks.
-    async fn sink_records(
-        &self,
-        connector: &Connector,
-        stream: &StreamId,
-        position: &Position,
-        block_records: u32,
-        span: Span,
-    ) -> Result<Vec<Digest>, Fault> {
-        let (sink, stream, position) = (connector.clone(), stream.clone(), position.clone());
-        reading_the_sink(move || Holdings::open(&sink, &stream, &position)?.digests(block_records, span))
-            .await
+    /// Digests of the records the sink holds of the stream, in blocks, and what was seen of the first of them where that is
+    /// wanted.
+    async fn sink_records(&self, ends: &Ends<'_>, look: Look) -> Result<(Vec<Digest>, Option<Seen>), Fault> {
+        let (sink, stream, position) = (ends.connector.clone(), ends.stream.clone(), ends.position.clone());
+        reading_the_sink(move || Holdings::open(&sink, &stream, &position)?.digests(look)).await
     }
 }
 
-/// Whose two ends are compared, and how far.
-struct Ends<'a> {
+/// What one sink is asked for.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    prove: &'a Prove,
     connector: &'a Connector,
-    route: &'a RouteId,
-    stream: &'a StreamId,
-    position: &'a Position,
+    deadline: Instant,
+    receipting: Option<&'a Receipting<'a>>,
+}
+
+/// Whose two ends are compared, and how far.
+#[derive(Clone, Copy)]
+pub(super) struct Ends<'a> {
+    pub(super) connector: &'a Connector,
+    pub(super) route: &'a RouteId,
+    pub(super) stream: &'a StreamId,
+    pub(super) position: &'a Position,
+}
+
+/// How a target is looked at.
+#[derive(Clone, Copy)]
+struct Look {
+    block_records: u32,
+    span: Span,
+    /// So many of the first records are to be signed for.
+    witnessed: Option<u64>,
+}
+
+impl Look {
+    fn at(block_records: u32, span: Span) -> Look {
+        Look {
+            block_records,
+            span,
+            witnessed: None,
+        }
+    }
 }
 
 fn too_wide(stream: &StreamId) -> Fault {
@@ -1032,16 +1138,22 @@ impl Holdings {
         Ok((front.unwrap_or(all.saturating_sub(count)), all))
     }
 
-    fn digests(&mut self, block_records: u32, span: Span) -> Result<Vec<Digest>, SourceFault> {
-        let end = span.front.saturating_add(span.count);
+    fn digests(&mut self, look: Look) -> Result<(Vec<Digest>, Option<Seen>), SourceFault> {
+        let end = look.span.front.saturating_add(look.span.count);
         let (mut seen, mut blocks, mut open) = (0u64, Vec::new(), Digest::EMPTY);
-        self.each(|content| {
+        let mut witnessed = look.witnessed.map(|_| Seen::new(&self.without_ids));
+        self.each_record(|sequence, record, content| {
             if seen >= end {
                 return ControlFlow::Break(());
             }
-            if seen >= span.front {
+            if seen >= look.span.front {
+                if let (Some(witnessed), Some(most)) = (&mut witnessed, look.witnessed)
+                    && witnessed.count < most
+                {
+                    witnessed.add(sequence, record);
+                }
                 open.add(content);
-                if open.count >= u64::from(block_records.max(1)) {
+                if open.count >= u64::from(look.block_records.max(1)) {
                     blocks.push(std::mem::replace(&mut open, Digest::EMPTY));
                 }
             }
@@ -1051,16 +1163,26 @@ impl Holdings {
         if open.count > 0 {
             blocks.push(open);
         }
-        Ok(blocks)
+        Ok((blocks, witnessed))
     }
 
     fn each(&mut self, mut each: impl FnMut(u128) -> ControlFlow<()>) -> Result<(), SourceFault> {
+        self.each_record(|_, _, content| each(content))
+    }
+
+    fn each_record(
+        &mut self,
+        mut each: impl FnMut(Sequence, &RecordRef<'_>, u128) -> ControlFlow<()>,
+    ) -> Result<(), SourceFault> {
         self.reader.read(
             &self.topic,
             self.partition,
             self.from,
             self.to,
-            &mut |_, record| each(digest::content_without_ids(record, &self.without_ids)),
+            &mut |sequence, record| {
+                let content = digest::content_without_ids(record, &self.without_ids);
+                each(sequence, record, content)
+            },
         )
     }
 }
@@ -1109,6 +1231,7 @@ fn nothing(route: &RouteId) -> StreamProof {
         differences: Vec::new(),
         held: Vec::new(),
         fault: None,
+        receipt: None,
     }
 }
 

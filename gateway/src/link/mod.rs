@@ -169,6 +169,12 @@ impl Handle {
         self.0.config().identity.description().clone()
     }
 
+    /// Our own identity as it is in use.
+    #[must_use]
+    pub fn identity(&self) -> Arc<Identity> {
+        Arc::clone(&self.0.config().identity)
+    }
+
     /// Reads certificate, key and authorities again. New sessions use them; live ones go on if what their peer
     /// showed is still acceptable. Small files are read on the calling thread.
     ///

@@ -68,6 +68,18 @@ pub struct Prove {
     /// This sink only.
     #[serde(default)]
     pub connector: Option<String>,
+    /// This stream only: `site/topic/partition`.
+    #[serde(default)]
+    pub stream: Option<String>,
+    /// From this place of the stream on; from its beginning where absent. Only with a stream.
+    #[serde(default)]
+    pub from: Option<u64>,
+    /// Up to this place of the stream, without it; up to the end of what was delivered where absent. Only with a stream.
+    #[serde(default)]
+    pub to: Option<u64>,
+    /// Whether both ends are to sign what is found.
+    #[serde(default)]
+    pub receipt: bool,
 }
 
 /// How far the work is.
@@ -326,7 +338,7 @@ fn ask<T: DeserializeOwned>(
 #[cfg(test)]
 mod tests {
     use super::super::report::OutboxStatus;
-    use super::super::report::tests::proof;
+    use super::super::report::tests::{proof, report};
     use super::*;
     use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -381,10 +393,7 @@ mod tests {
                         code: "CULVERT-F001".into(),
                         message: "no such sink".into(),
                     }),
-                    None => Ok(ProofReport {
-                        gateway: "gw1".into(),
-                        streams: vec![proof()],
-                    }),
+                    None => Ok(report(vec![proof()])),
                 }
             })
         }

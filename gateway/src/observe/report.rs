@@ -211,6 +211,12 @@ pub struct ProofReport {
     pub gateway: String,
     /// Every stream that was compared, or could not be.
     pub streams: Vec<StreamProof>,
+    /// The receipts of all of them as one document, where they were wanted and none is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipts: Option<String>,
+    /// Why there are no receipts although they were wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_receipts: Option<Fault>,
 }
 
 /// What was compared of one stream of one route.
@@ -244,6 +250,24 @@ pub struct StreamProof {
     pub held: Vec<Held>,
     /// Why it could not be compared.
     pub fault: Option<Fault>,
+    /// What both ends have signed of it, where that was wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<ReceiptLink>,
+}
+
+/// A receipt in the chain of its stream of its route.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceiptLink {
+    /// SHA-256, in hexadecimal.
+    pub hash: String,
+    /// The hash of the receipt before. Absent where this one begins a chain.
+    pub before: Option<String>,
+    /// `[from, to)` was signed.
+    pub from: u64,
+    /// The end.
+    pub to: u64,
+    /// The records in it.
+    pub count: u64,
 }
 
 /// Count and content of the records of one end.
@@ -359,6 +383,17 @@ pub(crate) mod tests {
             differences: Vec::new(),
             held: Vec::new(),
             fault: None,
+            receipt: None,
+        }
+    }
+
+    /// A report of gateway 3 without receipts.
+    pub(crate) fn report(streams: Vec<StreamProof>) -> ProofReport {
+        ProofReport {
+            gateway: "gw3".into(),
+            streams,
+            receipts: None,
+            no_receipts: None,
         }
     }
 
@@ -366,10 +401,7 @@ pub(crate) mod tests {
         let mut proof = proof();
         change(&mut proof);
         assert_eq!(proof.verdict(), expected, "{proof:?}");
-        let report = ProofReport {
-            gateway: "gw3".into(),
-            streams: vec![tests::proof(), proof],
-        };
+        let report = report(vec![tests::proof(), proof]);
         assert_eq!(report.verdict(), expected, "the worst counts");
     }
 
@@ -433,10 +465,7 @@ pub(crate) mod tests {
 
     #[test]
     fn nothing_compared_is_nothing_proven() {
-        let report = ProofReport {
-            gateway: "gw3".into(),
-            streams: Vec::new(),
-        };
+        let report = report(Vec::new());
         assert_eq!(report.verdict(), Verdict::NotProven);
     }
 }

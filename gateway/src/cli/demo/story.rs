@@ -216,7 +216,7 @@ impl<'a> Story<'a> {
         let wait_ms = u64::try_from(PROVEN_WITHIN.as_millis()).unwrap_or(u64::MAX);
         let prove = Prove {
             wait_ms,
-            connector: None,
+            ..Prove::default()
         };
         let proving = thread::spawn(move || control::prove(&socket, prove, &mut |_| {}));
         self.until("the proof", PROVEN_WITHIN, |_| proving.is_finished())?;
