@@ -391,10 +391,10 @@ fn the_first_steps_lead_to_three_gateways() -> anyhow::Result<()> {
 
 /// `docs/guide/receipts.md`, at the sink of the first steps.
 const RECEIPTS: &[&str] = &[
-    "culvert prove --wait 30s --receipt november.json",
+    "culvert prove --receipt november.json",
     "culvert prove --receipt part.json --stream site1/orders/0 --from 100 --to 200",
     "culvert prove --verify november.json --ca ca.pem",
-    "culvert prove --wait 30s --receipt december.json",
+    "culvert prove --receipt december.json",
     "culvert prove --verify december.json --ca ca.pem --after november.json",
 ];
 
