@@ -42,6 +42,8 @@ use tokio_util::sync::CancellationToken;
 
 mod answer;
 mod converters;
+mod holdings;
+mod proof;
 mod receipts;
 mod runway;
 mod sample;

@@ -1,7 +1,7 @@
 //! Makes receipts: the statement of this gateway, as the origin for others and as the sink for its own routes, and what
 //! both ends have signed, put into the chain.
 
-use super::answer::Ends;
+use super::proof::Ends;
 use super::{Gateway, renumbered_parts};
 use crate::config::connector::Checked;
 use crate::config::{Config, Connector};
