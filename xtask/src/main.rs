@@ -6,6 +6,7 @@
 mod bench;
 mod chaos;
 mod check;
+mod damage;
 mod deb;
 mod demo;
 mod fuzz;
@@ -47,6 +48,8 @@ enum Verb {
     Deb(deb::Arguments),
     /// Break three sites by schedules of a seed, for minutes or hours, and report what came of it.
     Chaos(chaos::Arguments),
+    /// Damage outboxes byte by byte, and see that each says so or mends it.
+    Damage(damage::Arguments),
     /// Throw bytes at every decoder, guided by coverage.
     Fuzz(fuzz::Arguments),
     /// The rules that the compiler cannot check: arrows between rooms, error pages, links, paths.
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Verb::Soak(arguments) => soak::run(&arguments),
         Verb::Deb(arguments) => deb::run(&arguments),
         Verb::Chaos(arguments) => chaos::run(&arguments),
+        Verb::Damage(arguments) => damage::run(&arguments),
         Verb::Fuzz(arguments) => fuzz::run(&arguments),
         Verb::Tidy => tidy::run(),
     };

@@ -39,6 +39,18 @@ pub(super) enum Change {
 }
 
 impl Change {
+    /// The lane that it is about.
+    pub(super) fn lane(&self) -> Option<LaneId> {
+        match self {
+            Change::Open { lane, .. }
+            | Change::Frame { lane, .. }
+            | Change::Trim { lane, .. }
+            | Change::Restart { lane, .. }
+            | Change::Remove { lane } => Some(*lane),
+            Change::Put { .. } | Change::Delete { .. } => None,
+        }
+    }
+
     /// About how many bytes it takes on disk.
     pub(super) fn bytes(&self) -> u64 {
         let payload = match self {

@@ -29,7 +29,7 @@ pub enum Error {
     },
     /// What is stored is not what was written, at a place that had been acknowledged.
     #[error(
-        "[CULVERT-O003] outbox {path}: damaged: {what}\n\nNothing was cut off or repaired. If every source can be read again, move the directory away and restart; otherwise keep it and see the page of this code."
+        "[CULVERT-O003] outbox {path}: damaged: {what}\n\nNothing was cut off. culvert fsck says what is whole and what can be had again, and culvert fsck --repair makes a sound store of it."
     )]
     Damaged {
         /// The outbox's directory.
@@ -39,7 +39,7 @@ pub enum Error {
     },
     /// The store opens without damage, but without what it is known to have held.
     #[error(
-        "[CULVERT-O004] open outbox {path}: holds {found} commits, but {acknowledged} had been acknowledged\n\nPart of the directory was lost or replaced. Put it back, or move the directory away if every source can be read again."
+        "[CULVERT-O004] open outbox {path}: holds {found} commits, but {acknowledged} had been acknowledged\n\nPart of the directory was lost or replaced. Put it back, or see what culvert fsck says."
     )]
     Shorter {
         /// The outbox's directory.
@@ -86,6 +86,14 @@ pub enum Error {
     /// process is ending; nothing more is acknowledged.
     #[error("[CULVERT-O009] outbox has stopped: {0}")]
     Stopped(String),
+    /// A repair made a sound store and was cut short before it took its place.
+    #[error(
+        "[CULVERT-O013] open outbox {path}: a repair was not finished\n\nRun culvert fsck --repair: it goes on where it was cut short."
+    )]
+    Unfinished {
+        /// The outbox's directory.
+        path: PathBuf,
+    },
     /// The frame does not continue its lane.
     #[error("append to outbox lane: frame begins at {from}, the lane ends at {tail}")]
     Gap {
@@ -160,6 +168,7 @@ impl Error {
             Error::Unverified { .. } => "CULVERT-O007",
             Error::Io { .. } => "CULVERT-O008",
             Error::Stopped(_) => "CULVERT-O009",
+            Error::Unfinished { .. } => "CULVERT-O013",
             Error::Gap { .. }
             | Error::Empty { .. }
             | Error::Trimmed { .. }
@@ -167,6 +176,18 @@ impl Error {
             | Error::Removed
             | Error::Closed => return None,
         })
+    }
+
+    /// Whether the store is not as it was written, so that it has to be mended before it opens.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            Error::Damaged { .. }
+                | Error::Shorter { .. }
+                | Error::Unverified { .. }
+                | Error::Unfinished { .. }
+        )
     }
 
     /// An [`Error::Io`] about `doing`.

@@ -6,6 +6,8 @@
 //! mark        how many commits were acknowledged, in two slots that take turns
 //! reserve     space that is given up when the disk is full (L2)
 //! gen-<n>/    what the engine stores
+//! repair/     a sound store that is made of a damaged one
+//! quarantine/ what was damaged, a directory for each repair
 //! ```
 //!
 //! The mark is the sentinel. It is written after each commit and made durable about once a second and when the
@@ -28,14 +30,19 @@ const FORMAT: u16 = 1;
 /// exec it has our files open.
 const LOCK_WAIT: Duration = Duration::from_millis(300);
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
-const MANIFEST: &str = "MANIFEST";
+pub(super) const MANIFEST: &str = "MANIFEST";
 const MANIFEST_BYTES_MAX: u64 = 4096;
-const MARK: &str = "mark";
+pub(super) const MARK: &str = "mark";
 const MARK_MAGIC: &[u8; 8] = b"CVOMARK1";
 const MARK_BYTES: usize = 36;
 /// Slots lie in different blocks, so that a torn write spoils one of them only.
 const MARK_STRIDE: u64 = 4096;
 const RESERVE: &str = "reserve";
+/// What a generation's directory begins with.
+pub(super) const GENERATION: &str = "gen-";
+/// Where a sound store is made of a damaged one, and where that goes: `salvage.rs`.
+pub(super) const REPAIR: &str = "repair";
+pub(super) const QUARANTINE: &str = "quarantine";
 
 /// Takes the outbox in `root` for this process; it is free again when the file is dropped.
 ///
@@ -89,7 +96,7 @@ pub(super) struct Manifest {
 impl Manifest {
     /// The directory the engine stores in.
     pub(super) fn directory(&self) -> String {
-        format!("gen-{}", self.generation)
+        format!("{GENERATION}{}", self.generation)
     }
 
     fn encode(&self) -> String {
@@ -182,14 +189,24 @@ impl Home {
             if !has(MARK) {
                 return Err(damaged("the file \"mark\" is missing"));
             }
+            if !has(&manifest.directory()) {
+                return Err(damaged(&format!(
+                    "the directory {:?} is missing",
+                    manifest.directory()
+                )));
+            }
             let mark = disk.open(MARK).map_err(Error::io(&*doing))?;
             let acknowledged = read_mark(&*mark, &manifest.id)
                 .ok_or_else(|| damaged("the file \"mark\" is not readable"))?;
             (manifest, acknowledged, mark)
         } else {
+            if is_in_repair(&*disk, &names) {
+                return Err(Error::Unfinished { path });
+            }
             // A crash while it was made leaves pieces, and a mark that says nothing was acknowledged. Anything else
             // without a MANIFEST is an outbox that lost it.
-            if names.iter().any(|name| name.starts_with("gen-")) && !mark_is_blank(&*disk) {
+            let has_generation = names.iter().any(|name| name.starts_with(GENERATION));
+            if has_generation && !mark_is_blank(&*disk) || mark_counts(&*disk) {
                 return Err(damaged("the file \"MANIFEST\" is missing"));
             }
             let manifest = Manifest {
@@ -327,6 +344,59 @@ impl Home {
     }
 }
 
+/// A look at a directory in which anything may be damaged.
+pub(super) struct Look {
+    pub(super) manifest: Option<Manifest>,
+    pub(super) acknowledged: Option<u64>,
+    pub(super) generations: Vec<String>,
+    /// The sound store is complete, and did not take its place yet.
+    pub(super) is_in_repair: bool,
+}
+
+/// Reads what can be read of it, and writes nothing.
+///
+/// # Errors
+/// [`Error::Format`], and [`Error::Io`] when the directory cannot be read.
+pub(super) fn look(disk: &dyn Disk) -> Result<Look, Error> {
+    let path = disk.root();
+    let names = disk
+        .list("")
+        .map_err(Error::io(format!("open outbox {}", path.display())))?;
+    let manifest = match read_manifest(disk) {
+        Ok(text) => match Manifest::decode(&text, path) {
+            Err(format @ Error::Format { .. }) => return Err(format),
+            decoded => decoded.ok(),
+        },
+        Err(_) => None,
+    };
+    // Which outbox the mark is of shows in it, where the MANIFEST does not.
+    let mark = disk.open(MARK).ok();
+    let acknowledged = mark.and_then(|mark| match manifest {
+        Some(manifest) => read_mark(&*mark, &manifest.id),
+        None => (0..2u64)
+            .filter_map(|slot| {
+                let mut id = [0; 16];
+                mark.read_exact_at(&mut id, slot * MARK_STRIDE + 8).ok()?;
+                read_mark_slot(&*mark, slot, &id)
+            })
+            .max(),
+    });
+    Ok(Look {
+        manifest,
+        acknowledged,
+        is_in_repair: manifest.is_none() && is_in_repair(disk, &names),
+        generations: names
+            .into_iter()
+            .filter(|name| name.starts_with(GENERATION))
+            .collect(),
+    })
+}
+
+fn is_in_repair(disk: &dyn Disk, names: &[String]) -> bool {
+    let has = |names: &[String], name: &str| names.iter().any(|found| found == name);
+    !has(names, MANIFEST) && has(names, REPAIR) && disk.list(REPAIR).is_ok_and(|names| has(&names, MANIFEST))
+}
+
 fn read_manifest(disk: &dyn Disk) -> io::Result<String> {
     let file = disk.open(MANIFEST)?;
     let length = file.length()?.min(MANIFEST_BYTES_MAX);
@@ -338,7 +408,7 @@ fn read_manifest(disk: &dyn Disk) -> io::Result<String> {
 fn remove_generations(disk: &dyn Disk, names: &[String], keep: Option<&str>) -> io::Result<()> {
     for name in names
         .iter()
-        .filter(|name| name.starts_with("gen-") && Some(name.as_str()) != keep)
+        .filter(|name| name.starts_with(GENERATION) && Some(name.as_str()) != keep)
     {
         disk.remove_directory(name)?;
     }
@@ -389,6 +459,17 @@ fn mark_is_blank(disk: &dyn Disk) -> bool {
     })
 }
 
+/// Whether the mark, of whatever outbox, says that something was acknowledged.
+fn mark_counts(disk: &dyn Disk) -> bool {
+    let Ok(file) = disk.open(MARK) else { return false };
+    (0..2u64).any(|slot| {
+        let mut bytes = [0; MARK_BYTES];
+        file.read_exact_at(&mut bytes, slot * MARK_STRIDE).is_ok()
+            && bytes.starts_with(MARK_MAGIC)
+            && bytes[24..32] != [0; 8]
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -416,6 +497,7 @@ mod tests {
         let manifest = home.manifest();
         home.acknowledge(41).unwrap();
         home.acknowledge(42).unwrap();
+        std::fs::create_dir(place.path().join("gen-7")).unwrap();
         home.switch(7).unwrap();
         let again = open(place.path(), EngineKind::Log).unwrap();
         assert_eq!(
@@ -481,10 +563,20 @@ mod tests {
             .acknowledge(1)
             .unwrap();
         std::fs::remove_file(place.path().join(MANIFEST)).unwrap();
-        assert!(matches!(
-            open(place.path(), EngineKind::Log),
-            Err(Error::Damaged { .. })
-        ));
+        let is_damaged = || matches!(open(place.path(), EngineKind::Log), Err(Error::Damaged { .. }));
+        assert!(is_damaged());
+        std::fs::remove_dir_all(place.path().join("gen-1")).unwrap();
+        assert!(is_damaged());
+    }
+
+    #[test]
+    fn a_missing_generation_is_not_an_empty_one() {
+        for engine in [EngineKind::Log, EngineKind::Sled] {
+            let place = tempfile::tempdir().unwrap();
+            open(place.path(), engine).unwrap();
+            std::fs::remove_dir_all(place.path().join("gen-1")).unwrap();
+            assert!(matches!(open(place.path(), engine), Err(Error::Damaged { .. })));
+        }
     }
 
     #[test]

@@ -30,6 +30,7 @@ mod lane;
 mod log;
 mod options;
 mod recover;
+mod salvage;
 mod sled;
 mod state;
 mod stats;
@@ -43,11 +44,13 @@ pub use lane::{Extent, Lane};
 #[doc(hidden)]
 pub use log::read_segment;
 pub use options::{EngineKind, Fatal, Options};
+pub use salvage::{Damage, Salvage, SalvagedLane, append, resume};
 pub use stats::{FLUSH_SECONDS_BOUNDS, Flushes, Stats};
 pub use verify::verify_main;
 
 use bytes::Bytes;
 use disk::{Disk, RealDisk};
+use engine::Recovered;
 use flush::Flusher;
 use home::Home;
 use state::{Phase, Shared};
@@ -103,11 +106,7 @@ impl Outbox {
     }
 
     fn open_on(disk: Arc<dyn Disk>, options: &Options, lock: Option<File>) -> Result<Outbox, Error> {
-        let mut home = Home::open(disk, options.engine, options.reserve_bytes)?;
-        let recovered = match options.engine {
-            EngineKind::Log => log::open(&home)?,
-            EngineKind::Sled => sled::open(&home, options)?,
-        };
+        let (mut home, recovered) = read_back(disk, options)?;
         let engine = recovered.engine;
         home.establish()?;
         let doing = || format!("write mark of outbox {}", options.path.display());
@@ -321,6 +320,16 @@ impl Outbox {
     fn shared(&self) -> &Shared {
         &self.handle.shared
     }
+}
+
+/// Reads back what lies on the disk, or makes what an empty one needs. The store exists once its home is established.
+fn read_back(disk: Arc<dyn Disk>, options: &Options) -> Result<(Home, Recovered), Error> {
+    let home = Home::open(disk, options.engine, options.reserve_bytes)?;
+    let recovered = match options.engine {
+        EngineKind::Log => log::open(&home, options.reads_all)?,
+        EngineKind::Sled => sled::open(&home, options)?,
+    };
+    Ok((home, recovered))
 }
 
 fn check_size(what: &'static str, bytes: &[u8], max: usize) -> Result<(), Error> {

@@ -62,6 +62,9 @@ pub struct Options {
     pub flush_every: Duration,
     /// The most bytes of recent frames kept in memory for reading, all lanes together.
     pub cache_bytes: usize,
+    /// Whether every frame that is held is read when a log is opened. Without it, one that is damaged shows when it is read
+    /// for sending. A sled store is always read whole.
+    pub reads_all: bool,
     /// A program that is run as `<program> outbox verify <path>` before a sled store is opened here, so that damage
     /// which panics or aborts the engine ends that process and not this one. The gateway names its own executable.
     pub verifier: Option<PathBuf>,
@@ -81,6 +84,7 @@ impl Options {
             slack_bytes: 40 << 20,
             flush_every: Duration::from_millis(5),
             cache_bytes: 32 << 20,
+            reads_all: false,
             verifier: None,
             fatal: Fatal::default(),
         }

@@ -13,6 +13,7 @@
 mod attack;
 mod replay;
 mod segment;
+mod survey;
 mod upkeep;
 
 use super::change::{Catalog, Change};
@@ -29,6 +30,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+pub(super) use survey::survey;
 
 /// A new segment is begun at this size. Small enough that a few of them are far below the 64 MB that the outbox may
 /// take beyond what it holds; large enough that the syncs of a rotation do not count (by eye). Tests rotate often.

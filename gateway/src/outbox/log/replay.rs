@@ -7,7 +7,7 @@ use super::segment::{Damage, Entry, OutboxId, Walk, catalog_of};
 use super::{Log, LogShelf, Segment, begin_segment, stored_bytes};
 use crate::outbox::change::{Catalog, Change, Held, LaneId, LaneRecord};
 use crate::outbox::disk::Disk;
-use crate::outbox::engine::{Engine as _, Place, Recovered};
+use crate::outbox::engine::{Engine as _, FrameRef, Place, Recovered, Shelf as _};
 use crate::outbox::entry::Kind;
 use crate::outbox::error::Error;
 use crate::outbox::home::Home;
@@ -16,11 +16,11 @@ use culvert_proto::Sequence;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Opens the log in the home's directory, or makes it.
+/// Opens the log in the home's directory, or makes it; with `reads_all`, every frame that is held is read.
 ///
 /// # Errors
 /// [`Error::Damaged`], [`Error::Shorter`], [`Error::Io`].
-pub(in crate::outbox) fn open(home: &Home) -> Result<Recovered, Error> {
+pub(in crate::outbox) fn open(home: &Home, reads_all: bool) -> Result<Recovered, Error> {
     let manifest = home.manifest();
     let shelf = LogShelf {
         disk: home.disk().clone(),
@@ -48,6 +48,9 @@ pub(in crate::outbox) fn open(home: &Home) -> Result<Recovered, Error> {
         .collect();
     replay.sealed(&sealed, &catalog, &mut frames)?;
     let held = contiguous(&shelf.path, &catalog, &frames)?;
+    if reads_all {
+        read_all(&shelf, &catalog, &held)?;
+    }
     let segments = std::mem::take(&mut replay.segments);
     begin(shelf, segments, catalog, commits, held)
 }
@@ -91,17 +94,23 @@ impl Replay<'_> {
     /// a segment that was never finished is removed, once it is clear that nothing acknowledged goes with it.
     fn newest(&mut self, numbers: &mut BTreeSet<u32>) -> Result<Newest, Error> {
         let mut unfinished = Vec::new();
-        let mut newest = None;
+        let mut newest = Newest::default();
         while let Some(number) = numbers.last().copied() {
-            newest = self.read_newest(number)?;
-            if newest.is_some() {
-                break;
+            match self.read_newest(number)? {
+                Ok(found) => {
+                    newest = found;
+                    break;
+                }
+                Err(damage) => {
+                    numbers.remove(&number);
+                    unfinished.push((number, damage));
+                }
             }
-            numbers.remove(&number);
-            unfinished.push(number);
         }
-        let newest = newest.unwrap_or_default();
         if newest.commits < self.acknowledged {
+            if let Some((number, damage)) = unfinished.first() {
+                return Err(self.shelf.damaged(*number, damage.offset, &damage.what));
+            }
             let (path, found) = (self.shelf.path.clone(), newest.commits);
             return Err(Error::Shorter {
                 path,
@@ -109,7 +118,7 @@ impl Replay<'_> {
                 acknowledged: self.acknowledged,
             });
         }
-        for number in unfinished {
+        for (number, _) in unfinished {
             let name = self.shelf.name(number);
             self.disk()
                 .remove(&name)
@@ -118,8 +127,9 @@ impl Replay<'_> {
         Ok(newest)
     }
 
-    /// `None` when the segment has no whole snapshot and nothing behind it: it was being made when the power went.
-    fn read_newest(&mut self, number: u32) -> Result<Option<Newest>, Error> {
+    /// What is damaged where the segment has no whole snapshot and nothing behind it: it was being made when the power
+    /// went, if what was acknowledged stands before it.
+    fn read_newest(&mut self, number: u32) -> Result<Result<Newest, Damage>, Error> {
         let name = self.shelf.name(number);
         let file = self
             .disk()
@@ -127,21 +137,15 @@ impl Replay<'_> {
             .map_err(Error::io(format!("open outbox segment {name}")))?;
         let mut walk = match Walk::new(&*file, self.id(), number, true) {
             Ok(walk) => walk,
-            Err(damage) => return self.unfinished(number, &*file, &damage),
+            Err(damage) => return self.unfinished(number, &*file, damage),
         };
         let snapshot = match walk.next() {
             Ok(Some(group)) => group,
             Ok(None) => {
-                return self.unfinished(
-                    number,
-                    &*file,
-                    &Damage {
-                        offset: 0,
-                        what: "no snapshot".into(),
-                    },
-                );
+                let what = "no snapshot".into();
+                return self.unfinished(number, &*file, Damage { offset: 0, what });
             }
-            Err(damage) => return self.unfinished(number, &*file, &damage),
+            Err(damage) => return self.unfinished(number, &*file, damage),
         };
         let wrong = |what: &str| self.shelf.damaged(number, walk.offset(), what);
         let catalog = catalog_of(&snapshot).ok_or_else(|| wrong("its snapshot is not one"))?;
@@ -177,7 +181,7 @@ impl Replay<'_> {
         }
         self.segments
             .insert(number, (first, newest.commits, walk.offset()));
-        Ok(Some(newest))
+        Ok(Ok(newest))
     }
 
     /// Whether a segment without a whole snapshot may be taken for one that was never finished.
@@ -185,15 +189,15 @@ impl Replay<'_> {
         &self,
         number: u32,
         file: &dyn crate::outbox::disk::DiskFile,
-        damage: &Damage,
-    ) -> Result<Option<Newest>, Error> {
+        damage: Damage,
+    ) -> Result<Result<Newest, Damage>, Error> {
         // What was acknowledged may stand in it only if the mark counts beyond the segments before it. That shows
         // when those have been read: their last commit is compared with the mark. Here: nothing may follow.
         let walk = Walk::anywhere(file, self.id(), number);
         if walk.any_group_behind(damage.offset) {
             return Err(self.shelf.damaged(number, damage.offset, &damage.what));
         }
-        Ok(None)
+        Ok(Err(damage))
     }
 
     /// Whether what does not read as a group may be cut off.
@@ -264,6 +268,29 @@ impl Newest {
         }
         Ok(())
     }
+}
+
+/// Reads every frame, segment by segment.
+fn read_all(shelf: &LogShelf, catalog: &Catalog, held: &Lanes) -> Result<(), Error> {
+    let mut all: Vec<FrameRef> = held
+        .iter()
+        .filter_map(|(lane, held)| Some((*lane, catalog.lanes.get(lane)?.life, held)))
+        .flat_map(|(lane, life, held)| {
+            held.iter().map(move |held| FrameRef {
+                lane,
+                life,
+                held: *held,
+            })
+        })
+        .collect();
+    all.sort_unstable_by_key(|frame| frame.held.place);
+    for frame in all {
+        if shelf.read(frame)?.is_none() {
+            let Place { segment, offset } = frame.held.place;
+            return Err(shelf.damaged(segment, offset.into(), "the segment is gone"));
+        }
+    }
+    Ok(())
 }
 
 /// The frame in `entry`, if the catalog holds it.

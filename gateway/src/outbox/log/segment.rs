@@ -186,6 +186,18 @@ pub(super) struct Entry {
     pub(super) offset: u32,
     /// Empty for a frame: it stays where it is.
     pub(super) payload: Bytes,
+    /// False for a frame whose place in its lane is known, and nothing else.
+    pub(super) has_content: bool,
+}
+
+/// What a group's header says.
+#[derive(Clone, Copy)]
+pub(super) struct GroupHead {
+    pub(super) commit: u64,
+    /// Bytes of its entries.
+    pub(super) length: usize,
+    /// How many entries there are.
+    pub(super) count: usize,
 }
 
 impl Entry {
@@ -271,7 +283,7 @@ impl<'a> Walk<'a> {
         Ok(walk)
     }
 
-    /// A walk that only looks for groups, in a segment that may not even have a header.
+    /// A walk in a segment that may not even have a header: it looks for groups and entries where it is told to.
     pub(super) fn anywhere(file: &'a dyn DiskFile, id: &'a OutboxId, segment: u32) -> Walk<'a> {
         Walk {
             file,
@@ -279,7 +291,7 @@ impl<'a> Walk<'a> {
             segment,
             length: file.length().unwrap_or(0),
             offset: 0,
-            deep: false,
+            deep: true,
         }
     }
 
@@ -297,7 +309,11 @@ impl<'a> Walk<'a> {
             return Ok(None);
         }
         let head = self.read(self.offset, GROUP_HEADER_BYTES)?;
-        let (commit, length, count) = self
+        let GroupHead {
+            commit,
+            length,
+            count,
+        } = self
             .group_header(&head, self.offset)
             .ok_or_else(|| self.damage("no group begins here"))?;
         let end = self.offset + (GROUP_HEADER_BYTES + length) as u64;
@@ -319,6 +335,15 @@ impl<'a> Walk<'a> {
     }
 
     fn entry(&self, at: u64, end: u64) -> Result<Entry, Damage> {
+        let (entry, checked) = self.entry_at(at, end)?;
+        checked.map(|()| entry)
+    }
+
+    /// The entry at `at`, before `end`; and whether its payload is the one that was written, where that is read.
+    ///
+    /// # Errors
+    /// [`Damage`] where no entry begins.
+    pub(super) fn entry_at(&self, at: u64, end: u64) -> Result<(Entry, Result<(), Damage>), Damage> {
         let wrong = |what: String| Damage { offset: at, what };
         if at + entry::HEADER_BYTES as u64 > end {
             return Err(wrong("entry is cut off".into()));
@@ -330,43 +355,52 @@ impl<'a> Walk<'a> {
             return Err(wrong("entry is cut off".into()));
         }
         let is_frame = matches!(header.kind, Kind::Frame | Kind::Copy);
-        let mut payload = Bytes::new();
+        let (mut payload, mut checked) = (Bytes::new(), Ok(()));
         if self.deep || !is_frame {
             let bytes = self.read(begin, header.length as usize)?;
-            header.check(&bytes).map_err(|error| wrong(error.to_string()))?;
+            checked = header.check(&bytes).map_err(|error| wrong(error.to_string()));
             if !is_frame {
                 payload = Bytes::from(bytes);
             }
         }
         let offset = u32::try_from(at).map_err(|_| wrong("segment is too long".into()))?;
-        Ok(Entry {
+        let entry = Entry {
             header,
             offset,
             payload,
-        })
+            has_content: true,
+        };
+        Ok((entry, checked))
+    }
+
+    /// The header of the group at `at`, if there is one.
+    pub(super) fn head_at(&self, at: u64) -> Option<GroupHead> {
+        self.group_header(&self.read(at, GROUP_HEADER_BYTES).ok()?, at)
+    }
+
+    /// Where the first group at or behind `from` begins.
+    ///
+    /// # Errors
+    /// [`Damage`] where the file cannot be read.
+    pub(super) fn next_group(&self, from: u64) -> Result<Option<u64>, Damage> {
+        let rest = self.length.saturating_sub(from);
+        let length = usize::try_from(rest).map_err(|_| self.damage("segment is too long"))?;
+        let bytes = self.read(from.min(self.length), length)?;
+        let mut places = bytes.windows(GROUP_HEADER_BYTES).zip(from..);
+        let group =
+            places.find(|(head, at)| head.starts_with(GROUP_MAGIC) && self.group_header(head, *at).is_some());
+        Ok(group.map(|(_, at)| at))
     }
 
     /// Whether an intact group header stands anywhere behind `offset`: then what lies before it was durable once,
     /// because a group is only written after the one before it was synced.
     pub(super) fn any_group_behind(&self, offset: u64) -> bool {
-        let from = offset + 1;
-        if from >= self.length {
-            return false;
-        }
-        let Ok(length) = usize::try_from(self.length.saturating_sub(from)) else {
-            return true;
-        };
-        let Ok(bytes) = self.read(from, length) else {
-            return true;
-        };
-        let begins = bytes.windows(GROUP_HEADER_BYTES).enumerate();
-        begins
-            .filter(|(_, head)| head.starts_with(GROUP_MAGIC))
-            .any(|(at, head)| self.group_header(head, from + at as u64).is_some())
+        // What cannot be read may be one.
+        !matches!(self.next_group(offset + 1), Ok(None))
     }
 
-    /// Commit, length and count of the group header `head`, if it is one and belongs at `offset`.
-    fn group_header(&self, head: &[u8], offset: u64) -> Option<(u64, usize, usize)> {
+    /// What the group header `head` says, if it is one and belongs at `offset`.
+    fn group_header(&self, head: &[u8], offset: u64) -> Option<GroupHead> {
         const WHAT: &str = "group";
         let crc: u32 = take_int(&mut head.get(32..36)?, WHAT).ok()?;
         if !head.starts_with(GROUP_MAGIC) || crc != group_crc(self.id, &head[..32]) {
@@ -379,7 +413,11 @@ impl<'a> Walk<'a> {
         let length: u32 = take_int(&mut rest, WHAT).ok()?;
         let count: u32 = take_int(&mut rest, WHAT).ok()?;
         let here = segment == self.segment && u64::from(place) == offset;
-        here.then_some((commit, length as usize, count as usize))
+        here.then_some(GroupHead {
+            commit,
+            length: length as usize,
+            count: count as usize,
+        })
     }
 
     fn read(&self, at: u64, length: usize) -> Result<Vec<u8>, Damage> {

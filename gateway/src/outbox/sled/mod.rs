@@ -15,7 +15,7 @@
 //! - Files do not shrink: space is given back by moving to a new generation ([`moving`]).
 //!
 //! ```text
-//! "c"                        commits, next lane, how many lanes and settings there are
+//! "c"                        commits, next lane, how many lanes and settings there are, and their sum (sum.rs)
 //! "f" lane life from         a frame                     (numbers big-endian)
 //! "l" lane                   a lane as it stands
 //! "s" key                    a setting
@@ -28,8 +28,11 @@ mod moving;
 mod recovery;
 mod reopen;
 mod shelf;
+mod slots;
+mod sum;
+mod survey;
 
-use super::change::{Catalog, Change, LaneId, Life};
+use super::change::{Catalog, Change, LaneId, LaneRecord, Life};
 use super::disk::Disk;
 use super::engine::{Engine, Fault, FrameRef, Index, Place, Shelf, Upkeep};
 use super::entry::{Header, Kind};
@@ -45,6 +48,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use sum::Sum;
+pub(super) use survey::survey;
 
 /// Values in a leaf, the unit of writing. Measured: 16 gave the best latency and CPU with one frame a value.
 const FANOUT: usize = 16;
@@ -79,6 +84,8 @@ pub(super) struct Sled {
     generation: u64,
     commits: u64,
     catalog: Catalog,
+    /// Of the catalog's lanes and settings.
+    sum: Sum,
     /// Frames that are needed no more and still stored.
     dead: VecDeque<Key>,
     /// Commits at the last upkeep: the same again means that nobody is writing.
@@ -94,8 +101,14 @@ impl Sled {
 
     fn write(&mut self, changes: &[Change]) -> Result<(), String> {
         let (mut batch, mut written_bytes) = (Batch::default(), 0);
-        let mut lanes = BTreeSet::new();
+        let lanes: BTreeSet<LaneId> = changes.iter().filter_map(Change::lane).collect();
+        for lane in &lanes {
+            self.sum.remove_lane(&self.catalog, *lane);
+        }
         for change in changes {
+            if let Change::Put { key, .. } | Change::Delete { key } = change {
+                self.sum.remove_setting(&self.catalog, key);
+            }
             self.catalog
                 .apply(change)
                 .map_err(|what| format!("outbox accepted an impossible change: {what}"))?;
@@ -108,27 +121,25 @@ impl Sled {
                 } => {
                     let header = Header::new(Kind::Frame, *lane, *life, *interval, frame);
                     batch.insert(frame_key(*lane, *life, interval.from), value(&header, frame));
-                    lanes.insert(*lane);
                     written_bytes += frame.len() as u64;
                 }
-                Change::Open { lane, .. } | Change::Trim { lane, .. } | Change::Restart { lane, .. } => {
-                    lanes.insert(*lane);
+                Change::Open { .. } | Change::Trim { .. } | Change::Restart { .. } => {}
+                Change::Remove { lane } => batch.remove(lane_key(*lane)),
+                Change::Put { key, value } => {
+                    self.sum.add_setting(&self.catalog, key);
+                    batch.insert(setting_key(key), setting_value(key, value));
                 }
-                Change::Remove { lane } => {
-                    lanes.remove(lane);
-                    batch.remove(lane_key(*lane));
-                }
-                Change::Put { key, value } => batch.insert(setting_key(key), setting_value(key, value)),
                 Change::Delete { key } => batch.remove(setting_key(key)),
             }
         }
         for lane in lanes {
+            self.sum.add_lane(&self.catalog, lane);
             if let Some((key, value)) = lane_entry(&self.catalog, lane) {
                 batch.insert(key, value);
             }
         }
         let commits = self.commits + 1;
-        batch.insert(COUNTERS, counters_value(&self.catalog, commits));
+        batch.insert(COUNTERS, counters_value(&self.catalog, commits, self.sum));
         let remove = if self.dead.len() >= DEAD_AT_ONCE {
             DEAD_MAX
         } else {
@@ -262,43 +273,40 @@ fn value(header: &Header, payload: &[u8]) -> InlineArray {
 }
 
 fn setting_value(key: &[u8], content: &[u8]) -> InlineArray {
+    let (header, payload) = setting(key, content);
+    value(&header, &payload)
+}
+
+fn setting(key: &[u8], content: &[u8]) -> (Header, Vec<u8>) {
     // The key is stored once more, under the checksum.
     let length = u16::try_from(key.len()).unwrap_or(u16::MAX).to_be_bytes();
     let payload = [&length[..], key, content].concat();
-    value(
-        &Header::new(
-            Kind::Put,
-            LaneId(0),
-            Life::default(),
-            Interval::default(),
-            &payload,
-        ),
-        &payload,
-    )
+    let nowhere = Interval::default();
+    let header = Header::new(Kind::Put, LaneId(0), Life::default(), nowhere, &payload);
+    (header, payload)
 }
 
 fn lane_entry(catalog: &Catalog, lane: LaneId) -> Option<(Key, InlineArray)> {
     let record = catalog.lanes.get(&lane)?;
-    let interval = Interval::new(record.base, record.tail);
-    let header = Header::new(Kind::Lane, lane, record.life, interval, &record.name);
-    Some((
-        lane_key(lane),
-        value(
-            &Header {
-                fresh: record.fresh,
-                ..header
-            },
-            &record.name,
-        ),
-    ))
+    let header = lane_header(lane, record);
+    Some((lane_key(lane), value(&header, &record.name)))
 }
 
-fn counters_value(catalog: &Catalog, commits: u64) -> InlineArray {
+fn lane_header(lane: LaneId, record: &LaneRecord) -> Header {
+    let interval = Interval::new(record.base, record.tail);
+    Header {
+        fresh: record.fresh,
+        ..Header::new(Kind::Lane, lane, record.life, interval, &record.name)
+    }
+}
+
+fn counters_value(catalog: &Catalog, commits: u64, sum: Sum) -> InlineArray {
     let count = |count: usize| (count as u64).to_be_bytes();
     let payload = [
         commits.to_be_bytes(),
         count(catalog.lanes.len()),
         count(catalog.settings.len()),
+        sum.to_stored().to_be_bytes(),
     ]
     .concat();
     let nowhere = Interval::default();

@@ -163,7 +163,7 @@ impl Sled {
         for (key, value) in &self.catalog.settings {
             batch.insert(setting_key(key), setting_value(key, value));
         }
-        batch.insert(COUNTERS, counters_value(&self.catalog, self.commits));
+        batch.insert(COUNTERS, counters_value(&self.catalog, self.commits, self.sum));
         guarded("write to a new sled", || copy.tree.apply_batch(batch))?;
         guarded("flush a new sled", || copy.tree.flush())?;
         settle(&*self.disk, self.generation + 1)?;

@@ -3,10 +3,13 @@
 use super::metadata;
 use super::moving::Moving;
 use super::reopen;
+use super::slots;
+use super::sum::Sum;
 use super::{
     COUNTERS, Key, Pool, Sled, Tree, directory, frame_key, guarded, lane_key, open_tree, setting_key, settle,
 };
 use crate::outbox::change::{Catalog, Held, LaneRecord};
+use crate::outbox::disk::RealDisk;
 use crate::outbox::engine::{Place, Recovered};
 use crate::outbox::entry::{HEADER_BYTES, Header, Kind};
 use crate::outbox::error::Error;
@@ -33,12 +36,16 @@ pub(in crate::outbox) fn open(home: &Home, options: &Options) -> Result<Recovere
         path: home.path().to_path_buf(),
         what,
     };
-    metadata::check(&**home.disk(), &directory(generation)).map_err(damaged)?;
-    metadata::keep_snapshot(&**home.disk(), &directory(generation)).map_err(damaged)?;
-    if let Some(program) = &options.verifier
-        && home.acknowledged() > 0
-    {
-        verify_in_child(program, &path)?;
+    let (disk, name) = (&**home.disk(), directory(generation));
+    let leaves = metadata::read(disk, &name).map_err(damaged)?;
+    if leaves.is_empty() && home.acknowledged() > 0 {
+        return Err(damaged(format!("{name}/metadata is not there, or names no leaf")));
+    }
+    metadata::keep_snapshot(disk, &name).map_err(damaged)?;
+    match &options.verifier {
+        _ if home.acknowledged() == 0 => {}
+        Some(program) => verify_in_child(program, &path)?,
+        None => slots::check(disk, &name).map_err(damaged)?,
     }
     let mut tree = open_tree(&path).map_err(damaged)?;
     settle(&**home.disk(), generation).map_err(damaged)?;
@@ -47,6 +54,7 @@ pub(in crate::outbox) fn open(home: &Home, options: &Options) -> Result<Recovere
         commits,
         frames,
         mut dead,
+        sum,
     } = read(&tree).map_err(damaged)?;
     if commits < home.acknowledged() {
         let (path, acknowledged) = (home.path().to_path_buf(), home.acknowledged());
@@ -78,6 +86,7 @@ pub(in crate::outbox) fn open(home: &Home, options: &Options) -> Result<Recovere
         generation,
         commits,
         catalog: catalog.clone(),
+        sum,
         dead,
         commits_seen: commits,
         moving: Moving::new(options.slack_bytes),
@@ -98,6 +107,11 @@ pub(in crate::outbox) fn open(home: &Home, options: &Options) -> Result<Recovere
 /// # Errors
 /// What is wrong with it.
 pub(in crate::outbox) fn walk(path: &Path) -> Result<(), String> {
+    let (root, name) = path
+        .parent()
+        .zip(path.file_name().and_then(|name| name.to_str()))
+        .ok_or("not the directory of a store")?;
+    slots::check(&RealDisk::new(root), name)?;
     let tree = open_tree(path)?;
     let Contents { catalog, frames, .. } = read(&tree)?;
     contiguous(path, &catalog, &frames)
@@ -105,12 +119,15 @@ pub(in crate::outbox) fn walk(path: &Path) -> Result<(), String> {
         .map_err(|error| error.to_string())
 }
 
-struct Contents {
-    catalog: Catalog,
-    commits: u64,
+#[derive(Default)]
+pub(super) struct Contents {
+    pub(super) catalog: Catalog,
+    pub(super) commits: u64,
     frames: Frames,
     /// Frames of lives or lanes that are over.
     dead: VecDeque<Key>,
+    /// Of the lanes and settings found.
+    sum: Sum,
 }
 
 fn read(tree: &Tree) -> Result<Contents, String> {
@@ -118,12 +135,7 @@ fn read(tree: &Tree) -> Result<Contents, String> {
 }
 
 fn read_all(tree: &Tree) -> Result<Contents, String> {
-    let mut contents = Contents {
-        catalog: Catalog::default(),
-        commits: 0,
-        frames: Frames::new(),
-        dead: VecDeque::new(),
-    };
+    let mut contents = Contents::default();
     let mut counted = None;
     let mut unsorted = BTreeMap::new();
     for entry in tree.iter() {
@@ -144,12 +156,13 @@ fn read_all(tree: &Tree) -> Result<Contents, String> {
     Ok(contents)
 }
 
-/// How many lanes and settings there should be.
-type Counted = Option<(u64, u64)>;
+/// How many lanes and settings there should be, and their sum where it was stored: stores of 0.1.0 as first written have
+/// none.
+pub(super) type Counted = Option<(u64, u64, Option<Sum>)>;
 
 impl Contents {
     /// Takes one entry in; returns the key under which it must stand.
-    fn take(
+    pub(super) fn take(
         &mut self,
         header: &Header,
         payload: &[u8],
@@ -157,6 +170,9 @@ impl Contents {
         frames: &mut BTreeMap<Key, Header>,
     ) -> Result<Key, String> {
         let Interval { from, to } = header.interval;
+        if matches!(header.kind, Kind::Lane | Kind::Put) {
+            self.sum.add(header);
+        }
         match header.kind {
             Kind::Frame => {
                 let key = frame_key(header.lane, header.life, from);
@@ -188,7 +204,8 @@ impl Contents {
                 let mut rest = payload;
                 let mut number = || take_int::<u64>(&mut rest, "counters").map_err(|error| error.to_string());
                 self.commits = number()?;
-                *counted = Some((number()?, number()?));
+                let (lanes, settings) = (number()?, number()?);
+                *counted = Some((lanes, settings, number().ok().map(Sum::from_stored)));
                 self.catalog.next_lane = header.lane.0;
                 Ok(COUNTERS.to_vec())
             }
@@ -214,12 +231,18 @@ impl Contents {
         }
     }
 
-    fn check(&self, counted: Counted) -> Result<(), String> {
+    pub(super) fn check(&self, counted: Counted) -> Result<(), String> {
         let found = (
             self.catalog.lanes.len() as u64,
             self.catalog.settings.len() as u64,
         );
-        let (lanes, settings) = counted.unwrap_or_default();
+        let (lanes, settings, sum) = counted.unwrap_or_default();
+        if sum.is_some_and(|sum| sum != self.sum) {
+            return Err(
+                "lanes and settings are there that were replaced since: a file is older than the others"
+                    .into(),
+            );
+        }
         if found != (lanes, settings) || (counted.is_none() && !self.frames.is_empty()) {
             return Err(format!(
                 "{lanes} lanes and {settings} settings were stored, {} and {} are there",

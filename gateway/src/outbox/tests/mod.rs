@@ -1,6 +1,7 @@
 //! Tests of the room.
 
 mod conformance;
+mod damage;
 mod groups;
 mod model;
 mod power;
