@@ -170,7 +170,7 @@ fn config_show_names_the_source_of_each_value_and_no_secret() {
     );
 }
 
-const VERBS: [&str; 40] = [
+const VERBS: [&str; 41] = [
     "",
     "demo",
     "demo certificates",
@@ -185,6 +185,7 @@ const VERBS: [&str; 40] = [
     "config metrics",
     "status",
     "prove",
+    "fsck",
     "generate",
     "verify",
     "completions",

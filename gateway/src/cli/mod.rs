@@ -22,6 +22,7 @@ mod completions;
 mod config;
 mod demo;
 pub mod exit;
+mod fsck;
 mod generate;
 mod install;
 mod outbox;
@@ -111,6 +112,8 @@ enum Verb {
     Status(status::Args),
     /// Prove that nothing was lost, doubled or put out of order
     Prove(prove::Args),
+    /// Check the outbox, and repair it
+    Fsck(fsck::Args),
     Generate(Box<generate::Args>),
     Verify(Box<verify::Args>),
     /// Make plugins: from an empty folder to a component
@@ -214,6 +217,7 @@ fn dispatch(verb: Verb, session: &Session) -> anyhow::Result<Exit> {
         Verb::Generate(args) => generate::run(&args, session),
         Verb::Verify(args) => verify::run(&args, session),
         Verb::Plugin(verb) => plugin::run(&verb, session),
+        Verb::Fsck(args) => fsck::run(&args, session),
         Verb::Outbox(verb) => outbox::run(verb),
         Verb::Install(args) => install::run(&args, session, Cli::command()),
         Verb::Completions(args) => completions::run(&args, session, Cli::command()),

@@ -161,6 +161,22 @@ impl Task {
     }
 }
 
+/// Where the outbox remembers that a run's stream ends.
+pub(super) fn run_end(outbox: &outbox::Outbox, spelled: &[u8]) -> Sequence {
+    memory::End::load(outbox, spelled).at
+}
+
+/// From now on the run's stream ends at `at`, whatever lies before it; what names its records is not known unless it ended
+/// there before.
+pub(super) fn end_run_at(outbox: &outbox::Outbox, spelled: &[u8], at: Sequence) -> Result<(), outbox::Error> {
+    if run_end(outbox, spelled) == at {
+        return Ok(());
+    }
+    let mut group = outbox::Group::default();
+    memory::End { at, chain: 0 }.put(&mut group, spelled)?;
+    outbox.together(group)
+}
+
 /// Intake waits for room.
 fn outbox_full(outbox: &outbox::Outbox) -> Trouble {
     let stats = outbox.stats();

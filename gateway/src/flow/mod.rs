@@ -15,6 +15,7 @@ pub mod delivery;
 pub mod exchange;
 pub mod intake;
 pub mod letters;
+pub mod mend;
 pub mod paged;
 pub mod predicate;
 pub mod prove;

@@ -23,6 +23,7 @@ use super::{
 use crate::codec::compression::Codecs;
 use crate::flow::delivery::Trouble;
 use crate::flow::exchange::{Exchange, Role};
+use crate::flow::mend::{self, Halt, halt_of_runs};
 use crate::flow::paged::{Changes, Page, PageFault, PagedSource, ResumePoint};
 use crate::flow::stage::{Chain, StageFault};
 use crate::flow::{Place, Slot, SourceFault, transit};
@@ -268,6 +269,9 @@ impl Runner {
         make: &MakePaged,
         state: &Changes,
     ) -> Result<std::convert::Infallible, Interrupt> {
+        if let Some(reason) = halt_of_runs(&self.exchange.outbox) {
+            return Err(failed("CULVERT-O012", reason));
+        }
         // Also what nobody adds to is sent on.
         for topic in self.memory.topics().to_vec() {
             self.open_topic(&topic)?;
@@ -436,6 +440,21 @@ impl Runner {
         let id = self.memory.stream(&exchange.site, name, self.id.number);
         let refuse = |error: String| failed("CULVERT-F020", format!("outbox of {id}: {error}"));
         let stream = OriginStream::open(exchange, &id).map_err(|error| refuse(error.to_string()))?;
+        if let Some(halt) = Halt::of(&exchange.outbox, &stream.spelled) {
+            let Fault { code, reason } = halt.fault(&id);
+            exchange.halted(
+                &id,
+                None,
+                Fault {
+                    code,
+                    reason: reason.clone(),
+                },
+            );
+            return Err(failed("CULVERT-O012", reason));
+        }
+        if let Some(lost) = mend::accepted(&exchange.outbox, &stream.spelled) {
+            tracing::info!(stream = %id, lost, "goes on without records whose loss was accepted");
+        }
         let end = End::load(&exchange.outbox, &stream.spelled);
         let tail = stream.lane.extent().tail;
         if tail != end.at {

@@ -3,6 +3,7 @@
 use super::{BEHIND_PLACES, FRAME_AGE_BEHIND, FRAME_AGE_MAX, memory};
 use crate::flow::exchange::{Exchange, Outlet, Route};
 use crate::flow::letters::{self, Aside};
+use crate::flow::mend::Halt;
 use crate::flow::transit::Error;
 use crate::flow::{Place, Slot};
 use crate::outbox::{self, Extent, Lane};
@@ -439,6 +440,9 @@ impl OriginStream {
     }
 
     fn tell_halt(&self, why: &Halted) {
+        if let Some(halt) = Halt::of(&self.exchange.outbox, &self.spelled) {
+            return self.exchange.halted(&self.id, None, halt.fault(&self.id));
+        }
         let (code, reason) = match why {
             Halted::PositionLost { route } => (
                 "CULVERT-F021",
