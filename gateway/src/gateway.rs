@@ -14,12 +14,12 @@ use crate::flow::letters::{self, Letters};
 use crate::flow::prove::OpenReader;
 use crate::flow::schema::Target;
 use crate::flow::stage::{Chain, MakeChain};
-use crate::flow::{Place, Reader, Source, SourceFault, transit};
+use crate::flow::{Place, Reader, Source, SourceFault, mend, transit};
 use crate::link::{self, Links, Listen, PeerConfig};
 use crate::observe::health::Health;
 use crate::observe::stop::Stop;
 use crate::observe::systemd::Sockets;
-use crate::outbox::{self, EngineKind, Outbox};
+use crate::outbox::{self, EngineKind};
 use crate::plugin::{Carried, PluginPlan, Writes};
 use crate::{identity, observe, plugin};
 use culvert_proto::batch::Codec;
@@ -42,6 +42,7 @@ use tokio_util::sync::CancellationToken;
 
 mod answer;
 mod converters;
+mod healing;
 mod holdings;
 mod proof;
 mod receipts;
@@ -63,6 +64,9 @@ pub enum Error {
     /// Our own certificate, key or authorities.
     #[error(transparent)]
     Identity(#[from] identity::Error),
+    /// A damaged outbox could not be mended.
+    #[error(transparent)]
+    Mend(#[from] mend::Error),
     /// What the outbox remembers is not what this program stores.
     #[error(transparent)]
     Remembered(#[from] transit::Error),
@@ -114,6 +118,8 @@ pub struct Gateway {
     alarmed: AtomicBool,
     /// Held by whoever makes receipts: each names the one before.
     receipting: tokio::sync::Mutex<()>,
+    /// Lanes that were cut at the start, because the outbox was damaged.
+    mended_lanes: Option<u64>,
     /// There where a connector has stages, or is a plugin.
     plugins: Option<Arc<plugin::Runner>>,
 }
@@ -234,9 +240,9 @@ impl Gateway {
     /// Opens the state, remembers, and starts the sinks.
     async fn open(config: Config, health: Health) -> Result<Gateway, Error> {
         prepare_state(&config.state).map_err(io_error(format!("make {}", config.state.display())))?;
-        let options = outbox_options(&config);
-        let opened = tokio::task::spawn_blocking(move || Outbox::open(&options)).await;
-        let outbox = joined("open the outbox", opened)??;
+        let (options, heals) = (outbox_options(&config), config.outbox.heals);
+        let opened = tokio::task::spawn_blocking(move || healing::open(&options, heals)).await;
+        let (outbox, mended_lanes) = joined("open the outbox", opened)??;
         let site = config.site.as_str().into();
         let exchange = Arc::new(Exchange::new(site, outbox, grants(&config), Handle::current()));
         transit::remembered_routes(&exchange)?;
@@ -255,6 +261,7 @@ impl Gateway {
             runway: Mutex::new(runway),
             alarmed: AtomicBool::new(false),
             receipting: tokio::sync::Mutex::default(),
+            mended_lanes,
         };
         for connector in gateway
             .config
@@ -723,6 +730,7 @@ fn outbox_options(config: &Config) -> outbox::Options {
     options.flush_every = config.outbox.flush_every;
     options.cache_bytes = usize::try_from(config.outbox.cache.0).unwrap_or(usize::MAX);
     options.verifier = std::env::current_exe().ok();
+    options.reads_all = true;
     options
 }
 

@@ -10,6 +10,7 @@ mod line;
 mod pair;
 
 mod chart;
+mod damage;
 mod demo;
 mod documents;
 mod envelopes;

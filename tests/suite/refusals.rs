@@ -218,8 +218,8 @@ fn an_address_that_is_taken_is_named() -> anyhow::Result<()> {
 #[test]
 fn a_damaged_outbox_is_named_and_moving_it_away_loses_nothing() -> anyhow::Result<()> {
     for (engine, code) in [("log", "CULVERT-O003"), ("sled", "CULVERT-O007")] {
-        let plan =
-            Plan::new(&format!("damaged-{engine}")).setting(1, &format!("outbox.engine = \"{engine}\""));
+        let settings = format!("outbox.engine = \"{engine}\"\noutbox.heal = \"never\"");
+        let plan = Plan::new(&format!("damaged-{engine}")).setting(1, &settings);
         plan.source().create(PARTITIONS, &[])?;
         let line = plan.start()?;
         line.plan.source().write(PARTITIONS, 0, 30)?;

@@ -3,7 +3,7 @@
 use super::asking::Asking;
 use super::table::Table;
 use super::terminal::Tone;
-use super::words::{bytes, seconds};
+use super::words::{bytes, count, seconds};
 use super::{Exit, Format, Session};
 use crate::observe::control;
 use crate::observe::report::{
@@ -81,6 +81,13 @@ fn text(report: &StatusReport, streams: bool, paint: Paint<'_>) -> String {
         let _ = write!(text, "; {}", paint(&grows, Tone::Warning));
     } else if let Some(runway) = report.outbox.runway_seconds {
         let _ = write!(text, "; lasts {} with no link", seconds(runway));
+    }
+    if let Some(lanes) = report.outbox.mended_lanes {
+        let mended = format!(
+            "was damaged at the start: {} cut and filled again",
+            count(usize::try_from(lanes).unwrap_or(usize::MAX), "lane")
+        );
+        let _ = write!(text, "; {}", paint(&mended, Tone::Warning));
     }
     if !report.peers.is_empty() {
         let _ = write!(text, "\n\n{}", peers(&report.peers));
@@ -344,6 +351,7 @@ mod tests {
                 held_bytes: 56_000,
                 quota_bytes: 10 << 30,
                 disk_bytes: 131_072,
+                mended_lanes: None,
                 runway_seconds: Some(187_200),
                 full_in_seconds: None,
             },

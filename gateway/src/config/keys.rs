@@ -116,6 +116,15 @@ pub const KEYS: &[Key] = &[
               the state directory is first used.",
     },
     Key {
+        path: "outbox.heal",
+        kind: Kind::Choice(&["replayable", "never"]),
+        need: Need::Default("replayable"),
+        since: "0.1",
+        doc: "What a start does with a damaged outbox. `replayable`: what is damaged is moved to quarantine, what a source or \
+              a peer still has is read again, and only a stream whose records are nowhere else stands still. `never`: the \
+              gateway does not start.",
+    },
+    Key {
         path: "outbox.quota",
         kind: Kind::Size {
             min: 64 * MIB,

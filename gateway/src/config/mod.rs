@@ -102,6 +102,8 @@ pub struct Config {
 pub struct Outbox {
     /// How records are stored.
     pub engine: Engine,
+    /// Whether a start mends a damaged one.
+    pub heals: bool,
     /// Bytes of records that may wait.
     pub quota: ByteSize,
     /// Disk space kept free of records.
@@ -390,6 +392,7 @@ fn check(file: &Path, raw: &Raw, environment: &Environment, asks: Asks, found: &
 
 fn outbox(reader: &mut Reader<'_>) -> Option<Outbox> {
     let engine = reader.choice("outbox.engine");
+    let heal = reader.choice("outbox.heal");
     let quota = reader.size("outbox.quota");
     let reserve = reader.size("outbox.reserve");
     let alarm = reader.duration("outbox.alarm");
@@ -401,6 +404,7 @@ fn outbox(reader: &mut Reader<'_>) -> Option<Outbox> {
         } else {
             Engine::Sled
         },
+        heals: heal? == "replayable",
         quota: quota?,
         reserve: reserve?,
         alarm: alarm?,

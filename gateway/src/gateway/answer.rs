@@ -44,6 +44,7 @@ impl Gateway {
                 held_bytes: stats.held_bytes,
                 quota_bytes: stats.quota_bytes,
                 disk_bytes: stats.disk_bytes,
+                mended_lanes: self.mended_lanes,
                 runway_seconds: runway.map(|left| left.as_secs()),
                 full_in_seconds: full_in.map(|left| left.as_secs()),
             },

@@ -367,6 +367,7 @@ mod tests {
                         held_bytes: 0,
                         quota_bytes: 1,
                         disk_bytes: 0,
+                        mended_lanes: None,
                         runway_seconds: None,
                         full_in_seconds: None,
                     },

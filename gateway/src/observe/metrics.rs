@@ -100,6 +100,8 @@ declare! {
         "Bytes of records that the outbox may hold; at the quota intake pauses.";
     OUTBOX_DISK_BYTES: Gauge = "culvert_outbox_disk_bytes" []
         "Bytes that the outbox takes on disk.";
+    OUTBOX_MENDED: Counter = "culvert_outbox_mended_lanes_total" []
+        "Lanes that were damaged when the outbox was opened, and were cut where something was missing.";
     OUTBOX_RUNWAY: Gauge = "culvert_outbox_runway_seconds" []
         "For how long records can be kept should none leave, at the rate of the last hour; +Inf where none comes in.";
     OUTBOX_FULL_IN: Gauge = "culvert_outbox_full_in_seconds" []

@@ -42,6 +42,9 @@ pub struct OutboxStatus {
     pub quota_bytes: u64,
     /// Bytes it takes on disk.
     pub disk_bytes: u64,
+    /// Lanes that were cut when this gateway started, because the outbox was damaged. Absent where it was not.
+    #[serde(default)]
+    pub mended_lanes: Option<u64>,
     /// Seconds for which everything can be kept should nothing leave from now on, at the rate of the last hour. Absent where
     /// nothing comes in.
     #[serde(default)]
