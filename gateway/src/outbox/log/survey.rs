@@ -210,8 +210,11 @@ impl Story {
                 }
             }
         }
-        let count = head.map(|head: GroupHead| head.count);
-        part.has_gap |= count.is_some_and(|count| count != part.entries.len());
+        part.has_gap |= match head {
+            Some(GroupHead { count, .. }) => count != part.entries.len(),
+            // Without its header, it is whole when its entries end where the next group begins.
+            None => part.entries.is_empty() || next != end,
+        };
         (part, next.max(at + 1))
     }
 

@@ -11,6 +11,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
+use tempfile::TempDir;
 
 /// What a child says begins with this; nothing else that is printed holds it.
 pub(super) const SPOKEN: &str = "spoken: ";
@@ -74,7 +75,7 @@ fn begins() {
     let scratch = tempfile::tempdir_in(&job.place).unwrap();
     let desk = Desk {
         engine: job.engine,
-        scratch: scratch.path().join("store"),
+        scratch: scratch.path().to_owned(),
         expected: None,
     };
     let (_, opened) = desk.open(&stores.now);
@@ -137,12 +138,11 @@ impl Desk {
                 (Box::new(move |path| disk.content(path)), contents)
             }
             EngineKind::Sled => {
-                let _ = std::fs::remove_dir_all(&self.scratch);
-                store(files, &self.scratch);
-                let contents = self.contents(Arc::new(RealDisk::new(&self.scratch)));
-                let scratch = self.scratch.clone();
+                let place = self.fresh_place();
+                store(files, place.path());
+                let contents = self.contents(Arc::new(RealDisk::new(place.path())));
                 (
-                    Box::new(move |path| std::fs::read(scratch.join(path)).ok()),
+                    Box::new(move |path| std::fs::read(place.path().join(path)).ok()),
                     contents,
                 )
             }
@@ -151,16 +151,21 @@ impl Desk {
 
     /// What a salvage of these files says that is not so. That it cannot be made at all is an answer too.
     fn salvage(&self, files: &Files, expected: &Contents) -> Option<String> {
+        let place = self.fresh_place();
         let disk: Arc<dyn Disk> = match self.engine {
             EngineKind::Log => Arc::new(MemoryDisk::new(files.clone())),
             EngineKind::Sled => {
-                let _ = std::fs::remove_dir_all(&self.scratch);
-                store(files, &self.scratch);
-                Arc::new(RealDisk::new(&self.scratch))
+                store(files, place.path());
+                Arc::new(RealDisk::new(place.path()))
             }
         };
         let salvage = Salvage::on(disk, None, &mut |_, _| {}).ok()?;
         expected.contradiction(&salvage)
+    }
+
+    /// A directory of its own for each store: sled's threads may be at work on one that broke before.
+    fn fresh_place(&self) -> TempDir {
+        tempfile::tempdir_in(&self.scratch).unwrap()
     }
 
     fn contents(&self, disk: Arc<dyn Disk>) -> Result<Contents, Error> {
@@ -183,7 +188,7 @@ fn spell(verdict: &Verdict, named: bool) -> String {
         Verdict::Healed => "healed".into(),
         Verdict::Identical => "identical".into(),
         Verdict::Wrong(what) => format!("wrong {what}"),
-        Verdict::Died | Verdict::Hung => unreachable!("whoever can say so is neither"),
+        Verdict::Died(_) | Verdict::Hung => unreachable!("whoever can say so is neither"),
     }
 }
 

@@ -15,6 +15,7 @@ use crate::outbox::EngineKind;
 use attempt::{Attempt, Extent, attempts};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -44,8 +45,8 @@ enum Verdict {
     Identical,
     /// Something is missing or different, and nobody said so.
     Wrong(String),
-    /// The child died of it.
-    Died,
+    /// The child died of it; how, and its last words.
+    Died(String),
     /// The child came to no end.
     Hung,
 }
@@ -87,11 +88,12 @@ struct Table {
 
 impl Table {
     fn count(&mut self, attempt: &Attempt, shown: &str, verdict: Verdict, named: bool) {
-        if matches!(verdict, Verdict::Wrong(_) | Verdict::Died | Verdict::Hung) {
+        if matches!(verdict, Verdict::Wrong(_) | Verdict::Died(_) | Verdict::Hung) {
             self.faults.push(format!("{shown}: {verdict:?}"));
         }
         let verdict = match verdict {
             Verdict::Wrong(_) => Verdict::Wrong(String::new()),
+            Verdict::Died(_) => Verdict::Died(String::new()),
             other => other,
         };
         self.named += usize::from(named);
@@ -116,7 +118,7 @@ impl Table {
                 Verdict::Healed,
                 Verdict::Identical,
                 Verdict::Wrong(String::new()),
-                Verdict::Died,
+                Verdict::Died(String::new()),
                 Verdict::Hung,
             ] {
                 let _ = write!(text, "| {} ", row.get(&verdict).copied().unwrap_or(0));
@@ -218,7 +220,8 @@ fn watch(
     table: &Mutex<Table>,
 ) {
     while from < to {
-        let (mut child, said) = start(job, from, to);
+        let words = tempfile::NamedTempFile::new_in(&job.place).unwrap();
+        let (mut child, said) = start(job, from, to, words.reopen().unwrap());
         let ended = loop {
             match said.recv_timeout(PATIENCE) {
                 Ok((verdict, named)) => {
@@ -230,12 +233,21 @@ fn watch(
                     from += 1;
                 }
                 Err(RecvTimeoutError::Timeout) => break Some(Verdict::Hung),
-                Err(RecvTimeoutError::Disconnected) => break (from < to).then_some(Verdict::Died),
+                Err(RecvTimeoutError::Disconnected) => {
+                    break (from < to).then(|| Verdict::Died(String::new()));
+                }
             }
         };
-        let _ = child.kill();
-        child.wait().unwrap();
-        if let Some(verdict) = ended {
+        if ended != Some(Verdict::Died(String::new())) {
+            let _ = child.kill();
+        }
+        let status = child.wait().unwrap();
+        if let Some(mut verdict) = ended {
+            if let Verdict::Died(how) = &mut verdict {
+                let said = std::fs::read(words.path()).unwrap();
+                let last = &said[said.len().saturating_sub(600)..];
+                *how = format!("{status}: {}", String::from_utf8_lossy(last));
+            }
             let attempt = &attempts[from];
             table
                 .lock()
@@ -246,7 +258,7 @@ fn watch(
     }
 }
 
-fn start(job: &child::Job, from: usize, to: usize) -> (Child, mpsc::Receiver<(Verdict, bool)>) {
+fn start(job: &child::Job, from: usize, to: usize, words: File) -> (Child, mpsc::Receiver<(Verdict, bool)>) {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
         .args([
@@ -259,7 +271,7 @@ fn start(job: &child::Job, from: usize, to: usize) -> (Child, mpsc::Receiver<(Ve
         // sled runs `sync` each time it is opened, which waits for all disks of the machine.
         .env("PATH", job.place.join("no programs"))
         .stdout(Stdio::piped())
-        .stderr(Stdio::null());
+        .stderr(words);
     job.tell(&mut command, from, to);
     let mut child = command.spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();

@@ -73,6 +73,10 @@ pub(super) fn make(place: &Path, engine: EngineKind, bytes: u64, seed: u64) {
     }
     let outbox = Outbox::open(&options(&work, engine)).unwrap();
     maker.write(&outbox, bytes / 3);
+    outbox.sync().unwrap();
+    // Of now, but for the last commits: the newest files are there by half.
+    keep(&work, &place.join(older(4)));
+    maker.write(&outbox, bytes / 200);
     if engine == EngineKind::Sled {
         outbox.close_blocking().unwrap();
         keep(&work, &place.join(NOW));
