@@ -24,7 +24,10 @@ const NOT_RUN: &[(&str, &str)] = &[
         "cargo xtask demo --input mine.jsonl --key-field id",
         "as cargo xtask demo",
     ),
-    ("cargo xtask damage", "minutes to hours; the outbox's own tests run a part of it"),
+    (
+        "cargo xtask damage",
+        "minutes to hours; the outbox's own tests run a part of it",
+    ),
     ("cargo xtask damage sled --seed 7", "as cargo xtask damage"),
     ("culvert fsck", "`damage.rs` runs it on damaged outboxes"),
     ("culvert fsck --repair", "as culvert fsck"),

@@ -169,11 +169,12 @@ impl Salvage {
     pub fn open(path: &Path, watch: &mut dyn FnMut(u64, u64)) -> Result<Salvage, Error> {
         check_place(path)?;
         let lock = home::lock(path)?;
-        Salvage::on(Arc::new(RealDisk::new(path)), Some(lock), watch)
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(path));
+        Salvage::on(&disk, Some(lock), watch)
     }
 
     pub(super) fn on(
-        disk: Arc<dyn Disk>,
+        disk: &Arc<dyn Disk>,
         lock: Option<File>,
         watch: &mut dyn FnMut(u64, u64),
     ) -> Result<Salvage, Error> {
@@ -183,7 +184,7 @@ impl Salvage {
             acknowledged,
             generations,
             is_in_repair,
-        } = home::look(&*disk)?;
+        } = home::look(&**disk)?;
         if is_in_repair {
             return Err(Error::Unfinished { path: path.into() });
         }
@@ -219,15 +220,15 @@ impl Salvage {
         };
         let mut surveys = Vec::new();
         for directory in candidates {
-            let engine = manifest.map_or_else(|| engine_of(&*disk, &directory), |manifest| manifest.engine);
+            let engine = manifest.map_or_else(|| engine_of(&**disk, &directory), |manifest| manifest.engine);
             let mut watch = Watch {
                 told: &mut *watch,
                 total: disk.used_bytes(&directory).unwrap_or(0),
             };
             let id = manifest.map(|manifest| manifest.id);
             let survey = match engine {
-                EngineKind::Log => log::survey(&disk, path, &directory, id, acknowledged, &mut watch)?,
-                EngineKind::Sled => sled::survey(&disk, &directory, acknowledged, &mut watch)?,
+                EngineKind::Log => log::survey(disk, path, &directory, id, acknowledged, &mut watch)?,
+                EngineKind::Sled => sled::survey(disk, &directory, acknowledged, &mut watch)?,
             };
             surveys.push((engine, survey));
         }

@@ -194,9 +194,9 @@ fn unpack(slot: &[u8]) -> Result<Vec<u8>, String> {
         return Err("its checksum is not that of its bytes".into());
     }
     let width = match slot.len() {
-        ..=0xff => 1,
-        ..=0xffff => 2,
-        ..=0xffff_ffff => 4,
+        0..=0xff => 1,
+        0x100..=0xffff => 2,
+        0x1_0000..=0xffff_ffff => 4,
         _ => 8,
     };
     let (space, length) = covered.split_at(covered.len().saturating_sub(width));
@@ -326,7 +326,7 @@ mod tests {
             objects.remove(id);
             let mut missed = 0;
             visit(&disk, "gen-1", &objects, |leaf| {
-                missed += u32::from(leaf.is_err())
+                missed += u32::from(leaf.is_err());
             });
             assert_eq!(missed, 1, "without leaf {id}");
         }

@@ -204,7 +204,13 @@ fn flips(stores: &Stores, engine: EngineKind, extent: Extent, seed: u64) -> Vec<
                 .collect()
         }
         Extent::Sample(_) => {
-            let mask = |number: u64| if number % 2 == 0 { one_bit(number) } else { 0xff };
+            let mask = |number: u64| {
+                if number.is_multiple_of(2) {
+                    one_bit(number)
+                } else {
+                    0xff
+                }
+            };
             numbered()
                 .map(|(number, place)| flip(*place, mask(number)))
                 .collect()

@@ -159,7 +159,7 @@ impl Desk {
                 Arc::new(RealDisk::new(place.path()))
             }
         };
-        let salvage = Salvage::on(disk, None, &mut |_, _| {}).ok()?;
+        let salvage = Salvage::on(&disk, None, &mut |_, _| {}).ok()?;
         expected.contradiction(&salvage)
     }
 

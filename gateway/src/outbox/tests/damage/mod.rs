@@ -199,7 +199,7 @@ fn look(engine: EngineKind, extent: Extent, bytes: u64, seed: u64) -> Table {
                     let to = (from + batch).min(attempts.len());
                     watch(&job, &stores, &attempts, from, to, &table);
                     // A long look shows how far it is, and what it found so far.
-                    if attempts.len() > 10_000 && from % (batch * 20) == 0 {
+                    if attempts.len() > 10_000 && from.is_multiple_of(batch * 20) {
                         let table = table.lock().unwrap().to_markdown(engine);
                         println!("about {to} of {}\n{table}", attempts.len());
                     }
