@@ -25,6 +25,7 @@ pub mod perform;
 pub mod planted;
 pub mod record;
 pub mod report;
+pub mod road;
 pub mod run;
 pub mod running;
 pub mod sample;

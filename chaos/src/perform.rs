@@ -1,13 +1,15 @@
 //! Does to a site what a schedule says.
 
 use crate::disk::{self, Disks};
+use crate::road::Road;
+use crate::run::Plan;
 use crate::schedule::{Kind, Place, Planned};
 use crate::site::Site;
 use anyhow::{Context, bail};
 use culvert_tests::lossy_disk::Moment;
 use culvert_tests::process::{Process, find_program};
 use culvert_tests::relay::{Direction, Weather};
-use culvert_tests::{Broker, Gateway, Scratch, UdpRelay, wait_for};
+use culvert_tests::{Broker, Gateway, Scratch, wait_for};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::fs;
@@ -27,13 +29,12 @@ pub struct Stage<'a> {
     pub disks: Disks,
 }
 
-/// Why this host cannot do some kinds, by kind; those that are not here it can do.
-///
-/// `apart`: sites have networks of their own. `spare`: there is a second gateway at site 1.
-pub fn lacking(kind: Kind, apart: bool, disks: &Disks, spare: bool) -> Option<&'static str> {
+/// Why this host, or a run that is planned so, cannot do some kinds; those that are not here it can do.
+pub fn lacking(kind: Kind, plan: &Plan, disks: &Disks) -> Option<&'static str> {
     match kind {
-        Kind::Takeover if !spare => Some("needs --spare"),
-        Kind::Unplug if !apart => Some("needs network namespaces"),
+        Kind::Takeover if !plan.spare => Some("needs --spare"),
+        Kind::NoUdp if !plan.tcp => Some("needs --tcp"),
+        Kind::Unplug if !plan.apart => Some("needs network namespaces"),
         Kind::DiskFull if !matches!(disks, Disks::Small(_)) => {
             Some("needs loop devices and a mount namespace, engine `log`, and not --lossy")
         }
@@ -187,14 +188,15 @@ impl Stage<'_> {
 const EXPIRES: Duration = Duration::from_secs(1);
 
 /// What is done to a link.
-fn weather(fault: &Planned, link: &UdpRelay) -> anyhow::Result<()> {
+fn weather(fault: &Planned, road: &Road) -> anyhow::Result<()> {
     let share = fault.amount as f64 / 1_000.0;
     let time = Duration::from_millis(fault.amount);
-    let fair = Weather::default();
+    let (fair, link) = (Weather::default(), &road.udp);
     match fault.kind {
-        Kind::Cut => link.cut(),
-        Kind::CutIn => link.set_one(Direction::ToServer, Weather { cut: true, ..fair }),
-        Kind::CutOut => link.set_one(Direction::ToClients, Weather { cut: true, ..fair }),
+        Kind::Cut => road.cut(),
+        Kind::CutIn => road.cut_one(Direction::ToServer),
+        Kind::CutOut => road.cut_one(Direction::ToClients),
+        Kind::NoUdp => link.cut(),
         Kind::Loss => link.set(Weather { loss: share, ..fair }),
         Kind::Delay => link.set(Weather { delay: time, ..fair }),
         Kind::Reorder => link.set(Weather { jitter: time, ..fair }),
@@ -210,23 +212,23 @@ fn weather(fault: &Planned, link: &UdpRelay) -> anyhow::Result<()> {
             rate: fault.amount << 10,
             ..fair
         }),
-        Kind::Flap | Kind::Rebind => return again_and_again(fault, link),
+        Kind::Flap | Kind::Rebind => return again_and_again(fault, road),
         kind => bail!("{kind:?} is not for a link"),
     }
     thread::sleep(fault.lasts);
-    link.heal();
+    road.heal();
     Ok(())
 }
 
-fn again_and_again(fault: &Planned, link: &UdpRelay) -> anyhow::Result<()> {
+fn again_and_again(fault: &Planned, road: &Road) -> anyhow::Result<()> {
     let times = u32::try_from(fault.amount.clamp(1, 1_000))?;
     for _ in 0..times {
         match fault.kind {
-            Kind::Flap => link.cut(),
-            _ => link.rebind(),
+            Kind::Flap => road.cut(),
+            _ => road.udp.rebind(),
         }
         thread::sleep(fault.lasts / times / 2);
-        link.heal();
+        road.heal();
         thread::sleep(fault.lasts / times / 2);
     }
     Ok(())

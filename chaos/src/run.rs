@@ -43,6 +43,8 @@ pub struct Plan {
     pub apart: bool,
     /// A second gateway at site 1.
     pub spare: bool,
+    /// Links may go over TCP.
+    pub tcp: bool,
     /// The outboxes of gateways 1 and 2 on disks that can lose their power.
     pub lossy: bool,
     /// A fault in what the lab sees, which must fail the run.
@@ -71,6 +73,7 @@ pub fn run(
         partitions: plan.partitions,
         apart: plan.apart,
         spare: plan.spare,
+        tcp: plan.tcp,
         ..Options::new(plan.seed)
     })?;
     let disks = disks(plan, &site, tell);
@@ -102,7 +105,7 @@ fn disks(plan: &Plan, site: &Site, tell: &mut dyn FnMut(String)) -> Disks {
 fn kinds(plan: &Plan, disks: &Disks, tell: &mut dyn FnMut(String)) -> Vec<Kind> {
     let (mut able, mut unable) = (Vec::new(), Vec::new());
     for &kind in &plan.kinds {
-        match lacking(kind, plan.apart, disks, plan.spare) {
+        match lacking(kind, plan, disks) {
             None => able.push(kind),
             Some(why) => unable.push(format!("{} ({why})", word(&kind))),
         }

@@ -42,6 +42,8 @@ pub enum Kind {
     Damage,
     /// A link passes this many KiB a second
     Narrow,
+    /// A link passes no datagrams, and TCP still
+    NoUdp,
     /// A link's router forgets its addresses, this many times
     Rebind,
     /// A whole network loses its cable
@@ -226,6 +228,7 @@ fn planned(dice: &mut ChaCha8Rng, kind: Kind, room: u64) -> Planned {
         Kind::Duplicate => (&links, 1_000..6_000, 50..1_000),
         Kind::Damage => (&links, 1_000..6_000, 5..200),
         Kind::Narrow => (&links, 1_000..5_000, 500..6_000),
+        Kind::NoUdp => (&links, 3_000..15_000, 0..1),
         Kind::Rebind => (&links, 500..3_000, 1..4),
         Kind::Unplug => (&[Place::Net1, Place::Net2, Place::Net3], 300..4_000, 0..1),
         Kind::Kill => (&gateways, 0..1_000, 0..1),

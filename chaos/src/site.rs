@@ -1,8 +1,9 @@
 //! Three networks in a row with a broker at each end, and what can be broken between them.
 
 use crate::kafka;
+use crate::road::Road;
 use anyhow::{Context, bail};
-use culvert_tests::{Broker, BrokerOptions, Gateway, Network, TestCa, TlsFiles, UdpRelay, ports, wait_for};
+use culvert_tests::{Broker, BrokerOptions, Gateway, Network, TestCa, TlsFiles, ports, wait_for};
 use serde_json::json;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -25,6 +26,8 @@ pub struct Options {
     pub seed: u64,
     /// Each site in a network of its own, instead of all on loopback.
     pub apart: bool,
+    /// Links may go over TCP, and the roads have it.
+    pub tcp: bool,
 }
 
 impl Options {
@@ -36,6 +39,7 @@ impl Options {
             spare: false,
             seed,
             apart: false,
+            tcp: false,
         }
     }
 }
@@ -49,9 +53,9 @@ pub struct Site {
     /// `gw1`, `gw2`, `gw3`, and `gw4` when there is a spare.
     pub gateways: Vec<Gateway>,
     /// Between network 1 and network 2.
-    pub west: UdpRelay,
+    pub west: Road,
     /// Between network 3 and network 2.
-    pub east: UdpRelay,
+    pub east: Road,
     /// Of the three sites, where they are apart.
     pub networks: Option<[Network; 3]>,
     /// Where gateway 2 listens for links.
@@ -108,8 +112,9 @@ impl Site {
         let gate = |number| network(number).map_or(Ipv4Addr::LOCALHOST, |network| network.gate());
         let inside = |number| network(number).map_or(Ipv4Addr::LOCALHOST, |network| network.outward());
         let tunnel: SocketAddr = (inside(2), ports::free_udp()).into();
-        let west = UdpRelay::between(gate(1), gate(2), tunnel, options.seed)?;
-        let east = UdpRelay::between(gate(3), gate(2), tunnel, options.seed.wrapping_add(1))?;
+        let road = |number, seed| Road::between(gate(number), gate(2), tunnel, seed, options.tcp);
+        let west = road(1, options.seed)?;
+        let east = road(3, options.seed.wrapping_add(1))?;
         let files = Files {
             ca: &ca,
             options,
@@ -295,13 +300,15 @@ impl Files<'_> {
 
     fn head(&self, name: &str, number: usize, tunnel: Option<SocketAddr>) -> anyhow::Result<String> {
         let listen = tunnel.unwrap_or_else(|| (self.hosts[number - 1], ports::free_udp()).into());
-        head(
+        let head = head(
             self.ca,
             self.options.engine,
             name,
             &format!("site{number}"),
             Some(listen),
-        )
+        )?;
+        let fallback = if self.options.tcp { "tcp" } else { "none" };
+        Ok(format!("{head}fallback = \"{fallback}\"\n"))
     }
 }
 

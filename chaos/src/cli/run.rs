@@ -39,6 +39,9 @@ pub(crate) struct Arguments {
     /// A second gateway at site 1
     #[arg(long)]
     spare: bool,
+    /// Links may go over TCP where UDP does not pass
+    #[arg(long)]
+    tcp: bool,
     /// The outboxes of gateways 1 and 2 on disks that can lose their power, in place of small ones
     #[arg(long)]
     lossy: bool,
@@ -154,6 +157,7 @@ fn plan(arguments: &Arguments) -> anyhow::Result<Plan> {
         given,
         apart: false,
         spare: arguments.spare,
+        tcp: arguments.tcp,
         lossy: arguments.lossy,
         planted: arguments.plant,
     })

@@ -125,12 +125,12 @@ fn weather(site: &Site, seed: u64, over: &AtomicBool) {
         };
         match dice.random_range(0..6) {
             0 => link.cut(),
-            1 => link.set(Weather {
+            1 => link.udp.set(Weather {
                 loss: dice.random_range(0.001..0.05),
                 duplication: 0.01,
                 ..Weather::default()
             }),
-            2 | 3 => link.set(Weather {
+            2 | 3 => link.udp.set(Weather {
                 delay: Duration::from_millis(dice.random_range(1..60)),
                 jitter: Duration::from_millis(dice.random_range(0..20)),
                 ..Weather::default()

@@ -117,7 +117,7 @@ fn storm(orders: &Orders, site: &Site) -> anyhow::Result<Figures> {
 
 /// Records a handshake and traffic of the link between gateways 1 and 2.
 fn record(site: &Site, watch: &Watch) -> anyhow::Result<[Vec<Vec<u8>>; 2]> {
-    site.west.record(KEPT);
+    site.west.udp.record(KEPT);
     site.gateway(1).restart()?;
     let further: Vec<u64> = watch.view().next.iter().map(|next| next + RATE).collect();
     watch.reaches(&further, DRAIN)?;
@@ -126,7 +126,8 @@ fn record(site: &Site, watch: &Watch) -> anyhow::Result<[Vec<Vec<u8>>; 2]> {
         &Reader::open(&site.source.bootstrap(), TOPIC, site.partitions)?.ends()?,
         DRAIN,
     )?;
-    let recorded = [Direction::ToServer, Direction::ToClients].map(|direction| site.west.recorded(direction));
+    let recorded =
+        [Direction::ToServer, Direction::ToClients].map(|direction| site.west.udp.recorded(direction));
     ensure!(
         recorded.iter().all(|packets| packets.len() > 100),
         "a link's packets were recorded"
@@ -183,7 +184,7 @@ fn mutated(site: &Site, strangers: &mut Strangers, recorded: &[Vec<Vec<u8>>; 2],
     change(&mut packet, packets, dice);
     match dice.random_range(0..3) {
         0 => strangers.send(&packet),
-        _ => drop(site.west.inject(direction, &packet)),
+        _ => drop(site.west.udp.inject(direction, &packet)),
     }
 }
 
