@@ -50,6 +50,15 @@ impl Look {
     }
 }
 
+/// How the beginning of what is compared looks.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Beginning {
+    /// The content of the first record.
+    pub(super) first: Option<u128>,
+    /// That of the record before it, where it is of the stream too and known.
+    pub(super) before: Option<u128>,
+}
+
 /// Which of a target's records are compared: `count` behind the first `front`.
 #[derive(Clone, Copy)]
 pub(super) struct Span {
@@ -117,23 +126,30 @@ impl Holdings {
         }
     }
 
-    /// How many records stand before the stream's own, and how many there are. A target partition may hold older ones:
-    /// of other origins, of an earlier incarnation. The last place that looks like the beginning and has enough behind
-    /// it is the beginning; where none looks so, as many as are more than the position counts stand in front.
-    pub(super) fn front(&mut self, first: Option<u128>, count: u64) -> Result<(u64, u64), SourceFault> {
-        let (mut all, mut alike) = (0u64, VecDeque::new());
+    /// How many records stand before those that are compared, and how many there are. A target partition may hold older
+    /// ones: of other origins, of an earlier incarnation, of the stream itself where a part of it is compared. The last
+    /// place that looks like the beginning and has enough behind it is the beginning; one behind the right record wins over
+    /// others, so that a doubled beginning is not passed over. Where none looks so, as many as are more than `count` stand in
+    /// front.
+    pub(super) fn front(&mut self, beginning: Beginning, count: u64) -> Result<(u64, u64), SourceFault> {
+        let (mut all, mut previous, mut alike) = (0u64, None, VecDeque::new());
         self.each(|content| {
-            if Some(content) == first {
+            if Some(content) == beginning.first {
                 if alike.len() == ALIKE_MAX {
                     alike.pop_front();
                 }
-                alike.push_back(all);
+                let is_behind = beginning.before.is_some() && previous == beginning.before;
+                alike.push_back((all, is_behind));
             }
+            previous = Some(content);
             all += 1;
             ControlFlow::Continue(())
         })?;
-        let enough = alike.iter().rev().find(|front| all - **front >= count);
-        let front = enough.or(alike.front()).copied();
+        let is_enough = |front: &u64| all - front >= count;
+        let places = || alike.iter().rev();
+        let right = places().find(|(front, is_behind)| *is_behind && is_enough(front));
+        let enough = || places().find(|(front, _)| is_enough(front));
+        let front = right.or_else(enough).or(alike.front()).map(|(front, _)| *front);
         Ok((front.unwrap_or(all.saturating_sub(count)), all))
     }
 
@@ -203,4 +219,84 @@ pub(super) fn digest_of_topics(
         }
     }
     Ok(digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use culvert_proto::record::Headers;
+
+    /// A partition whose records have these bytes for values.
+    struct Partition(&'static [u8]);
+
+    impl Reader for Partition {
+        fn read(
+            &mut self,
+            _: &str,
+            _: u32,
+            _: Sequence,
+            _: Option<Sequence>,
+            each: &mut dyn FnMut(Sequence, &RecordRef<'_>) -> ControlFlow<()>,
+        ) -> Result<(), SourceFault> {
+            for (at, value) in self.0.chunks(1).enumerate() {
+                let _ = each(Sequence(at as u64), &record(value));
+            }
+            Ok(())
+        }
+    }
+
+    fn record(value: &[u8]) -> RecordRef<'_> {
+        RecordRef {
+            timestamp: -1,
+            key: None,
+            value: Some(value),
+            headers: Headers::NONE,
+        }
+    }
+
+    /// Where the part that begins with `first`, behind `before`, and has `count` records is found.
+    #[track_caller]
+    fn check(target: &'static [u8], before: Option<u8>, first: u8, count: u64, expected: u64) {
+        let content = |value: u8| digest::content(&record(&[value]));
+        let beginning = Beginning {
+            first: Some(content(first)),
+            before: before.map(content),
+        };
+        let mut holdings = Holdings {
+            reader: Box::new(Partition(target)),
+            topic: "orders".into(),
+            partition: 0,
+            from: Sequence::ZERO,
+            to: None,
+            without_ids: Vec::new(),
+        };
+        let found = holdings.front(beginning, count).expect("it is read");
+        assert_eq!(
+            found,
+            (expected, target.len() as u64),
+            "{}",
+            target.escape_ascii()
+        );
+    }
+
+    #[test]
+    fn a_beginning_is_the_last_one_that_has_enough_behind_it() {
+        check(b"abcd", None, b'a', 4, 0);
+        check(b"xyabcd", None, b'a', 4, 2);
+        check(b"abcdabcd", None, b'a', 4, 4);
+        check(b"abcda", None, b'a', 4, 0);
+        check(b"bcd", None, b'a', 4, 0);
+        check(b"xbcd", None, b'a', 3, 1);
+    }
+
+    #[test]
+    fn a_part_begins_behind_its_own_record() {
+        check(b"abcd", Some(b'b'), b'c', 2, 2);
+        // Doubled where the part begins: the first one is taken, and one is too much.
+        check(b"abccd", Some(b'b'), b'c', 2, 2);
+        check(b"abccd", None, b'c', 2, 3);
+        // What stood before is lost, which is no matter of the part.
+        check(b"acd", Some(b'b'), b'c', 2, 1);
+        check(b"cd", Some(b'b'), b'c', 2, 0);
+    }
 }

@@ -2,7 +2,7 @@
 //! holds.
 
 use super::answer::shown;
-use super::holdings::{Holdings, Look, Span, digest_of_topics, reading_the_sink};
+use super::holdings::{Beginning, Holdings, Look, Span, digest_of_topics, reading_the_sink};
 use super::receipts::{Made, Receipting, Window};
 use super::{Gateway, changer_of, renumbered_parts};
 use crate::config::Connector;
@@ -44,6 +44,10 @@ const BLOCKS_MAX: usize = 1_000_000;
 
 /// How long a sink's position may take to count what its target shows already: commits come within milliseconds.
 const COUNTED_WAIT: Duration = Duration::from_secs(2);
+
+/// Places in which the record before a part is looked for: more than a source leaves out behind one another but for holes of
+/// compaction.
+const BEFORE_PLACES: u64 = 1_000;
 
 /// How long a sink that starts may take to read its positions: without them a proof would leave streams out.
 const POSITIONS_WAIT: Duration = Duration::from_secs(10);
@@ -582,18 +586,28 @@ impl Gateway {
             Checked::KafkaSink(config) if config.partitioner == kafka::config::Partitioner::Same => {}
             _ => return Ok(Span::ALL),
         }
-        let mut first = None;
+        let mut beginning = Beginning::default();
         if let Some(block) = origin.first() {
-            let beginning = Interval::new(position.start, block.to);
+            let first = Interval::new(position.start, block.to);
             let (blocks, _) = self
-                .origin_blocks(connector, route, stream, beginning, 1, None)
+                .origin_blocks(connector, route, stream, first, 1, None)
                 .await?;
-            first = blocks.first().map(|block| block.digest.order);
+            beginning.first = blocks.first().map(|block| block.digest.order);
+        }
+        if skipped > 0 {
+            let near = Sequence(position.start.0.saturating_sub(BEFORE_PLACES));
+            let before = Interval::new(near, position.start);
+            // It helps to find the place; a source that has forgotten it is no fault of the part.
+            let blocks = self
+                .origin_blocks(connector, route, stream, before, 1, None)
+                .await;
+            let blocks = blocks.map(|(blocks, _)| blocks).unwrap_or_default();
+            beginning.before = blocks.last().map(|block| block.digest.order);
         }
         let (sink, named, count) = (connector.clone(), stream.clone(), position.digest.count);
         let at = position.clone();
         let (front, all) =
-            reading_the_sink(move || Holdings::open(&sink, &named, &at)?.front(first, count)).await?;
+            reading_the_sink(move || Holdings::open(&sink, &named, &at)?.front(beginning, count)).await?;
         let behind = all - front;
         let counted = || {
             let positions = self.delivery_of(connector)?.status().positions;
