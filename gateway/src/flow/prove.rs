@@ -174,6 +174,12 @@ pub(super) fn answer(exchange: &Arc<Exchange>, outlet: &Outlet, nonce: u128, que
             reason,
         })
     };
+    let (reader, hop) = (route.site(), outlet.site());
+    if !exchange.grants.may_read(reader, hop, &stream.topic) {
+        let topic = &stream.topic;
+        let reason = format!("topic {topic} is not granted to {reader}, nor is what could be counted in it");
+        return outlet.post(part(Vec::new(), true, refuse("CULVERT-F004", reason)));
+    }
     let sources = exchange.proofs.sources.lock().clone();
     let Some(open) = sources.filter(|_| {
         exchange

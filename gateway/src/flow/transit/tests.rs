@@ -1,7 +1,7 @@
 //! What sessions, lanes and relay queues do when one takes another's place.
 
 use super::*;
-use crate::flow::bench::{HERE, Stage, THERE, frame, sink_route, stream};
+use crate::flow::bench::{HERE, NOT_GRANTED, Stage, THERE, frame, sink_route, stream};
 use crate::link::tests::bench::{soon, until};
 use culvert_proto::{Guard, Position};
 
@@ -105,6 +105,44 @@ async fn a_word_about_a_route_that_was_refused_does_not_cut_off_the_others() {
         })
         .await;
     stage.heard().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proof_of_a_topic_that_is_not_granted_is_refused() {
+    let stage = Stage::new().await;
+    stage.serve();
+    let (route, salaries) = (
+        RouteId::new(THERE, "sink"),
+        StreamId {
+            topic: NOT_GRANTED.into(),
+            ..stream(HERE, 0)
+        },
+    );
+    stage
+        .say(Message::Register {
+            route: route.clone(),
+            origin: HERE.into(),
+            topics: TopicFilter::default(),
+            start: Start::Earliest,
+            incarnation: 0,
+        })
+        .await;
+    stage
+        .say(Message::DigestAsk {
+            nonce: 7,
+            route,
+            stream: salaries,
+            interval: interval(0, 100),
+            block_records: 10,
+            without_ids: Vec::new(),
+        })
+        .await;
+    let answer = stage.hear("an answer", |message| match message {
+        Message::DigestAnswer { blocks, fault, .. } => Some((blocks.len(), fault)),
+        _ => None,
+    });
+    let (blocks, fault) = answer.await;
+    assert_eq!((blocks, &*fault.unwrap().code), (0, "CULVERT-F004"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
