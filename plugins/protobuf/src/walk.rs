@@ -438,7 +438,7 @@ impl<'p, 'a, 'e, E: Emit> Walk<'p, 'a, 'e, E> {
                 let number = whole(kind, bits)?;
                 let of = &self.view.schema.enums[of as usize];
                 match of.name(number as i32) {
-                    _ if of.is_null => self.emit.null(),
+                    Some(_) if of.is_null => self.emit.null(),
                     Some(name) => self.emit.text(name),
                     None => self.emit.integer(number),
                 }

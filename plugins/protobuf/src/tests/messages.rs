@@ -139,3 +139,16 @@ fn a_later_schema_reads_by_numbers_and_refuses_other_kinds() {
         Err("out-of-range /a".to_owned())
     );
 }
+
+#[test]
+fn a_null_value_is_null_and_another_number_in_its_place_is_not_lost() {
+    let mut bench = Bench::new([]);
+    let schema = bench.schema(
+        r#"syntax = "proto3"; import "google/protobuf/struct.proto";
+        message W { repeated google.protobuf.NullValue k = 1; }"#,
+    );
+    let bytes = [10, 4, 0, 144, 244, 29];
+    let json = bench.to_json(&schema, &schema, &bytes).unwrap();
+    assert_eq!(json, r#"{"k":[null,490000]}"#);
+    assert_eq!(bench.from_json(&schema, &json).unwrap(), bytes);
+}
