@@ -18,8 +18,6 @@ pub struct Target {
     pub name: &'static str,
     /// What it decodes.
     pub about: &'static str,
-    /// Whether it is built without the feature `gateway`.
-    pub is_light: bool,
     /// Decodes the bytes and checks what came of it.
     pub run: fn(&[u8]),
 }

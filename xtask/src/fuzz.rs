@@ -58,7 +58,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         None => Share::Clock(seconds.unwrap_or(SECONDS)),
     };
     let program = build(arguments.light)?;
-    let known = targets(arguments.light)?;
+    let known = targets(&program)?;
     let strangers: Vec<&String> = arguments
         .targets
         .iter()
@@ -123,25 +123,11 @@ fn folder() -> PathBuf {
     workspace().join("target/fuzz")
 }
 
-/// The folders of the corpus: each target has one.
-fn targets(is_light: bool) -> anyhow::Result<Vec<String>> {
-    const HEAVY: [&str; 9] = [
-        "compression",
-        "examine",
-        "description",
-        "segment",
-        "positions",
-        "config",
-        "connector",
-        "registry",
-        "failure",
-    ];
-    let corpus = workspace().join("fuzz/corpus");
-    let mut names = fs::read_dir(&corpus)
-        .with_context(|| format!("read {}", corpus.display()))?
-        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
-        .collect::<anyhow::Result<Vec<String>>>()?;
-    names.retain(|name| !(is_light && HEAVY.contains(&name.as_str())));
+/// The targets of this build, by name.
+fn targets(program: &Path) -> anyhow::Result<Vec<String>> {
+    let mut fuzzer = Command::new(program);
+    fuzzer.env("CULVERT_FUZZ_NAMES", "1");
+    let mut names: Vec<String> = steps::output(fuzzer)?.lines().map(str::to_owned).collect();
     names.sort();
     Ok(names)
 }

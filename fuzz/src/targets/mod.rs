@@ -15,88 +15,73 @@ use culvert_plugin::codec::{Codec, Schema};
 
 /// Every decoder that this build has.
 pub const TARGETS: &[Target] = &[
-    light(
+    target(
         "frame",
         "frames, as a link brings them and an outbox holds them",
         wire::frame,
     ),
-    light(
+    target(
         "message",
         "control messages and the headers of lanes",
         wire::message,
     ),
-    light("stream", "identities of streams", wire::stream),
-    light("batch", "record batches that are not compressed", wire::batch),
-    light("columns", "what a plugin answers by columns", columns::answer),
-    light("avro-schema", "the text of an Avro schema", avro::schema),
-    light(
+    target("stream", "identities of streams", wire::stream),
+    target("batch", "record batches that are not compressed", wire::batch),
+    target("columns", "what a plugin answers by columns", columns::answer),
+    target("avro-schema", "the text of an Avro schema", avro::schema),
+    target(
         "avro-datum",
         "an Avro value, under schemas that fit and that do not",
         avro::datum,
     ),
-    light("avro-json", "JSON to be written as Avro", avro::json),
-    light("avro-container", "Avro's container files", avro::container),
-    light("protobuf-schema", "the text of a .proto file", protobuf::schema),
-    light(
+    target("avro-json", "JSON to be written as Avro", avro::json),
+    target("avro-container", "Avro's container files", avro::container),
+    target("protobuf-schema", "the text of a .proto file", protobuf::schema),
+    target(
         "protobuf-message",
         "a Protobuf message, under schemas that fit and that do not",
         protobuf::message,
     ),
-    light("protobuf-json", "JSON to be written as Protobuf", protobuf::json),
-    light("json-schema", "the text of a JSON Schema", json::schema),
-    light("json-value", "JSON to be checked by a schema", json::value),
-    light(
+    target("protobuf-json", "JSON to be written as Protobuf", protobuf::json),
+    target("json-schema", "the text of a JSON Schema", json::schema),
+    target("json-value", "JSON to be checked by a schema", json::value),
+    target(
         "envelope",
         "schema and payload in one JSON, as Kafka Connect writes them",
         envelope::envelope,
     ),
     #[cfg(feature = "gateway")]
-    heavy(
+    target(
         "compression",
         "record batches of every compression",
         gateway::compression,
     ),
     #[cfg(feature = "gateway")]
-    heavy("examine", "a plugin's file", gateway::examine),
+    target("examine", "a plugin's file", gateway::examine),
     #[cfg(feature = "gateway")]
-    heavy(
+    target(
         "description",
         "what a plugin's file says about it",
         gateway::description,
     ),
     #[cfg(feature = "gateway")]
-    heavy("segment", "a segment of an outbox's log", gateway::segment),
+    target("segment", "a segment of an outbox's log", gateway::segment),
     #[cfg(feature = "gateway")]
-    heavy("positions", "records of a positions topic", gateway::positions),
+    target("positions", "records of a positions topic", gateway::positions),
     #[cfg(feature = "gateway")]
-    heavy("config", "culvert.toml", gateway::config),
+    target("config", "culvert.toml", gateway::config),
     #[cfg(feature = "gateway")]
-    heavy("connector", "a connector's definition", gateway::connector),
+    target("connector", "a connector's definition", gateway::connector),
     #[cfg(feature = "gateway")]
-    heavy("receipt", "receipts and statements", gateway::receipt),
+    target("receipt", "receipts and statements", gateway::receipt),
     #[cfg(feature = "gateway")]
-    heavy("registry", "what a schema registry answers", gateway::registry),
+    target("registry", "what a schema registry answers", gateway::registry),
     #[cfg(feature = "gateway")]
-    heavy("failure", "a recorded failure of a plugin", gateway::failure),
+    target("failure", "a recorded failure of a plugin", gateway::failure),
 ];
 
-const fn light(name: &'static str, about: &'static str, run: fn(&[u8])) -> Target {
-    Target {
-        name,
-        about,
-        is_light: true,
-        run,
-    }
-}
-
-#[cfg(feature = "gateway")]
-const fn heavy(name: &'static str, about: &'static str, run: fn(&[u8])) -> Target {
-    Target {
-        name,
-        about,
-        is_light: false,
-        run,
-    }
+const fn target(name: &'static str, about: &'static str, run: fn(&[u8])) -> Target {
+    Target { name, about, run }
 }
 
 /// A schema as codecs are shown it.
