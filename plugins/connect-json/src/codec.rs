@@ -112,13 +112,13 @@ impl ConnectJson {
 
     /// A payload beside the schema it had, or one that is derived from it.
     fn envelope(&self, writer: &Option<Schema>, payload: Value, bytes: &mut Vec<u8>) -> Outcome<()> {
-        let (schema, payload) = match (writer, self.decimals) {
-            (Some(writer), Some(format)) => {
-                let payload = formatted(writer, payload, format)?;
-                (derived(writer, &payload)?, payload)
-            }
-            (Some(writer), None) => (derived(writer, &payload)?, payload),
-            (None, _) => (Value::Null, payload),
+        let payload = match (writer, self.decimals) {
+            (Some(writer), Some(format)) => formatted(writer, payload, format)?,
+            _ => payload,
+        };
+        let schema = match writer {
+            Some(writer) => derived(writer, &payload)?,
+            None => Value::Null,
         };
         let envelope = Value::Object(vec![
             ("schema".to_owned(), schema),
