@@ -138,8 +138,6 @@ impl Accepting {
     }
 
     fn refused(&self, error: &quinn::ConnectionError) -> Reason {
-        self.verdict
-            .refusal()
-            .map_or_else(|| Reason::of(error), Reason::Certificate)
+        Reason::judged(&self.verdict, || Reason::of(error))
     }
 }

@@ -110,8 +110,7 @@ pub(super) async fn dial(local: &Local, peer: &PeerConfig, address: SocketAddr) 
     let named = ServerName::try_from(name.to_owned()).map_err(|error| unreachable(error.to_string()))?;
     prepare(&tcp);
     let stream = TlsConnector::from(Arc::new(tls)).connect(named, tcp).await;
-    let stream =
-        stream.map_err(|error| verdict.refusal().map_or_else(|| cut(&error), Reason::Certificate))?;
+    let stream = stream.map_err(|error| Reason::judged(&verdict, || cut(&error)))?;
     let carriage = Carriage::of(stream, address, address, None).map_err(|error| cut(&error))?;
 
     let (tls, verdict) = config.identity.dialling(Arc::clone(&peer.gateways));
@@ -119,11 +118,7 @@ pub(super) async fn dial(local: &Local, peer: &PeerConfig, address: SocketAddr) 
         .endpoint
         .connect_with(client_config(tls, &local.carried), address, name)
         .map_err(|error| unreachable(error.to_string()))?;
-    let refused = |error: &quinn::ConnectionError| {
-        verdict
-            .refusal()
-            .map_or_else(|| Reason::of(error), Reason::Certificate)
-    };
+    let refused = |error: &quinn::ConnectionError| Reason::judged(&verdict, || Reason::of(error));
     let connection = carriage.connection(connecting, refused).await?;
     establish(connection, Side::Server, carriage.path(), local, &peer.gateways).await
 }
@@ -141,8 +136,7 @@ pub(super) async fn receive(
     prepare(&tcp);
     let here = tcp.local_addr().map_err(|error| cut(&error))?;
     let stream = TlsAcceptor::from(Arc::new(tls)).accept(tcp).await;
-    let stream =
-        stream.map_err(|error| verdict.refusal().map_or_else(|| cut(&error), Reason::Certificate))?;
+    let stream = stream.map_err(|error| Reason::judged(&verdict, || cut(&error)))?;
     Carriage::of(stream, here, from, Some(server)).map_err(|error| cut(&error))
 }
 
@@ -337,7 +331,7 @@ struct Carrier {
 
 impl AsyncUdpSocket for Carrier {
     fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
-        Box::pin(Room(PollSender::new(self.out.clone())))
+        Box::pin(Writable(PollSender::new(self.out.clone())))
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
@@ -393,9 +387,9 @@ impl AsyncUdpSocket for Carrier {
 
 /// Waits for room for a datagram.
 #[derive(Debug)]
-struct Room(PollSender<Vec<u8>>);
+struct Writable(PollSender<Vec<u8>>);
 
-impl UdpPoller for Room {
+impl UdpPoller for Writable {
     fn poll_writable(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         // Closed: sending says nothing of it either.
         let _ = ready!(self.0.poll_reserve(context));

@@ -173,11 +173,9 @@ impl Dialler {
                 address: address.to_owned(),
                 cause: error.to_string(),
             })?;
-        let connection = connecting.await.map_err(|error| {
-            verdict
-                .refusal()
-                .map_or_else(|| Reason::of(&error), Reason::Certificate)
-        })?;
+        let connection = connecting
+            .await
+            .map_err(|error| Reason::judged(&verdict, || Reason::of(&error)))?;
         establish(
             connection,
             Side::Server,

@@ -1,6 +1,6 @@
 //! Why there is no link, why one ended, and what can go wrong on a live one.
 
-use crate::identity::{self, Name, Refusal};
+use crate::identity::{self, Name, Refusal, Verdict};
 use culvert_proto::wire::Malformed;
 use quinn::{ConnectionError, TransportErrorCode, VarInt};
 use std::io;
@@ -159,6 +159,11 @@ impl Reason {
             Reason::Superseded => code::SUPERSEDED,
             _ => code::CLOSED,
         })
+    }
+
+    /// Why a handshake failed: what its verdict on the certificate says, else what the transport does.
+    pub(super) fn judged(verdict: &Verdict, otherwise: impl FnOnce() -> Reason) -> Reason {
+        verdict.refusal().map_or_else(otherwise, Reason::Certificate)
     }
 
     pub(super) fn protocol(what: impl Into<String>) -> Reason {
