@@ -180,11 +180,7 @@ fn text(report: &Report, repaired: Option<&Repaired>, paint: Paint<'_>) -> Strin
     }
     let mut text = format!("{} ({})\n\n{table}", report.directory.display(), report.engine);
     for place in &report.damage {
-        let _ = write!(
-            text,
-            "\ndamaged: {} at byte {}: {}",
-            place.file, place.byte, place.what
-        );
+        let _ = write!(text, "\ndamaged: {place}");
     }
     if !report.certain {
         text.push_str(

@@ -26,6 +26,8 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
+pub(super) use memory::remembers_runs;
+pub(super) use stream::ORIGIN;
 pub use stream::{OriginStream, remembered_streams};
 
 use self::desk::Desk;

@@ -63,9 +63,12 @@ const REASON_MAX: usize = 16 * 1024;
 /// Makes the sink of the letters of one connector.
 pub type MakeLetters = dyn Fn() -> Result<Box<dyn Sink>, SinkFault> + Send + Sync;
 
+/// What the names of lanes of letters begin with; their streams follow.
+pub(super) const REFUSED_LANES: &[u8] = b"refused/";
+
 /// The lane of the letters of a stream.
 pub(super) fn lane_key(spelled: &[u8]) -> Vec<u8> {
-    [b"refused/", spelled].concat()
+    [REFUSED_LANES, spelled].concat()
 }
 
 // ----- a letter in the outbox ------------------------------------------------------------------------------------

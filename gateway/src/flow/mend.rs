@@ -19,9 +19,11 @@
 #[cfg(test)]
 mod tests;
 
-use super::intake::{end_run_at, run_end};
+use super::intake::{ORIGIN, end_run_at, remembers_runs, run_end};
+use super::letters::REFUSED_LANES;
+use super::transit::RELAY;
 use crate::codec::compression::Codecs;
-use crate::outbox::{self, Lane, Outbox, Salvage, SalvagedLane, append};
+use crate::outbox::{self, Damage, Lane, Outbox, Salvage, SalvagedLane, append};
 use bytes::Bytes;
 use culvert_proto::batch::Codec;
 use culvert_proto::frame::{Frame, FrameBuilder, Push};
@@ -34,9 +36,6 @@ use serde::Serialize;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-const ORIGIN: &[u8] = b"origin/";
-const REFUSED: &[u8] = b"refused/";
-const RELAY: &[u8] = b"relay/";
 const REST: &[u8] = b"rest/";
 const HALTED: &[u8] = b"halted/";
 const ACCEPTED: &[u8] = b"accepted/";
@@ -78,7 +77,7 @@ impl Owner {
             if let Some(spelled) = name.strip_prefix(ORIGIN) {
                 return Ok(Owner::Origin(StreamId::decode(spelled)?));
             }
-            if let Some(spelled) = name.strip_prefix(REFUSED) {
+            if let Some(spelled) = name.strip_prefix(REFUSED_LANES) {
                 return Ok(Owner::Refused(StreamId::decode(spelled)?));
             }
             if let Some(header) = name.strip_prefix(RELAY) {
@@ -132,20 +131,9 @@ pub struct Report {
     /// Commits that were acknowledged, where that can be read.
     pub acknowledged: Option<u64>,
     /// Places that are not as they were written.
-    pub damage: Vec<Place>,
+    pub damage: Vec<Damage>,
     /// Every lane.
     pub lanes: Vec<LaneReport>,
-}
-
-/// A place that is not as it was written.
-#[derive(Clone, Debug, Serialize)]
-pub struct Place {
-    /// The file, below the outbox's directory.
-    pub file: String,
-    /// Where in it.
-    pub byte: u64,
-    /// What is wrong.
-    pub what: String,
 }
 
 /// A lane, in the words of the path.
@@ -194,11 +182,6 @@ impl From<Interval> for Missing {
 /// What is in this outbox, and what is missing.
 #[must_use]
 pub fn report(salvage: &Salvage) -> Report {
-    let place = |damage: &outbox::Damage| Place {
-        file: damage.file.clone(),
-        byte: damage.byte,
-        what: damage.what.clone(),
-    };
     Report {
         directory: salvage.path().to_path_buf(),
         engine: salvage.engine.name(),
@@ -206,7 +189,7 @@ pub fn report(salvage: &Salvage) -> Report {
         certain: salvage.certain,
         commits: salvage.commits,
         acknowledged: salvage.acknowledged,
-        damage: salvage.damage.iter().map(place).collect(),
+        damage: salvage.damage.clone(),
         lanes: salvage
             .lanes
             .iter()
@@ -288,16 +271,17 @@ pub fn time() -> String {
 #[must_use]
 pub fn heals_by_itself(salvage: &Salvage) -> bool {
     let is_run = |lane: &&SalvagedLane| Owner::of(&lane.name).remedy() == Remedy::OnlyHere;
-    let loses = |lane: &SalvagedLane| !salvage.certain || !lane.missing().is_empty();
-    !salvage.lanes.iter().filter(is_run).any(loses) && (salvage.certain || !remembers_runs(salvage))
+    let loses_run = salvage
+        .lanes
+        .iter()
+        .filter(is_run)
+        .any(|lane| loses(salvage, lane));
+    !loses_run && (salvage.certain || !remembers_runs(salvage.settings.keys()))
 }
 
-/// Whether a task whose source brings pages was ever at work here.
-fn remembers_runs(salvage: &Salvage) -> bool {
-    salvage
-        .settings
-        .keys()
-        .any(|key| key.starts_with(b"task/") || key.starts_with(b"chain/"))
+/// Whether something of a lane is missing, or may be.
+fn loses(salvage: &Salvage, lane: &SalvagedLane) -> bool {
+    !salvage.certain || !lane.missing().is_empty()
 }
 
 /// Makes a sound store of what is whole, puts it in place, and moves what was damaged to quarantine under the name `time`.
@@ -309,13 +293,12 @@ pub fn repair(salvage: Salvage, time: &str) -> Result<Repaired, Error> {
     for (key, value) in &salvage.settings {
         sound.put(key, value)?;
     }
-    let loses = |lane: &SalvagedLane| !salvage.certain || !lane.missing().is_empty();
     // Dead letters are made again with the records beside which they fell: both lanes go together.
     let letters: BTreeSet<&[u8]> = salvage
         .lanes
         .iter()
-        .filter(|lane| loses(lane))
-        .filter_map(|lane| lane.name.strip_prefix(REFUSED))
+        .filter(|lane| loses(&salvage, lane))
+        .filter_map(|lane| lane.name.strip_prefix(REFUSED_LANES))
         .collect();
     let mut mended = Vec::new();
     for lane in &salvage.lanes {
@@ -323,9 +306,9 @@ pub fn repair(salvage: Salvage, time: &str) -> Result<Repaired, Error> {
         let spelled = lane
             .name
             .strip_prefix(ORIGIN)
-            .or_else(|| lane.name.strip_prefix(REFUSED));
+            .or_else(|| lane.name.strip_prefix(REFUSED_LANES));
         let goes = spelled.is_some_and(|spelled| letters.contains(spelled));
-        if !loses(lane) && !goes {
+        if !loses(&salvage, lane) && !goes {
             keep(&salvage, lane, lane.interval.to, &sound)?;
             continue;
         }
@@ -354,7 +337,7 @@ pub fn repair(salvage: Salvage, time: &str) -> Result<Repaired, Error> {
             halted,
         });
     }
-    if !salvage.certain && remembers_runs(&salvage) {
+    if !salvage.certain && remembers_runs(salvage.settings.keys()) {
         sound.put(HALTED, b"")?;
     }
     let quarantine = salvage.finish(sound, time)?;

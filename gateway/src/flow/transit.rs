@@ -1241,9 +1241,12 @@ impl RelayQueue {
     }
 }
 
+/// What the names of a relay's lanes begin with; their headers follow.
+pub(super) const RELAY: &[u8] = b"relay/";
+
 /// A relay's lane is named by route and stream; an origin's by its stream alone.
 fn lane_key(route: &RouteId, stream: &StreamId) -> Vec<u8> {
-    let mut key = Vec::from(*b"relay/");
+    let mut key = RELAY.to_vec();
     // A header that came over a link, or was read from this outbox, is within all limits.
     let header = LaneHeader {
         route: route.clone(),
@@ -1261,7 +1264,7 @@ fn lane_key(route: &RouteId, stream: &StreamId) -> Vec<u8> {
 /// When the outbox cannot be read.
 pub fn remembered_queues(exchange: &Exchange) -> Result<(), Error> {
     for (key, _) in exchange.outbox.lanes() {
-        if let Some(header) = key.strip_prefix(b"relay/") {
+        if let Some(header) = key.strip_prefix(RELAY) {
             let header = LaneHeader::decode(header)?;
             exchange.queue(&header.route, &header.stream)?;
         }

@@ -20,6 +20,7 @@ use super::options::{EngineKind, Options};
 use super::{Outbox, log, sled};
 use bytes::Bytes;
 use culvert_proto::{Interval, Sequence};
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -28,7 +29,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A place that is not as it was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Damage {
     /// The file or directory, below that of the outbox.
     pub file: String,

@@ -58,7 +58,7 @@ impl Memory {
     /// What the outbox remembers of task `task` of `connector`, and what is in the store of its source. A task that was
     /// never begun on this disk gets a run of its own, which is kept with its first page.
     pub(super) fn load(outbox: &Outbox, connector: &str, task: u32) -> Result<(Memory, Changes), Damaged> {
-        let prefix = format!("task/{connector}/{task}/");
+        let prefix = format!("{TASK}{connector}/{task}/");
         let damaged = |what: &str| Damaged(format!("{prefix}{what}"));
         let run = match outbox.get(format!("{prefix}run").as_bytes()) {
             Some(kept) => {
@@ -273,6 +273,14 @@ impl End {
     }
 }
 
+const TASK: &str = "task/";
+const CHAIN: &[u8] = b"chain/";
+
+/// Whether these keys hold what a task whose source brings pages remembers.
+pub(in crate::flow) fn remembers_runs<'k>(mut keys: impl Iterator<Item = &'k bytes::Bytes>) -> bool {
+    keys.any(|key| key.starts_with(TASK.as_bytes()) || key.starts_with(CHAIN))
+}
+
 fn chain_key(spelled: &[u8]) -> Vec<u8> {
-    [b"chain/", spelled].concat()
+    [CHAIN, spelled].concat()
 }

@@ -441,16 +441,9 @@ impl Runner {
         let refuse = |error: String| failed("CULVERT-F020", format!("outbox of {id}: {error}"));
         let stream = OriginStream::open(exchange, &id).map_err(|error| refuse(error.to_string()))?;
         if let Some(halt) = Halt::of(&exchange.outbox, &stream.spelled) {
-            let Fault { code, reason } = halt.fault(&id);
-            exchange.halted(
-                &id,
-                None,
-                Fault {
-                    code,
-                    reason: reason.clone(),
-                },
-            );
-            return Err(failed("CULVERT-O012", reason));
+            let fault = halt.fault(&id);
+            exchange.halted(&id, None, fault.clone());
+            return Err(failed("CULVERT-O012", fault.reason));
         }
         if let Some(lost) = mend::accepted(&exchange.outbox, &stream.spelled) {
             tracing::info!(stream = %id, lost, "goes on without records whose loss was accepted");

@@ -536,9 +536,12 @@ fn run_survivors(lane: &Lane, end: memory::End) -> Result<Held, Error> {
     })
 }
 
+/// What the names of lanes of this site's streams begin with; the streams follow.
+pub(in crate::flow) const ORIGIN: &[u8] = b"origin/";
+
 /// The lane of a stream of this site.
 pub(super) fn lane_key(spelled: &[u8]) -> Vec<u8> {
-    [b"origin/", spelled].concat()
+    [ORIGIN, spelled].concat()
 }
 
 /// Where the stream began.
@@ -564,7 +567,7 @@ fn remembers(exchange: &Exchange, spelled: &[u8], route: &RouteId, incarnation: 
 /// When the outbox cannot be read.
 pub fn remembered_streams(exchange: &Arc<Exchange>) -> Result<(), Error> {
     for (key, _) in exchange.outbox.lanes() {
-        if let Some(name) = key.strip_prefix(b"origin/") {
+        if let Some(name) = key.strip_prefix(ORIGIN) {
             let stream = OriginStream::open(exchange, &StreamId::decode(name)?)?;
             for route in exchange.routes() {
                 crate::flow::transit::link_stream(exchange, &route, &stream)?;

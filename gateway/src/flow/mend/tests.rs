@@ -314,7 +314,7 @@ fn dead_letters_and_their_stream_go_together() {
     let place = tempfile::tempdir().unwrap();
     let engine = EngineKind::Log;
     make(place.path(), engine);
-    let letters = [REFUSED, &orders().encode().unwrap()].concat();
+    let letters = [REFUSED_LANES, &orders().encode().unwrap()].concat();
     let refused = StreamId {
         topic: "refused".into(),
         ..orders()

@@ -13,6 +13,7 @@
 
 use super::metadata::{self, Object, Objects};
 use crate::outbox::disk::Disk;
+use crate::outbox::salvage::Damage;
 use crc_fast::{CrcAlgorithm, checksum};
 use std::collections::BTreeSet;
 use std::io::Read as _;
@@ -28,20 +29,6 @@ pub(super) struct Leaf {
     low_key: Vec<u8>,
     next: Option<Vec<u8>>,
     pub(super) entries: Vec<(Vec<u8>, Vec<u8>)>,
-}
-
-/// A leaf that could not be read.
-pub(super) struct Damage {
-    /// Its file below the outbox's directory.
-    pub(super) path: String,
-    pub(super) offset: u64,
-    pub(super) what: String,
-}
-
-impl std::fmt::Display for Damage {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} at byte {}: {}", self.path, self.offset, self.what)
-    }
 }
 
 /// Checks that sled will find every leaf, and come to an end.
@@ -94,8 +81,8 @@ pub(super) fn visit(
             .get(at + 1)
             .filter(|next| next.collection == object.collection);
         let wrong = |what: &str| Damage {
-            path: path(directory, object),
-            offset: offset(object),
+            file: path(directory, object),
+            byte: offset(object),
             what: what.into(),
         };
         let is_first = at == 0 || sorted[at - 1].collection != object.collection;
@@ -126,8 +113,8 @@ pub(super) fn visit(
     }
     if !objects.is_empty() && sorted.iter().all(|object| object.collection != OURS) {
         show(Err(Damage {
-            path: format!("{directory}/metadata"),
-            offset: 0,
+            file: format!("{directory}/metadata"),
+            byte: 0,
             what: "it names no leaf".into(),
         }));
     }

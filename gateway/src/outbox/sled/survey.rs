@@ -51,11 +51,7 @@ pub(in crate::outbox) fn survey(
             watch.read(bytes);
         }
         Ok(_) => {}
-        Err(wrong) => damage.push(Damage {
-            file: wrong.path,
-            byte: wrong.offset,
-            what: wrong.what,
-        }),
+        Err(wrong) => damage.push(wrong),
     });
     let has_sum = counted.is_some_and(|(.., sum)| sum.is_some());
     let all_there = contents.check(counted);
