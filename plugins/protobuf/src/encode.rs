@@ -13,6 +13,7 @@ use crate::wire::{Wire, put_varint};
 use culvert_plugin::codec::Tree;
 use plain::source::{Nodes, Source, View, parsed};
 use plain::trouble::{DEPTH_MAX, Outcome, Trouble, code, cut, too_deep};
+use std::ops::Range;
 
 /// Writes JSON as a message of the schema.
 pub(crate) fn from_json(
@@ -281,17 +282,45 @@ impl<'a, 's, 'o, S: Source<'a>> Encoder<'s, 'o, S> {
             ));
         };
         self.enter()?;
+        let mut keys = Vec::with_capacity(self.source.count(at) as usize);
         for (name, at) in self.source.members(at) {
+            let (mut key_bytes, mut entry_bytes) = (0, 0);
             self.tag(field.number, Wire::Bytes.number());
             let written = self.with_length(|this| {
+                let begin = this.bytes.len();
                 this.tag(key.number, key.kind.wire().number());
                 this.map_key(key.kind, &name)?;
-                this.tagged(value, at)
+                key_bytes = this.bytes.len() - begin;
+                this.tagged(value, at)?;
+                entry_bytes = this.bytes.len() - begin;
+                Ok(())
             });
             written.map_err(|trouble| trouble.below(&*name))?;
+            let begin = self.bytes.len() - entry_bytes;
+            keys.push(begin..begin + key_bytes);
         }
         self.depth -= 1;
-        Ok(())
+        self.check_keys(keys, at)
+    }
+
+    /// Each key of a map at most once, however it was spelled: `1` and `1.0` are one key. Readers keep the last entry of a
+    /// key, so the others would be lost.
+    fn check_keys(&self, keys: Vec<Range<usize>>, at: u32) -> Outcome<()> {
+        let written = |nth: usize| &self.bytes[keys[nth].clone()];
+        let mut order: Vec<usize> = (0..keys.len()).collect();
+        order.sort_unstable_by(|one, other| written(*one).cmp(written(*other)));
+        let Some(pair) = order.windows(2).find(|pair| written(pair[0]) == written(pair[1])) else {
+            return Ok(());
+        };
+        let later = pair[0].max(pair[1]);
+        let name = self
+            .source
+            .members(at)
+            .nth(later)
+            .map(|(name, _)| name)
+            .unwrap_or_default();
+        let reason = format!("the key `{}` is there twice", cut(&name));
+        Err(Trouble::new(code::UNKNOWN_FIELD, reason).below(&*name))
     }
 }
 

@@ -201,3 +201,34 @@ fn a_required_field_is_missing_whether_it_is_null_or_not_there() {
     check(r#"{"a":1}"#, Err("missing-field /c"));
     check(r#"{"a":1,"b":{"a":null,"c":1},"c":1}"#, Err("missing-field /b/a"));
 }
+
+#[test]
+fn a_key_of_a_map_is_there_once_however_it_is_spelled() {
+    let mut subject = Subject::new();
+    let mut check = |json: &str, expected: Result<(), &str>| {
+        let made = subject.bench.from_json(&subject.schema, json);
+        let made = made.map(drop).map_err(|why| said(&why));
+        assert_eq!(made, expected.map_err(str::to_owned), "{json}");
+    };
+    check(r#"{"t":{"1":true,"10":true,"-1":true}}"#, Ok(()));
+    check(
+        r#"{"t":{"1":true,"2":true,"1":false}}"#,
+        Err("unknown-field /t/1"),
+    );
+    check(
+        r#"{"t":{"10":true,"2":true,"1e1":false}}"#,
+        Err("unknown-field /t/1e1"),
+    );
+    check(r#"{"i":{"k":{},"k":{"e":"text"}}}"#, Err("unknown-field /i/k"));
+    check(
+        r#"{"i":{"k":{"t":{"1":true,"1":true}}}}"#,
+        Err("unknown-field /i/k/t/1"),
+    );
+    check(r#"{"q":{"x":{"y":1,"z":2,"y":1}}}"#, Err("unknown-field /q/x/y"));
+    let long = "x".repeat(200);
+    check(&format!(r#"{{"i":{{"k":{{"e":"{long}"}},"l":{{}}}}}}"#), Ok(()));
+    check(
+        &format!(r#"{{"i":{{"k":{{"e":"{long}"}},"k":{{}}}}}}"#),
+        Err("unknown-field /i/k"),
+    );
+}
