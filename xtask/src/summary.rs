@@ -86,11 +86,14 @@ impl Tally {
     }
 }
 
-/// Whether "ignored, reason" leaves something untested. A measurement has no verdict, and the child of a test is run by
-/// that test; each says so in its reason.
+/// Whether "ignored, reason" leaves something untested. A measurement has no verdict, the child of a test is run by that test,
+/// and a long run has a command of its own; each says so in its reason.
 fn is_left_out(how: &str) -> bool {
-    let runs_elsewhere =
-        |reason: &str| reason.starts_with("a measurement") || reason.starts_with("the child of");
+    let runs_elsewhere = |reason: &str| {
+        reason.starts_with("a measurement")
+            || reason.starts_with("the child of")
+            || reason.starts_with("a long run: cargo xtask")
+    };
     how.strip_prefix("ignored")
         .is_some_and(|rest| !runs_elsewhere(rest.trim_start_matches([',', ' '])))
 }
@@ -183,8 +186,10 @@ mod tests {
         let ignored = format!("{CLEAN}test slow ... ignored, takes an hour\n");
         check(&ignored, false, "3 passed, 0 failed");
         check(&ignored, true, "3 passed, 1 failed");
-        let elsewhere =
-            format!("{CLEAN}test rate ... ignored, a measurement\ntest kid ... ignored, the child of x\n");
+        let elsewhere = format!(
+            "{CLEAN}test rate ... ignored, a measurement\ntest kid ... ignored, the child of x\n\
+             test soak ... ignored, a long run: cargo xtask soak\n"
+        );
         check(&elsewhere, true, "3 passed, 0 failed");
     }
 }

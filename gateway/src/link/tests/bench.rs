@@ -167,6 +167,18 @@ impl Gateway {
         }
     }
 
+    /// The next link. Where one session takes the place of another, the two ends notice it apart: the end of the old one, for
+    /// a reason that `allows` knows, may be told first.
+    pub(crate) async fn up_after(&mut self, allows: impl Fn(&Reason) -> bool) -> Link {
+        loop {
+            match soon("a link", self.events.recv()).await {
+                Some(Event::Up(link)) => return link,
+                Some(Event::Down { reason, .. }) if allows(&reason) => {}
+                other => panic!("no link but {other:?}"),
+            }
+        }
+    }
+
     /// The next event, which must be the loss of a link.
     pub(crate) async fn down(&mut self) -> Reason {
         match soon("the loss of a link", self.events.recv()).await {

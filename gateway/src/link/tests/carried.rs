@@ -45,7 +45,8 @@ async fn where_udp_does_not_pass_a_link_goes_over_tcp_until_it_does() {
     sending.await.unwrap();
 
     relay.cut(false);
-    let (better_here, better_there) = (north.up().await, south.up().await);
+    let better_here = north.up_after(|reason| *reason == Reason::Superseded).await;
+    let better_there = south.up().await;
     assert!(!better_here.is_carried() && !better_there.is_carried());
     assert_eq!(there.closed().await, Reason::Superseded);
     converse(&better_here, &better_there).await;
@@ -69,12 +70,9 @@ async fn a_tcp_connection_that_ends_is_noticed_at_once_and_made_anew() {
     assert!(matches!(south.down().await, Reason::Cut { .. }));
     // At the other end the next session may come before the old one is seen to have ended.
     let there = south.up().await;
-    let here = loop {
-        match soon("the new link", north.events.recv()).await.unwrap() {
-            Event::Up(link) => break link,
-            Event::Down { reason, .. } => assert!(matches!(reason, Reason::Cut { .. }), "{reason}"),
-        }
-    };
+    let here = north
+        .up_after(|reason| matches!(reason, Reason::Cut { .. }))
+        .await;
     assert!(here.is_carried());
     converse(&here, &there).await;
 }

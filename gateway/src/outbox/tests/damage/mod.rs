@@ -64,14 +64,14 @@ fn a_damaged_sled_says_so_or_mends_it() {
 
 /// Every byte of a store of 1 MB, twice.
 #[test]
-#[ignore = "takes minutes: cargo xtask damage"]
+#[ignore = "a long run: cargo xtask damage"]
 fn the_whole_of_a_log() {
     whole(EngineKind::Log, Extent::Whole);
 }
 
 /// All of its metadata, and 20,000 bytes of the rest.
 #[test]
-#[ignore = "takes minutes: cargo xtask damage"]
+#[ignore = "a long run: cargo xtask damage"]
 fn the_whole_of_a_sled() {
     whole(EngineKind::Sled, Extent::Sample(20_000));
 }
