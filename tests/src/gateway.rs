@@ -27,6 +27,7 @@ pub struct Gateway {
     telemetry: SocketAddr,
     environment: Vec<(String, String)>,
     within: Vec<String>,
+    program: Option<PathBuf>,
     network: Option<Network>,
     scratch: Scratch,
 }
@@ -70,6 +71,7 @@ impl Gateway {
             telemetry: (Ipv4Addr::LOCALHOST, ports::free_tcp()).into(),
             environment: Vec::new(),
             within: Vec::new(),
+            program: None,
             network: None,
             scratch,
         })
@@ -99,9 +101,15 @@ impl Gateway {
             telemetry: (self.telemetry.ip(), ports::free_tcp()).into(),
             environment,
             within: self.within.clone(),
+            program: self.program.clone(),
             network: self.network.clone(),
             scratch,
         })
+    }
+
+    /// The name in its file.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Adds to the environment of the process and of the command line, from the next start on.
@@ -113,6 +121,11 @@ impl Gateway {
     /// on. The command line's verbs are not wrapped.
     pub fn run_within(&mut self, wrapper: &[&str]) {
         self.within = wrapper.iter().map(|&word| word.to_owned()).collect();
+    }
+
+    /// Lets it run `program` in place of the one that is built, from the next start on. The command line's verbs keep that.
+    pub fn set_program(&mut self, program: PathBuf) {
+        self.program = Some(program);
     }
 
     /// Lets it run in this network, from the next start on. Its command line stays with the lab.
@@ -135,11 +148,12 @@ impl Gateway {
     /// As [`Gateway::launch`].
     pub fn launch_with(&self, environment: &[(&str, &str)]) -> anyhow::Result<()> {
         self.kill9()?;
+        let program = self.program.clone().map_or_else(program, Ok)?;
         let mut command = match self.within.split_first() {
-            None => Command::new(program()?),
+            None => Command::new(program),
             Some((wrapper, arguments)) => {
                 let mut command = Command::new(wrapper);
-                command.args(arguments).arg(program()?);
+                command.args(arguments).arg(program);
                 command
             }
         };

@@ -40,3 +40,4 @@ mod sources;
 mod starts;
 mod takeover;
 mod toolchains;
+mod upgrade;

@@ -3,6 +3,7 @@
 //! A plugin has to be compiled for that: what the gateway keeps compiled is used, and kept where the gateway itself asks.
 //! Where only `culvert check` asks, nothing is written, and what is not compiled yet costs its time each time.
 
+use super::own_executable;
 use super::shelf::Found;
 use culvert_host::{Compiler, Engine, Limits, LoadError, OpenError, Options, Plugin, Wrong, validate};
 use parking_lot::Mutex;
@@ -32,12 +33,12 @@ impl Asking {
     /// Keeps in `cache` what is compiled, as the gateway does.
     #[must_use]
     pub fn keeping(cache: PathBuf) -> Asking {
-        let compiler = match std::env::current_exe() {
-            Ok(program) => Compiler::Child {
+        let compiler = match own_executable() {
+            Some(program) => Compiler::Child {
                 program,
                 arguments: vec!["plugin".into(), "compile".into()],
             },
-            Err(_) => Compiler::Here,
+            None => Compiler::Here,
         };
         Asking::new(Options {
             cache: Some(cache),
