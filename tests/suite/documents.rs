@@ -39,6 +39,13 @@ const NOT_RUN: &[(&str, &str)] = &[
     ),
     ("cargo xtask check", "lints, in CI by itself"),
     ("culvert demo", "run by `demo.rs`, with fewer records"),
+    ("culvert chaos", "run by `demo.rs`, for half a minute"),
+    (
+        "culvert chaos --seed 7 --minutes 10 --rate 10000",
+        "as culvert chaos",
+    ),
+    ("culvert chaos --seed 7 --dry", "as culvert chaos"),
+    ("culvert chaos --only kill,freeze", "as culvert chaos"),
     (
         "cargo xtask deb",
         "builds a release; its package is tried in a container by `cargo xtask deb --try-it`",

@@ -1,11 +1,13 @@
 //! `culvert demo`: three gateways on this host, a cut link, a kill of each gateway, and a proof.
 
+pub(super) mod chaos;
 mod compose;
 mod ends;
 mod kafka;
 mod network;
 mod outcome;
 mod program;
+mod stage;
 mod story;
 mod view;
 mod watch;
@@ -18,6 +20,7 @@ use ends::Ends;
 use network::Network;
 use outcome::Outcome;
 use program::Launcher;
+use stage::Stage;
 use std::fs;
 use std::path::{Path, PathBuf};
 use story::Story;
@@ -43,7 +46,8 @@ pub(super) struct Args {
     #[command(subcommand)]
     verb: Option<compose::Verb>,
     /// At least so many records
-    #[arg(long, value_name = "N", default_value_t = 120_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 120_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000),
+          conflicts_with = "input")]
     records: u64,
     /// Records a second [default: as many as make it last 20 seconds, with Kafka 40]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -99,28 +103,12 @@ pub(super) fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     if let Some(verb) = &args.verb {
         return compose::run(verb, session);
     }
-    let ends = match args.clusters.open()? {
-        Some(clusters) => Ends::Kafka(Box::new(clusters)),
-        None => Ends::Embedded,
-    };
+    let ends = Ends::open(&args.clusters)?;
     let plan = args.plan(&ends);
-    let place = Place::open(args)?;
-    let outcome = match play(args, &plan, &ends, place.path(), session) {
-        Ok(outcome) => outcome,
-        Err(error) => {
-            if let Some(Interrupted(signal)) = error.downcast_ref() {
-                return Ok(Exit::Signal(*signal));
-            }
-            // The logs are what somebody needs now.
-            place.keep(session);
-            return Err(error);
-        }
-    };
-    let proven = outcome.is_proven(ends.records(&plan));
-    if args.keep || !proven {
-        place.keep(session);
-    }
-    Ok(if proven { Exit::Ok } else { Exit::Failed })
+    Place::open(args.directory.as_deref())?.within(args.keep, session, |directory| {
+        let outcome = play(args, &plan, &ends, directory, session)?;
+        Ok(outcome.judgement.is_proven(ends.records(&plan)))
+    })
 }
 
 fn play(
@@ -134,9 +122,12 @@ fn play(
     let launcher = Launcher::new(&session.environment)?;
     let network = Network::lay(directory, ends, plan, launcher, runtime.handle())?;
     let view = View::new(session.terminal, ends.records(plan));
-    let mut story = Story::new(plan, ends, network, view, stop);
+    let mut story = Story {
+        stage: Stage::new(plan, ends, network, view, stop),
+    };
     let played = story.play();
-    story.view.close();
+    let mut stage = story.stage;
+    stage.view.close();
     let outcome = played?;
     show(&outcome, ends.records(plan), session)?;
     if args.stay {
@@ -144,9 +135,9 @@ fn play(
             "\nthe gateways run in {} until you press Ctrl-C; for example, in gw3 there: culvert status --streams",
             directory.display()
         ));
-        story.stay()?;
+        stage.stay()?;
     }
-    story.network.leave(plan)?;
+    stage.network.leave(plan)?;
     Ok(outcome)
 }
 
@@ -157,6 +148,7 @@ fn show(outcome: &Outcome, records: u64, session: &Session) -> anyhow::Result<()
         Format::Text => {
             let paint = |text: &str, tone| terminal.paint(text, tone);
             let proof = outcome
+                .judgement
                 .proof
                 .as_ref()
                 .map_or(String::new(), |proof| prove::text(proof, &paint));
@@ -168,10 +160,7 @@ fn show(outcome: &Outcome, records: u64, session: &Session) -> anyhow::Result<()
 
 impl Args {
     fn plan(&self, ends: &Ends) -> Plan {
-        let records = match ends {
-            Ends::Kafka(clusters) => clusters.lines().unwrap_or(self.records),
-            Ends::Embedded => self.records,
-        };
+        let records = ends.lines().unwrap_or(self.records);
         Plan {
             records,
             rate: self
@@ -190,13 +179,38 @@ enum Place {
 }
 
 impl Place {
-    fn open(args: &Args) -> anyhow::Result<Place> {
-        let Some(directory) = &args.directory else {
+    fn open(directory: Option<&Path>) -> anyhow::Result<Place> {
+        let Some(directory) = directory else {
             let made = tempfile::Builder::new().prefix("culvert-demo-").tempdir();
             return Ok(Place::Temporary(made.context("make a temporary directory")?));
         };
         empty(directory)?;
         Ok(Place::Given(directory.canonicalize()?))
+    }
+
+    /// Does what is to be done in it; `play` answers whether all is proven. It stays where somebody may need it: where it is to
+    /// be kept, where something failed or is not proven.
+    fn within(
+        self,
+        keep: bool,
+        session: &Session,
+        play: impl FnOnce(&Path) -> anyhow::Result<bool>,
+    ) -> anyhow::Result<Exit> {
+        let proven = match play(self.path()) {
+            Ok(proven) => proven,
+            Err(error) => {
+                if let Some(Interrupted(signal)) = error.downcast_ref() {
+                    return Ok(Exit::Signal(*signal));
+                }
+                // The logs are what somebody needs now.
+                self.keep(session);
+                return Err(error);
+            }
+        };
+        if keep || !proven {
+            self.keep(session);
+        }
+        Ok(if proven { Exit::Ok } else { Exit::Failed })
     }
 
     fn path(&self) -> &Path {
@@ -246,26 +260,24 @@ mod tests {
     };
 
     #[test]
-    fn every_gateway_has_a_valid_configuration_with_and_without_the_wire() {
+    fn every_gateway_has_a_valid_configuration_with_and_without_the_wires() {
         let place = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let launcher = Launcher::new(&Environment::default()).unwrap();
         let network = Network::lay(place.path(), &Ends::Embedded, &PLAN, launcher, runtime.handle()).unwrap();
-        let (wire, first) = (
-            network.wire.address().to_string(),
-            place.path().join("gw1/culvert.toml"),
-        );
+        let wires = network.wires.each_ref().map(|wire| wire.address().to_string());
         let check = || {
-            for gateway in ["gw1", "gw2", "gw3"] {
+            let texts = ["gw1", "gw2", "gw3"].map(|gateway| {
                 let file = place.path().join(gateway).join("culvert.toml");
                 let config = Config::load(&file, &Environment::default()).unwrap();
                 config.check_files().unwrap();
-            }
-            fs::read_to_string(&first).unwrap().contains(&wire)
+                fs::read_to_string(&file).unwrap()
+            });
+            [texts[0].contains(&wires[0]), texts[2].contains(&wires[1])]
         };
-        assert!(check(), "gateway 1 dials the wire");
+        assert_eq!(check(), [true, true], "gateways 1 and 3 dial the wires");
         network.leave(&PLAN).unwrap();
-        assert!(!check(), "what is left needs no wire");
+        assert_eq!(check(), [false, false], "what is left needs no wire");
     }
 
     #[test]

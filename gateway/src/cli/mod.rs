@@ -98,6 +98,8 @@ struct Global {
 enum Verb {
     /// See records cross three networks, and survive what kills gateways
     Demo(Box<demo::Args>),
+    /// Break the demo by a seed, and prove that nothing is lost or doubled
+    Chaos(Box<demo::chaos::Args>),
     /// Run the gateway
     Run(run::Args),
     /// Find every mistake in the configuration, without starting anything
@@ -208,6 +210,7 @@ pub fn main() -> ExitCode {
 fn dispatch(verb: Verb, session: &Session) -> anyhow::Result<Exit> {
     match verb {
         Verb::Demo(args) => demo::run(&args, session),
+        Verb::Chaos(args) => demo::chaos::run(&args, session),
         Verb::Run(args) => run::run(&args, session),
         Verb::Check => check::run(session),
         Verb::Pki(args) => pki::run(&args, session),

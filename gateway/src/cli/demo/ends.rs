@@ -1,7 +1,7 @@
 //! What stands at the two ends: without any service a generator and a SQLite file, else two Kafka clusters.
 
 use super::Plan;
-use super::kafka::Clusters;
+use super::kafka::{self, Clusters};
 use serde_json::{Value, json};
 
 /// The topics of generated records: their name, what `kind` they are, and how many partitions they get.
@@ -25,6 +25,23 @@ pub(super) struct Connector {
 }
 
 impl Ends {
+    /// Clusters where any are named.
+    ///
+    /// # Errors
+    /// A file cannot be read, or has nothing in it.
+    pub(super) fn open(clusters: &kafka::Args) -> anyhow::Result<Ends> {
+        let clusters = clusters.open()?;
+        Ok(clusters.map_or(Ends::Embedded, |clusters| Ends::Kafka(Box::new(clusters))))
+    }
+
+    /// How many lines of a file there are to send, if it is a file.
+    pub(super) fn lines(&self) -> Option<u64> {
+        match self {
+            Ends::Kafka(clusters) => clusters.lines(),
+            Ends::Embedded => None,
+        }
+    }
+
     /// How it is said.
     pub(super) fn describe(&self) -> String {
         match self {

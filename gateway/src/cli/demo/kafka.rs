@@ -29,8 +29,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE", requires = "bootstrap_target", help_heading = HEADING)]
     properties_target: Option<PathBuf>,
     /// Send the lines of this file, each a JSON value, instead of generated records
-    #[arg(long, value_name = "FILE", requires = "bootstrap_source", conflicts_with = "records",
-          help_heading = HEADING)]
+    #[arg(long, value_name = "FILE", requires = "bootstrap_source", help_heading = HEADING)]
     input: Option<PathBuf>,
     /// The field of an input line that becomes the record's key
     #[arg(long, value_name = "NAME", requires = "input", help_heading = HEADING)]

@@ -14,9 +14,11 @@ use crate::identity::issue::{Authority, Kind};
 use crate::observe::control;
 use crate::observe::report::StatusReport;
 use anyhow::{Context, bail};
+use rustix::process::Signal;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 /// The gateways, in the order in which records pass them.
@@ -33,10 +35,13 @@ const TRUST_DOMAIN: &str = "demo.culvert";
 /// What the outboxes may hold: so little that the runway of a cut link is a matter of minutes.
 const QUOTA: &str = "256 MiB";
 
-/// Three gateways and the wire between the first two.
+/// A gateway finishes the commit under way; Kafka may let it wait.
+const ENDED_WITHIN: Duration = Duration::from_secs(60);
+
+/// Three gateways and the wires by which the first and the last dial the second.
 pub(super) struct Network {
     pub(super) gateways: [Gateway; GATEWAYS],
-    pub(super) wire: Wire,
+    pub(super) wires: [Wire; 2],
     pub(super) launcher: Launcher,
     files: Vec<Files>,
 }
@@ -46,6 +51,8 @@ pub(super) struct Gateway {
     pub(super) name: String,
     pub(super) directory: PathBuf,
     process: Option<Program>,
+    /// It stands still (SIGSTOP), and answers nobody.
+    frozen: bool,
 }
 
 /// What one gateway's `culvert.toml` is made of.
@@ -57,7 +64,7 @@ struct Files {
 }
 
 impl Network {
-    /// Writes everything below `directory` and starts the wire, but no gateway.
+    /// Writes everything below `directory` and starts the wires, but no gateway.
     pub(super) fn lay(
         directory: &Path,
         ends: &Ends,
@@ -72,16 +79,18 @@ impl Network {
             Files::new(String::new(), Vec::new())?,
             Files::new(last, vec![ends.sink(SITES[0], SITES[1])])?,
         ];
-        let wire = Wire::start(runtime, files[1].tunnel)?;
+        let wire = |seed| Wire::start(runtime, files[1].tunnel, seed);
+        let wires = [wire(plan.seed)?, wire(plan.seed.wrapping_add(1))?];
         let gateways = [0, 1, 2].map(|index| Gateway::new(directory, index));
         let network = Network {
             gateways,
-            wire,
+            wires,
             launcher,
             files: files.into(),
         };
+        let addresses = network.wires.each_ref().map(Wire::address);
         for index in 0..GATEWAYS {
-            network.write(index, network.wire.address(), plan)?;
+            network.write(index, addresses, plan)?;
         }
         Ok(network)
     }
@@ -94,6 +103,7 @@ impl Network {
             .start(&gateway.directory, "run", &words(&["run"]))
             .with_context(|| format!("start {}", gateway.name))?;
         gateway.process = Some(process);
+        gateway.frozen = false;
         Ok(())
     }
 
@@ -110,18 +120,19 @@ impl Network {
         Ok(())
     }
 
-    /// Ends the gateways, and leaves files with which they can be started by hand: without the wire between them.
+    /// Ends the gateways, and leaves files with which they can be started by hand: without the wires between them.
     pub(super) fn leave(mut self, plan: &Plan) -> anyhow::Result<()> {
         for gateway in &mut self.gateways {
             gateway.kill();
         }
-        self.write(0, self.files[1].tunnel, plan)
+        let relay = self.files[1].tunnel;
+        (0..GATEWAYS).try_for_each(|index| self.write(index, [relay; 2], plan))
     }
 
-    /// Writes the files of gateway `index`. Gateway 1 dials `next`, gateway 3 dials gateway 2.
-    fn write(&self, index: usize, next: SocketAddr, plan: &Plan) -> anyhow::Result<()> {
+    /// Writes the files of gateway `index`. Gateways 1 and 3 dial gateway 2 at `addresses`.
+    fn write(&self, index: usize, addresses: [SocketAddr; 2], plan: &Plan) -> anyhow::Result<()> {
         let (gateway, files) = (&self.gateways[index], &self.files[index]);
-        let text = files.config(index, plan.engine.name()) + &peers(index, next, self.files[1].tunnel);
+        let text = files.config(index, plan.engine.name()) + &peers(index, addresses);
         write(&gateway.directory.join("culvert.toml"), &text)?;
         for Connector { name, config } in &files.connectors {
             let text = serde_json::to_string_pretty(&serde_json::json!({ "name": name, "config": config }))?;
@@ -141,12 +152,60 @@ impl Gateway {
             directory: directory.join(&name),
             name,
             process: None,
+            frozen: false,
         }
     }
 
     /// Kills it as the kernel would (SIGKILL).
     pub(super) fn kill(&mut self) {
         self.process = None;
+    }
+
+    /// Lets it stand still, with its sockets open, until it is thawed.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub(super) fn freeze(&mut self) -> anyhow::Result<()> {
+        self.frozen = true;
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub(super) fn thaw(&mut self) -> anyhow::Result<()> {
+        self.frozen = false;
+        self.signal(Signal::CONT)
+    }
+
+    /// Ends it in good order (SIGTERM), and waits for its end.
+    ///
+    /// # Errors
+    /// It does not run, or does not end as it should.
+    pub(super) fn end(&mut self) -> anyhow::Result<()> {
+        self.signal(Signal::TERM)?;
+        let Some(mut process) = self.process.take() else {
+            return Ok(());
+        };
+        let began = Instant::now();
+        loop {
+            match process.ended()? {
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => return process.fail(&format!("{} was asked to end: {status}", self.name)),
+                None if began.elapsed() > ENDED_WITHIN => {
+                    let seconds = ENDED_WITHIN.as_secs();
+                    return process.fail(&format!("{} did not end within {seconds} s", self.name));
+                }
+                None => std::thread::sleep(Duration::from_millis(10)),
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let process = self.process.as_ref();
+        let process = process.with_context(|| format!("{} does not run", self.name))?;
+        process.signal(signal)
     }
 
     /// Where it answers.
@@ -156,7 +215,7 @@ impl Gateway {
 
     /// What it says it is doing; nothing while it is not there.
     pub(super) fn status(&self) -> Option<StatusReport> {
-        self.process.as_ref()?;
+        self.process.as_ref().filter(|_| !self.frozen)?;
         control::status(&self.socket()).ok()
     }
 }
@@ -206,7 +265,7 @@ listen = \"{telemetry}\"
 }
 
 /// Whom gateway `index` knows, and what it lets them have.
-fn peers(index: usize, next: SocketAddr, relay: SocketAddr) -> String {
+fn peers(index: usize, [west, east]: [SocketAddr; 2]) -> String {
     let peer = |of: usize, address: &str| {
         let (site, gateway) = (SITES[of], name(of));
         format!("\n[[peer]]\nsite = \"{site}\"\ngateways = [\"{gateway}\"]\n{address}")
@@ -215,11 +274,11 @@ fn peers(index: usize, next: SocketAddr, relay: SocketAddr) -> String {
     let [first, second, third] = SITES;
     match index {
         0 => {
-            peer(1, &dial(next))
+            peer(1, &dial(west))
                 + &format!("\n[[grant]]\nto = \"{third}\"\ntopics = [\"*\"]\nvia = [\"{second}\"]\n")
         }
         1 => peer(0, "") + &peer(2, "") + &format!("\n[[relay]]\nfrom = \"{first}\"\nto = \"{third}\"\n"),
-        _ => peer(1, &dial(relay)),
+        _ => peer(1, &dial(east)),
     }
 }
 

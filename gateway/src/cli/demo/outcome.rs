@@ -23,10 +23,17 @@ pub(super) struct Outcome {
     /// From the link's return until everything that had waited was delivered.
     pub(super) caught_up_seconds: f64,
     pub(super) kills: Vec<Kill>,
-    pub(super) proof: Option<ProofReport>,
-    pub(super) verified: Vec<Verified>,
+    #[serde(flatten)]
+    pub(super) judgement: Judgement,
     /// How long it all took.
     pub(super) seconds: f64,
+}
+
+/// What is known of the records at the end, from two who do not trust each other.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Judgement {
+    pub(super) proof: Option<ProofReport>,
+    pub(super) verified: Vec<Verified>,
 }
 
 /// A gateway that was killed.
@@ -59,7 +66,7 @@ pub(super) struct Judged<'a> {
     outcome: &'a Outcome,
 }
 
-impl Outcome {
+impl Judgement {
     /// Records that the proof has compared and found at the sink.
     pub(super) fn records(&self) -> u64 {
         let streams = self.proof.iter().flat_map(|proof| &proof.streams);
@@ -82,18 +89,15 @@ impl Outcome {
             .map_or(Verdict::NotProven, ProofReport::verdict)
     }
 
-    pub(super) fn judged(&self, records: u64) -> Judged<'_> {
-        Judged {
-            proven: self.is_proven(records),
-            verdict: self.verdict(),
-            records: self.records(),
-            outcome: self,
-        }
-    }
-
-    /// For people: what was done to it, and what came of it. `proof` is how the proof reads.
-    pub(super) fn text(&self, records: u64, proof: &str, paint: &dyn Fn(&str, Tone) -> String) -> String {
-        let mut text = format!("{}\n\n{}", self.facts(), proof);
+    /// For people: the proof, which reads as `proof`, what is wrong, and where nothing is, `through` what all came.
+    pub(super) fn text(
+        &self,
+        records: u64,
+        proof: &str,
+        through: &str,
+        paint: &dyn Fn(&str, Tone) -> String,
+    ) -> String {
+        let mut text = proof.to_owned();
         for verified in self.verified.iter().filter(|verified| !verified.clean) {
             let _ = write!(
                 text,
@@ -113,13 +117,42 @@ impl Outcome {
         }
         if self.is_proven(records) {
             let verdict = format!(
-                "proven: {} records, each exactly once, through a cut link and {} killed gateways",
-                thousands(self.records()),
-                self.kills.len()
+                "proven: {} records, each exactly once, through {through}",
+                thousands(self.records())
             );
             let _ = write!(text, "\n{}", paint(&verdict, Tone::Good));
         }
         text
+    }
+
+    /// What the look at the target alone found, as rows of a table of facts.
+    pub(super) fn rows(&self) -> impl Iterator<Item = [String; 2]> {
+        self.verified.iter().map(|verified| {
+            let found = if verified.clean {
+                "every record once, whole and in order"
+            } else {
+                "faults, see below"
+            };
+            ["target read on its own".into(), found.into()]
+        })
+    }
+}
+
+impl Outcome {
+    pub(super) fn judged(&self, records: u64) -> Judged<'_> {
+        Judged {
+            proven: self.judgement.is_proven(records),
+            verdict: self.judgement.verdict(),
+            records: self.judgement.records(),
+            outcome: self,
+        }
+    }
+
+    /// For people: what was done to it, and what came of it. `proof` is how the proof reads.
+    pub(super) fn text(&self, records: u64, proof: &str, paint: &dyn Fn(&str, Tone) -> String) -> String {
+        let through = format!("a cut link and {} killed gateways", self.kills.len());
+        let judged = self.judgement.text(records, proof, &through, paint);
+        format!("{}\n\n{judged}", self.facts())
     }
 
     fn facts(&self) -> Table {
@@ -147,13 +180,8 @@ impl Outcome {
                 ),
             ]);
         }
-        for verified in &self.verified {
-            let found = if verified.clean {
-                "every record once, whole and in order"
-            } else {
-                "faults, see below"
-            };
-            table.row(["target read on its own".into(), found.into()]);
+        for row in self.judgement.rows() {
+            table.row(row);
         }
         table
     }

@@ -2,6 +2,7 @@
 
 use crate::config::Environment;
 use anyhow::{Context, bail};
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -75,6 +76,16 @@ impl Program {
     /// How it ended, if it has.
     pub(super) fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
         self.child.try_wait().context("look after a program")
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub(super) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let id = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        let id = id.context("a process has an id")?;
+        kill_process(id, signal).with_context(|| format!("send a signal to process {}", self.child.id()))
     }
 
     /// What it printed on standard output.

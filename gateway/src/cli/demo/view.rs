@@ -17,6 +17,8 @@ pub(super) struct View {
     last_line: Option<Instant>,
     /// The link between gateways 1 and 2 is cut since then.
     pub(super) cut_since: Option<Instant>,
+    /// What else is broken, in words.
+    pub(super) broken: Vec<String>,
     /// How many records there will be.
     records: u64,
 }
@@ -36,6 +38,7 @@ impl View {
             began: Instant::now(),
             last_line: None,
             cut_since: None,
+            broken: Vec::new(),
             records,
         }
     }
@@ -142,7 +145,8 @@ impl View {
             (None, false) => "down".into(),
         };
         let second = if picture.links[1] { "up" } else { "down" };
-        format!("link gw1-gw2 {first}, gw2-gw3 {second}")
+        let broken: String = self.broken.iter().map(|what| format!(", {what}")).collect();
+        format!("link gw1-gw2 {first}, gw2-gw3 {second}{broken}")
     }
 }
 
