@@ -40,7 +40,7 @@ pub mod toolchains;
 mod wait;
 pub mod web;
 
-pub use broker::{Broker, BrokerOptions, shared_broker};
+pub use broker::{Broker, BrokerCluster, BrokerOptions, shared_broker};
 pub use gateway::Gateway;
 pub use ledger::{Ledger, Verdict};
 pub use lossy_disk::LossyDisk;

@@ -57,6 +57,13 @@ pub(crate) fn start_with(options: BrokerOptions) -> anyhow::Result<Broker> {
     })
 }
 
+/// Whether every copy of every partition is up to date, those of internal topics too.
+pub(crate) fn is_whole(cluster: &str) -> anyhow::Result<bool> {
+    let metadata = reader(cluster)?.fetch_metadata(None, ANSWER)?;
+    let mut partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+    Ok(partitions.all(|partition| partition.isr().len() == partition.replicas().len()))
+}
+
 /// A topic of one cluster.
 #[derive(Clone, Debug)]
 pub(crate) struct Topic {
@@ -75,7 +82,8 @@ impl Topic {
     /// Makes it; waits while one of the same name is still being deleted.
     pub(crate) fn create(&self, partitions: i32, settings: &[(&str, &str)]) -> anyhow::Result<()> {
         let made = wait_for(ANSWER, &format!("topic {} to be made", self.name), || {
-            let new = NewTopic::new(&self.name, partitions, TopicReplication::Fixed(1));
+            // As many copies as the cluster gives unless told otherwise.
+            let new = NewTopic::new(&self.name, partitions, TopicReplication::Fixed(-1));
             let new = settings
                 .iter()
                 .fold(new, |new, (name, value)| new.set(name, value));
@@ -123,6 +131,17 @@ impl Topic {
         (0..partitions(&consumer, &self.name)?)
             .map(|partition| Ok(consumer.fetch_watermarks(&self.name, partition, ANSWER)?.1))
             .collect()
+    }
+
+    /// Who leads each partition, by the cluster's word.
+    pub(crate) fn leaders(&self) -> anyhow::Result<Vec<i32>> {
+        let metadata = reader(&self.cluster)?.fetch_metadata(Some(&self.name), ANSWER)?;
+        let topic = metadata.topics().first().context("no topic in the answer")?;
+        Ok(topic
+            .partitions()
+            .iter()
+            .map(|partition| partition.leader())
+            .collect())
     }
 
     /// All records that are committed now, in each partition's order.

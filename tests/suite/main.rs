@@ -18,6 +18,7 @@ mod exactly_once;
 mod fallback;
 mod halts;
 mod lag;
+mod leaders;
 mod letters;
 mod operation;
 mod own_codecs;

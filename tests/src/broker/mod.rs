@@ -1,15 +1,18 @@
-//! Apache Kafka for tests: one KRaft node, started in about three seconds.
+//! Apache Kafka for tests: one KRaft node, started in about three seconds; or several in one cluster.
 
 pub mod class_archive;
+mod cluster;
 mod properties;
 mod runtime;
 
+pub use cluster::BrokerCluster;
 pub use runtime::{IMAGE, LABEL, Runtime};
 
 use crate::{Network, Scratch, TcpProxy, TlsFiles, ports};
 use anyhow::{Context, bail};
 use runtime::Node;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -87,6 +90,13 @@ impl Broker {
     /// When nothing is prepared to run it, or it does not come up; its log's tail is part of the error.
     pub fn start(options: BrokerOptions) -> anyhow::Result<Broker> {
         let ports = Ports::choose(&options);
+        let broker = Broker::prepare(options, ports, &cluster_id())?;
+        broker.restart()?;
+        Ok(broker)
+    }
+
+    /// A node that is formatted for a cluster, and not started.
+    fn prepare(options: BrokerOptions, ports: Ports, cluster: &str) -> anyhow::Result<Broker> {
         let proxy = match ports.proxied {
             Some(port) => {
                 let desk = options.network.as_ref().map(Network::desk);
@@ -103,8 +113,7 @@ impl Broker {
             lives: Mutex::new(0),
             scratch: Scratch::new("broker")?,
         };
-        broker.format()?;
-        broker.restart()?;
+        broker.format(cluster)?;
         Ok(broker)
     }
 
@@ -170,20 +179,33 @@ impl Broker {
     /// # Errors
     /// As [`Broker::start`].
     pub fn restart(&self) -> anyhow::Result<()> {
+        self.launch()?;
+        self.await_ready()
+    }
+
+    fn await_ready(&self) -> anyhow::Result<()> {
+        let log = self.log();
+        self.with_node(|node| {
+            node.wait_ready(START, || {
+                std::fs::read_to_string(&log).is_ok_and(|said| said.contains(READY))
+            })
+        })
+    }
+
+    /// Starts it, and does not wait: in a cluster none is ready before most are there.
+    fn launch(&self) -> anyhow::Result<()> {
         self.kill9()?;
-        let life = {
-            let mut lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
-            *lives += 1;
-            *lives
-        };
-        let log = self.scratch.path().join(format!("broker-{life}.log"));
+        *self.lives.lock().unwrap_or_else(PoisonError::into_inner) += 1;
         let arguments = self.jvm(SERVER, &[self.properties_file()]);
-        let node = Node::start(&arguments, &log, self.options.network.as_ref())?;
-        node.wait_ready(START, || {
-            std::fs::read_to_string(&log).is_ok_and(|said| said.contains(READY))
-        })?;
+        let node = Node::start(&arguments, &self.log(), self.options.network.as_ref())?;
         *self.node.lock().unwrap_or_else(PoisonError::into_inner) = Some(node);
         Ok(())
+    }
+
+    /// What its life at hand says.
+    fn log(&self) -> PathBuf {
+        let life = *self.lives.lock().unwrap_or_else(PoisonError::into_inner);
+        self.scratch.path().join(format!("broker-{life}.log"))
     }
 
     /// Freezes it (SIGSTOP): connections stay open, nothing answers.
@@ -216,7 +238,7 @@ impl Broker {
         Node::run(&self.jvm(class, &arguments), self.scratch.path()).with_context(|| format!("run {class}"))
     }
 
-    fn format(&self) -> anyhow::Result<()> {
+    fn format(&self, cluster: &str) -> anyhow::Result<()> {
         self.scratch.write("log4j2.yaml", properties::LOG4J)?;
         let text = properties::server(
             &self.options,
@@ -225,7 +247,7 @@ impl Broker {
             self.scratch.path(),
         )?;
         self.scratch.write("server.properties", &text)?;
-        let mut arguments = vec!["format".into(), "--cluster-id".into(), cluster_id()];
+        let mut arguments = vec!["format".into(), "--cluster-id".into(), cluster.to_owned()];
         arguments.extend(["--config".into(), self.properties_file()]);
         if let Some(user) = &self.options.sasl {
             arguments.push("--add-scram".into());

@@ -148,8 +148,17 @@ impl KafkaReader {
             .iter()
             .map(|(topic, partition)| (*topic, i32::try_from(*partition).unwrap_or(i32::MAX)))
             .collect();
-        let found = native::list_offsets(&self.consumer, &places, edge, ASK_TIMEOUT)
-            .map_err(|code| fault(code, &self.with_trouble(&format!("list offsets: {code}"))))?;
+        let refused = |code: Code| {
+            let what = match (code, partitions.first()) {
+                // What librdkafka answers where no partition that was asked for has a leader.
+                (Code::NoEnt, Some((topic, partition))) => {
+                    format!("no broker leads {topic}/{partition}: all that have a copy of it are down")
+                }
+                _ => format!("list offsets: {code}"),
+            };
+            fault(code, &self.with_trouble(&what))
+        };
+        let found = native::list_offsets(&self.consumer, &places, edge, ASK_TIMEOUT).map_err(refused)?;
         let named = |((topic, partition), offset): (&(&str, i32), Result<i64, Code>)| {
             let describe = |code: Code| fault(code, &format!("list offsets of {topic}/{partition}: {code}"));
             offset.map(unsigned).map_err(describe)
