@@ -170,13 +170,14 @@ fn config_show_names_the_source_of_each_value_and_no_secret() {
     );
 }
 
-const VERBS: [&str; 41] = [
+const VERBS: [&str; 42] = [
     "",
     "demo",
     "demo certificates",
     "demo generate",
     "demo verify",
     "demo verify-isolation",
+    "chaos",
     "run",
     "check",
     "config",
