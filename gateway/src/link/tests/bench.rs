@@ -81,7 +81,7 @@ impl Bench {
     /// Gateway `name` of the site of the same name, listening, without peers.
     pub(crate) fn options(&self, name: &str) -> Options {
         Options {
-            listen: Some(SocketAddr::from(([127, 0, 0, 1], 0)).into()),
+            listen: Some(free_address().into()),
             identity: self.identity(name),
             site: format!("{name}-site").into(),
             instance: rand::random(),
@@ -106,6 +106,17 @@ impl Bench {
         let here = north.up().await;
         (north, south, here, there)
     }
+}
+
+/// An address that is free for UDP and TCP, below what Linux gives to outgoing connections: of the ports that it gives for UDP
+/// some are another test's connection over TCP.
+pub(crate) fn free_address() -> SocketAddr {
+    let is_free = |address: &SocketAddr| {
+        std::net::UdpSocket::bind(address).is_ok() && std::net::TcpListener::bind(address).is_ok()
+    };
+    let mut tried =
+        (0..1_000).map(|_| SocketAddr::from(([127, 0, 0, 1], rand::random_range(12_000..20_000))));
+    tried.find(is_free).expect("a free port")
 }
 
 pub(crate) fn peer(name: &str, addresses: &[&str]) -> PeerConfig {

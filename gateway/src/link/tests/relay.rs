@@ -1,5 +1,6 @@
 //! A network between two gateways that loses datagrams and can be cut.
 
+use super::bench::free_address;
 use parking_lot::Mutex;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -34,8 +35,8 @@ struct State {
 impl Relay {
     /// Loses the share `loss` of all datagrams, the same ones for the same `seed` and traffic.
     pub(super) async fn to(target: SocketAddr, loss: f64, seed: u64) -> Relay {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let address = socket.local_addr().unwrap();
+        let address = free_address();
+        let socket = UdpSocket::bind(address).await.unwrap();
         let state = Arc::new(State {
             cut: AtomicBool::new(false),
             mute: AtomicBool::new(false),
