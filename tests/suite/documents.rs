@@ -44,7 +44,6 @@ const NOT_RUN: &[(&str, &str)] = &[
         "culvert chaos --seed 7 --minutes 10 --rate 10000",
         "as culvert chaos",
     ),
-    ("culvert chaos --seed 7 --dry", "as culvert chaos"),
     ("culvert chaos --only kill,freeze", "as culvert chaos"),
     (
         "cargo xtask deb",
