@@ -52,6 +52,15 @@ pub enum Error {
     /// There is no room for more: the caller pauses until [`super::Outbox::room`] says yes. Nothing was changed.
     #[error("[CULVERT-O005] outbox is full: {0}")]
     Full(Full),
+    /// The lane holds what it may: the caller pauses it until [`super::Lane::quota_room`] says yes, and no other one. Nothing
+    /// was changed.
+    #[error("[CULVERT-O020] the stream is at its quota: it holds {used_bytes} bytes of {quota_bytes}")]
+    AtQuota {
+        /// What counts to the quota.
+        used_bytes: u64,
+        /// The quota.
+        quota_bytes: u64,
+    },
     /// The outbox was made with another engine than the one configured.
     #[error(
         "[CULVERT-O006] open outbox {path}: it was made with engine {found}, configured is {configured}\n\nSet the engine back, or let the outbox drain and move the directory away."
@@ -169,6 +178,7 @@ impl Error {
             Error::Io { .. } => "CULVERT-O008",
             Error::Stopped(_) => "CULVERT-O009",
             Error::Unfinished { .. } => "CULVERT-O013",
+            Error::AtQuota { .. } => "CULVERT-O020",
             Error::Gap { .. }
             | Error::Empty { .. }
             | Error::Trimmed { .. }

@@ -2,6 +2,7 @@
 
 use super::change::LaneId;
 use super::error::Error;
+use super::quota::QuotaUse;
 use super::state::Planned;
 use super::{Handle, LANE_BYTES_MAX, check_size};
 use bytes::Bytes;
@@ -51,8 +52,8 @@ impl Lane {
     ///
     /// # Errors
     /// Nothing is changed by any of them: [`Error::Gap`] when the frame does not begin at the tail,
-    /// [`Error::Empty`], [`Error::Full`], [`Error::TooLarge`], [`Error::Removed`], [`Error::Stopped`],
-    /// [`Error::Closed`].
+    /// [`Error::Empty`], [`Error::AtQuota`], [`Error::Full`], [`Error::TooLarge`], [`Error::Removed`],
+    /// [`Error::Stopped`], [`Error::Closed`].
     pub fn append(&self, interval: Interval, frame: Bytes) -> Result<(), Error> {
         check_size("frame", &frame, limits::FRAME_BYTES_MAX)?;
         self.handle
@@ -71,11 +72,39 @@ impl Lane {
             .map_or_else(|_| Extent::default(), |lane| lane.extent())
     }
 
-    /// Bytes of the durable frames it holds. Walks over all of them: for status, not for the path.
+    /// Bytes of the durable frames it holds.
     #[must_use]
     pub fn held_bytes(&self) -> u64 {
         let state = self.handle.shared.state.lock();
-        state.lane(self.id).map_or(0, |lane| lane.held_bytes())
+        state.lane(self.id).map_or(0, |lane| lane.held_bytes)
+    }
+
+    /// From now on this lane and those `beside` it, of the same outbox, hold at most so much together: beyond it appends to
+    /// any of them are refused. `None`: as much as the outbox has room for. Not stored: to be said in each life.
+    ///
+    /// # Errors
+    /// [`Error::Removed`], [`Error::Stopped`], [`Error::Closed`].
+    pub fn set_quota(&self, bytes: Option<u64>, beside: &[&Lane]) -> Result<(), Error> {
+        debug_assert!(
+            beside.iter().all(|lane| Arc::ptr_eq(&self.handle, &lane.handle)),
+            "a lane of another outbox"
+        );
+        let beside: Vec<LaneId> = beside.iter().map(|lane| lane.id).collect();
+        self.handle
+            .shared
+            .ask(|state| state.set_quota(self.id, bytes, &beside))
+    }
+
+    /// How much of its quota is used; nothing where it has none.
+    #[must_use]
+    pub fn quota_use(&self) -> Option<QuotaUse> {
+        self.handle.shared.state.lock().quota_use(self.id)
+    }
+
+    /// Follows whether its present quota has room ([`QuotaUse::has_room`]); without one it always has.
+    #[must_use]
+    pub fn quota_room(&self) -> watch::Receiver<bool> {
+        self.handle.shared.state.lock().quota_room(self.id)
     }
 
     /// Follows the extent: it changes after each flush, trim and restart. The channel closes when the lane is

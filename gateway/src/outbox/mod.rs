@@ -29,6 +29,7 @@ mod home;
 mod lane;
 mod log;
 mod options;
+mod quota;
 mod recover;
 mod salvage;
 mod sled;
@@ -44,6 +45,7 @@ pub use lane::{Extent, Lane};
 #[doc(hidden)]
 pub use log::read_segment;
 pub use options::{EngineKind, Fatal, Options};
+pub use quota::QuotaUse;
 pub use salvage::{Damage, Salvage, SalvagedLane, append, resume};
 pub use stats::{FLUSH_SECONDS_BOUNDS, Flushes, Stats};
 pub use verify::verify_main;

@@ -11,6 +11,7 @@ use super::entry::HEADER_BYTES;
 use super::error::{Error, Full};
 use super::group::{Group, Step};
 use super::options::Options;
+use super::quota::LaneQuota;
 use super::recover::Lanes;
 use super::stats::{Flushes, Stats};
 use super::{Extent, SETTINGS_BYTES_MAX};
@@ -103,11 +104,19 @@ pub(super) struct LaneState {
     /// Where this life began.
     begin: Sequence,
     removed: bool,
+    /// What its frames count to, if to anything: the lane whose quota it is.
+    pub(super) counts_to: Option<LaneId>,
+    /// What it may hold, where it has a limit of its own.
+    pub(super) quota: Option<LaneQuota>,
+    /// Bytes of frames that wait for the disk, those of a former life among them.
+    pub(super) pending_bytes: u64,
     /// Held.
     held_life: Life,
     base: Sequence,
     durable: Sequence,
     held: VecDeque<Held>,
+    /// Bytes of `held`.
+    pub(super) held_bytes: u64,
     /// Whether the lane's number is durable.
     opened: bool,
     extent: watch::Sender<Extent>,
@@ -244,10 +253,11 @@ impl State {
         };
         for (lane, record) in catalog.lanes {
             let held = held.remove(&lane).unwrap_or_default();
-            state.held_frames += held.len() as u64;
-            state.held_bytes += held.iter().map(stored_bytes).sum::<u64>();
             state.names.insert(record.name.clone(), lane);
             let mut found = LaneState::new(record.name, record.life);
+            found.held_bytes = held.iter().map(stored_bytes).sum();
+            state.held_frames += held.len() as u64;
+            state.held_bytes += found.held_bytes;
             found.held = held;
             found.opened = true;
             (found.base, found.durable, found.tail) = (record.base, record.tail, record.tail);
@@ -270,7 +280,7 @@ impl State {
         self.lanes.get(&lane).ok_or(Error::Removed)
     }
 
-    fn lane_mut(&mut self, lane: LaneId) -> Result<&mut LaneState, Error> {
+    pub(super) fn lane_mut(&mut self, lane: LaneId) -> Result<&mut LaneState, Error> {
         self.lanes.get_mut(&lane).ok_or(Error::Removed)
     }
 
@@ -354,6 +364,7 @@ impl State {
             lane.removed = true;
         }
         self.push(Change::Remove { lane });
+        self.settle_quota(lane);
         Ok(())
     }
 
@@ -362,10 +373,16 @@ impl State {
         if state.removed {
             return Err(Error::Removed);
         }
-        let (tail, fresh) = (state.tail, state.fresh);
-        check_place(tail, fresh, interval)?;
-        self.check_room(frame.len() as u64 + HEADER_BYTES as u64)?;
-        if interval.from != tail {
+        check_place(state.tail, state.fresh, interval)?;
+        let bytes = frame.len() as u64 + HEADER_BYTES as u64;
+        self.check_quotas([(lane, bytes)])?;
+        self.check_room(bytes)?;
+        self.put_frame(lane, interval, frame)
+    }
+
+    /// Appends what was checked.
+    fn put_frame(&mut self, lane: LaneId, interval: Interval, frame: Bytes) -> Result<(), Error> {
+        if interval.from != self.lane(lane)?.tail {
             // Nothing was appended yet: the lane begins where its first frame does.
             self.restart(lane, interval.from)?;
         }
@@ -374,12 +391,15 @@ impl State {
         state.fresh = false;
         let life = state.life;
         self.cache.insert(lane, interval.from, frame.clone());
-        self.push(Change::Frame {
+        let change = Change::Frame {
             lane,
             life,
             interval,
             frame,
-        });
+        };
+        self.lane_mut(lane)?.pending_bytes += change.bytes();
+        self.push(change);
+        self.settle_quota(lane);
         Ok(())
     }
 
@@ -393,7 +413,7 @@ impl State {
                     lane,
                     interval,
                     frame,
-                } => self.append(lane, interval, frame)?,
+                } => self.put_frame(lane, interval, frame)?,
                 Step::Put { key, value } => self.put(&key, &value)?,
                 Step::Delete { key } => self.delete(&key),
             }
@@ -409,7 +429,8 @@ impl State {
     /// Everything that a step could fail at, so that none does half-way.
     fn check_group(&mut self, group: &Group) -> Result<(), Error> {
         let mut tails: BTreeMap<LaneId, (Sequence, bool)> = BTreeMap::new();
-        let (mut frame_bytes, mut settings_bytes) = (0, self.settings_bytes);
+        let mut appends: Vec<(LaneId, u64)> = Vec::new();
+        let mut settings_bytes = self.settings_bytes;
         for step in &group.steps {
             match step {
                 Step::Append {
@@ -424,7 +445,7 @@ impl State {
                     }
                     check_place(tail, fresh, *interval)?;
                     tails.insert(*lane, (interval.to, false));
-                    frame_bytes += frame.len() as u64 + HEADER_BYTES as u64;
+                    appends.push((*lane, frame.len() as u64 + HEADER_BYTES as u64));
                 }
                 Step::Put { key, value } => settings_bytes += key.len() + value.len(),
                 Step::Delete { .. } => {}
@@ -437,11 +458,12 @@ impl State {
                 max: SETTINGS_BYTES_MAX,
             });
         }
-        if frame_bytes > 0 {
-            self.check_room(frame_bytes)
-        } else {
-            Ok(())
+        if appends.is_empty() {
+            return Ok(());
         }
+        let all = appends.iter().map(|(_, bytes)| bytes).sum();
+        self.check_quotas(appends)?;
+        self.check_room(all)
     }
 
     fn check_room(&mut self, bytes: u64) -> Result<(), Error> {
@@ -499,6 +521,7 @@ impl State {
         let life = state.life;
         state.extent.send_replace(state.extent());
         self.push(Change::Restart { lane, life, at });
+        self.settle_quota(lane);
         Ok(())
     }
 
@@ -510,6 +533,9 @@ impl State {
             !drop
         });
         self.pending_bytes -= dropped;
+        if let Some(lane) = self.lanes.get_mut(&lane) {
+            lane.pending_bytes -= dropped;
+        }
     }
 
     pub(super) fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), Error> {
@@ -666,6 +692,10 @@ impl State {
                     .is_none_or(|state| state.life != *life || state.removed)
             {
                 self.pending_bytes -= change.bytes();
+                if let Some(state) = self.lanes.get_mut(lane) {
+                    state.pending_bytes -= change.bytes();
+                }
+                self.settle_quota(*lane);
                 continue;
             }
             self.pending.push_front((stamp, change));
@@ -720,6 +750,8 @@ impl State {
                     self.added_bytes += stored_bytes(&held);
                     if let Some(state) = self.lanes.get_mut(lane) {
                         state.held.push_back(held);
+                        state.held_bytes += stored_bytes(&held);
+                        state.pending_bytes -= change.bytes();
                         state.durable = interval.to;
                         if state.trim_below >= interval.to && state.life == state.held_life {
                             self.trims.insert(*lane);
@@ -741,7 +773,8 @@ impl State {
                 }
                 Change::Remove { lane } => {
                     self.free(*lane, Sequence(u64::MAX), &mut freed);
-                    self.lanes.remove(lane);
+                    let removed = self.lanes.remove(lane);
+                    touched.extend(removed.and_then(|removed| removed.counts_to));
                 }
                 Change::Put { .. } | Change::Delete { .. } => {}
             }
@@ -755,6 +788,7 @@ impl State {
         self.committed = self.committed.max(newest);
         self.settle();
         for lane in touched {
+            self.settle_quota(lane);
             if let Some(state) = self.lanes.get(&lane) {
                 state.extent.send_if_modified(|said| {
                     let now = state.extent();
@@ -777,6 +811,7 @@ impl State {
                     life: state.held_life,
                     held,
                 });
+                state.held_bytes -= stored_bytes(&held);
                 self.held_bytes -= stored_bytes(&held);
                 self.held_frames -= 1;
             }
@@ -832,10 +867,14 @@ impl LaneState {
             trim_stamp: 0,
             begin: Sequence::ZERO,
             removed: false,
+            counts_to: None,
+            quota: None,
+            pending_bytes: 0,
             held_life: life,
             base: Sequence::ZERO,
             durable: Sequence::ZERO,
             held: VecDeque::new(),
+            held_bytes: 0,
             opened: false,
             extent: watch::Sender::new(Extent::default()),
         }
@@ -856,10 +895,6 @@ impl LaneState {
             durable: self.begin,
             tail: self.tail,
         }
-    }
-
-    pub(super) fn held_bytes(&self) -> u64 {
-        self.held.iter().map(stored_bytes).sum()
     }
 
     pub(super) fn watch(&self) -> watch::Receiver<Extent> {

@@ -1,7 +1,7 @@
 //! What every engine must do.
 
 use super::{DEADLINE, append, at, frame, held, options, places};
-use crate::outbox::{EngineKind, Error, Extent, Full, Lane, Options, Outbox};
+use crate::outbox::{EngineKind, Error, Extent, Full, Group, Lane, Options, Outbox};
 use std::path::Path;
 
 /// One test for each engine.
@@ -170,6 +170,100 @@ every_engine! {
         outbox.sync().unwrap();
         assert!(*room.borrow());
         append(&lane, refused, refused + 1).unwrap();
+    }
+
+    fn a_lane_at_its_quota_refuses_alone_and_recovers(place: &Path, engine: EngineKind) {
+        let (outbox, lane) = open(&options(place, engine));
+        let other = outbox.lane(b"readings").unwrap();
+        lane.set_quota(Some(15_000), &[]).unwrap();
+        let (mut room, of_all) = (lane.quota_room(), outbox.room());
+        let refused = (0..).find(|from| append(&lane, *from, *from + 1).is_err()).unwrap();
+        assert!(!*room.borrow_and_update());
+        let again = append(&lane, refused, refused + 1);
+        assert!(matches!(again, Err(Error::AtQuota { quota_bytes: 15_000, .. })), "{again:?}");
+        append(&other, 0, 1).unwrap();
+        assert!(*of_all.borrow(), "the outbox takes no note of it");
+        outbox.sync().unwrap();
+        assert_eq!(lane.extent(), extent(0, refused, refused));
+        let used = lane.quota_use().unwrap();
+        assert_eq!((used.used_bytes, used.has_room), (lane.held_bytes(), false));
+        assert!(used.used_bytes <= 15_000 && other.quota_use().is_none(), "{used:?}");
+
+        lane.trim(at(1)).unwrap();
+        outbox.sync().unwrap();
+        assert!(!*room.borrow(), "a tenth is not free");
+        lane.trim(at(refused / 2)).unwrap();
+        outbox.sync().unwrap();
+        assert!(*room.borrow());
+        append(&lane, refused, refused + 1).unwrap();
+    }
+
+    fn a_quota_is_said_anew_in_each_life_and_counts_what_is_there(place: &Path, engine: EngineKind) {
+        let (outbox, lane) = open(&options(place, engine));
+        for from in 0..20 {
+            append(&lane, from, from + 1).unwrap();
+        }
+        outbox.sync().unwrap();
+        outbox.crash();
+
+        let (outbox, lane) = open(&options(place, engine));
+        assert_eq!(lane.quota_use(), None);
+        lane.set_quota(Some(1_000), &[]).unwrap();
+        let mut room = lane.quota_room();
+        assert!(!*room.borrow_and_update(), "it holds more than it may");
+        assert!(matches!(append(&lane, 20, 21), Err(Error::AtQuota { .. })));
+        lane.set_quota(Some(1 << 20), &[]).unwrap();
+        assert!(*room.borrow(), "who waits hears of a larger one");
+        append(&lane, 20, 21).unwrap();
+        lane.set_quota(Some(1_000), &[]).unwrap();
+        lane.set_quota(None, &[]).unwrap();
+        assert!(*room.borrow(), "and of none");
+        append(&lane, 21, 22).unwrap();
+        lane.set_quota(Some(1_000), &[]).unwrap();
+        lane.restart(at(100)).unwrap();
+        outbox.sync().unwrap();
+        assert_eq!(lane.quota_use().map(|used| (used.used_bytes, used.has_room)), Some((0, true)));
+    }
+
+    fn an_empty_lane_takes_a_frame_above_its_quota(place: &Path, engine: EngineKind) {
+        let (outbox, lane) = open(&options(place, engine));
+        lane.set_quota(Some(1_000), &[]).unwrap();
+        lane.append(places(0, 1), frame(0, 0, 1, 5_000)).unwrap();
+        outbox.sync().unwrap();
+        let room = lane.quota_room();
+        assert!(!*room.borrow());
+        assert!(matches!(append(&lane, 1, 2), Err(Error::AtQuota { .. })));
+        lane.trim(at(1)).unwrap();
+        outbox.sync().unwrap();
+        assert!(*room.borrow());
+        lane.append(places(1, 2), frame(0, 1, 2, 5_000)).unwrap();
+    }
+
+    fn lanes_beside_a_quota_count_to_it_and_a_group_is_taken_whole_or_not(place: &Path, engine: EngineKind) {
+        let (outbox, lane) = open(&options(place, engine));
+        let letters = outbox.lane(b"letters").unwrap();
+        lane.set_quota(Some(1_500), &[&letters]).unwrap();
+        let both = |from: u64| {
+            let mut group = Group::default();
+            for lane in [&lane, &letters] {
+                group.append(lane, places(from, from + 1), frame(0, from, from + 1, 100)).unwrap();
+            }
+            outbox.together(group)
+        };
+        let refused = (0..).find(|from| both(*from).is_err()).unwrap();
+        assert!(matches!(both(refused), Err(Error::AtQuota { .. })));
+        assert_eq!((lane.extent().tail, letters.extent().tail), (at(refused), at(refused)));
+        outbox.sync().unwrap();
+        let used = lane.quota_use().unwrap().used_bytes;
+        assert_eq!(used, lane.held_bytes() + letters.held_bytes());
+        // Only the letters are freed: that is room for both.
+        letters.trim(at(refused)).unwrap();
+        outbox.sync().unwrap();
+        assert!(*lane.quota_room().borrow());
+        both(refused).unwrap();
+        outbox.remove_lane(&letters).unwrap();
+        outbox.sync().unwrap();
+        assert_eq!(lane.quota_use().unwrap().used_bytes, lane.held_bytes());
     }
 
     fn limits_hold(place: &Path, engine: EngineKind) {

@@ -14,6 +14,9 @@ const SLED_SEEDS: Range<u64> = 100..104;
 const ACTS: usize = 400;
 const NAMES: [&[u8]; 4] = [b"a", b"b", b"c", b"d"];
 
+/// What the first of them may hold: twenty frames.
+const QUOTA: u64 = 3_000;
+
 #[test]
 fn log_keeps_what_the_model_keeps() {
     LOG_SEEDS.for_each(|seed| run(EngineKind::Log, seed));
@@ -118,7 +121,11 @@ impl Run {
             self.now.lanes.insert(name, fresh);
             self.possible.push_back(self.now.clone());
         }
-        (name, self.outbox().lane(name).unwrap())
+        let lane = self.outbox().lane(name).unwrap();
+        if name == NAMES[0] {
+            lane.set_quota(Some(QUOTA), &[]).unwrap();
+        }
+        (name, lane)
     }
 
     fn append(&mut self) {
@@ -152,6 +159,7 @@ impl Run {
             }
             Err(Error::Gap { .. }) => assert!(wrong && !model.fresh, "seed {}, act {}", self.seed, self.act),
             Err(Error::Full(_)) => {}
+            Err(Error::AtQuota { .. }) => assert_eq!(name, NAMES[0], "seed {}, act {}", self.seed, self.act),
             Err(error) => panic!("seed {}, act {}: {error}", self.seed, self.act),
         }
     }
@@ -193,7 +201,7 @@ impl Run {
                 self.now = after;
             }
             Err(Error::Gap { .. }) => assert!(wrong, "seed {}, act {}", self.seed, self.act),
-            Err(Error::Full(_)) => {}
+            Err(Error::Full(_) | Error::AtQuota { .. }) => {}
             Err(error) => panic!("seed {}, act {}: {error}", self.seed, self.act),
         }
     }
@@ -254,6 +262,25 @@ impl Run {
         self.outbox().sync().unwrap();
         self.settled();
         self.compare(&self.now);
+        self.compare_bytes();
+    }
+
+    /// What lanes hold adds up, and what counts to a quota is what its lane holds.
+    fn compare_bytes(&self) {
+        let (outbox, seed, act) = (self.outbox(), self.seed, self.act);
+        let lanes = outbox.lanes();
+        let all: u64 = lanes.iter().map(|(_, lane)| lane.held_bytes()).sum();
+        assert_eq!(all, outbox.stats().held_bytes, "seed {seed}, act {act}");
+        for (name, lane) in lanes {
+            if let Some(quota) = lane.quota_use() {
+                assert_eq!(
+                    quota.used_bytes,
+                    lane.held_bytes(),
+                    "seed {seed}, act {act}, {name:?}"
+                );
+                assert!(quota.used_bytes <= QUOTA, "seed {seed}, act {act}, {name:?}");
+            }
+        }
     }
 
     /// Everything asked for is durable.
