@@ -45,6 +45,7 @@ mod converters;
 mod healing;
 mod holdings;
 mod proof;
+mod quotas;
 mod receipts;
 mod runway;
 mod sample;
@@ -116,6 +117,8 @@ pub struct Gateway {
     runway: Mutex<runway::Runway>,
     /// It was warned that the outbox fills.
     alarmed: AtomicBool,
+    /// Streams that it was warned of.
+    quota_alarms: Mutex<quotas::Alarms>,
     /// Held by whoever makes receipts: each names the one before.
     receipting: tokio::sync::Mutex<()>,
     /// Lanes that were cut at the start, because the outbox was damaged.
@@ -260,6 +263,7 @@ impl Gateway {
             rates: sample::Rates::default(),
             runway: Mutex::new(runway),
             alarmed: AtomicBool::new(false),
+            quota_alarms: Mutex::default(),
             receipting: tokio::sync::Mutex::default(),
             mended_lanes,
         };
@@ -467,21 +471,25 @@ impl Gateway {
             .collect();
         self.exchange.proofs.set_sources(reader_of(&sources));
         for connector in sources {
-            let beginning = match connector.start {
-                definition::Start::Earliest => Place::Earliest,
-                definition::Start::Latest => Place::Latest,
-            };
             let mut tasks = Vec::new();
             for number in 0..connector.tasks_max {
-                tasks.push(self.start_task(&connector, u32::from(number), beginning)?);
+                tasks.push(self.start_task(&connector, u32::from(number))?);
             }
             self.tasks.insert(connector.name.clone(), tasks);
         }
         Ok(())
     }
 
-    fn start_task(&self, connector: &Connector, number: u32, beginning: Place) -> Result<Task, Error> {
+    fn start_task(&self, connector: &Connector, number: u32) -> Result<Task, Error> {
         let stages = self.chain_of(connector)?;
+        let terms = intake::Terms {
+            codec: Codec::None,
+            beginning: match connector.start {
+                definition::Start::Earliest => Place::Earliest,
+                definition::Start::Latest => Place::Latest,
+            },
+            quota: connector.quota.map(|quota| quota.0),
+        };
         let failed = || io_error(format!("start connector {}", connector.name));
         if let (Checked::PluginSource(plan), Some(plugins)) = (&connector.checked, &self.plugins) {
             let id = pages::TaskId {
@@ -489,11 +497,11 @@ impl Gateway {
                 number,
             };
             let make = plugins.source(&connector.name, plan);
-            return pages::start(&self.exchange, id, Codec::None, stages, make).map_err(failed());
+            return pages::start(&self.exchange, id, terms, stages, make).map_err(failed());
         }
         let make = self.source_of(connector, number);
         let name = format!("{}-{number}", connector.name);
-        Task::start(&self.exchange, &name, Codec::None, beginning, stages, make).map_err(failed())
+        Task::start(&self.exchange, &name, terms, stages, make).map_err(failed())
     }
 
     fn source_of(&self, connector: &Connector, task: u32) -> Box<MakeSource> {

@@ -252,6 +252,40 @@ impl Line {
         Ok(())
     }
 
+    /// Adds a source and a sink of this name, for the topic of this name, to both ends. They start with their gateways.
+    pub(crate) fn add_connectors(&self, name: &str, source_keys: &[(&str, &str)]) -> anyhow::Result<()> {
+        let mut source = json!({
+            "name": name,
+            "connector.class": "io.culvert.kafka.KafkaSource",
+            "topics": name,
+            "kafka.bootstrap.servers": self.plan.source_cluster,
+        });
+        for (key, value) in source_keys {
+            source[*key] = json!(value);
+        }
+        let mut sink = self.plan.sink_definition()["config"].clone();
+        sink["name"] = json!(name);
+        sink["topics"] = json!(name);
+        for (gateway, definition) in [(&self.first, source), (&self.last, sink)] {
+            let file = gateway.directory().join(format!("connectors/{name}.json"));
+            std::fs::write(file, definition.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// As [`Line::judge`] for the topic of a connector that was added.
+    pub(crate) fn judge_topic(&self, name: &str, deadline: Duration) -> anyhow::Result<Verdict> {
+        let sent = Topic::new(&self.plan.source_cluster, name).read()?;
+        let target = Topic::new(&self.plan.target_cluster, name);
+        let mut arrived = wait_for(deadline, "the target topic", || Tail::open(&target).ok())
+            .with_context(|| self.statuses())?;
+        arrived
+            .until(sent.len() as u64, deadline)
+            .with_context(|| self.statuses())?;
+        arrived.read_to_end()?;
+        Ok(cluster::ledger(&sent, &arrived.records)?.verdict())
+    }
+
     /// No gateway has warned of anything but `expected`.
     #[track_caller]
     pub(crate) fn assert_no_unlisted_alarms(&self, expected: &[&str]) {
@@ -333,4 +367,24 @@ pub(crate) fn status(gateway: &Gateway) -> anyhow::Result<Value> {
     let output = gateway.cli(&["status", "--output", "json"])?;
     serde_json::from_slice(&output.stdout)
         .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// A connector as `culvert status` shows it.
+pub(crate) fn connector(gateway: &Gateway, name: &str) -> anyhow::Result<Value> {
+    let status = status(gateway)?;
+    let connectors = status["connectors"].as_array().context("connectors")?;
+    let found = connectors.iter().find(|connector| connector["name"] == name);
+    found.cloned().with_context(|| format!("no connector {name}"))
+}
+
+/// The streams of a connector.
+pub(crate) fn streams(gateway: &Gateway, name: &str) -> anyhow::Result<Vec<Value>> {
+    let connector = connector(gateway, name)?;
+    Ok(connector["streams"].as_array().context("streams")?.clone())
+}
+
+/// How many places its streams have taken in, all together.
+pub(crate) fn taken_in(gateway: &Gateway, name: &str) -> anyhow::Result<u64> {
+    let streams = streams(gateway, name)?;
+    Ok(streams.iter().filter_map(|stream| stream["tail"].as_u64()).sum())
 }

@@ -234,11 +234,19 @@ fn stream_table(connector: &ConnectorStatus) -> Table {
             place(stream.tail),
             place(stream.applied),
             stream.backlog_records.to_string(),
-            bytes(stream.backlog_bytes),
+            held(stream),
             rate(stream.records_per_second),
         ]);
     }
     table
+}
+
+/// What is held of a stream, and what may be.
+fn held(stream: &StreamStatus) -> String {
+    match &stream.quota {
+        Some(quota) => format!("{} of {}", bytes(quota.held_bytes), bytes(quota.quota_bytes)),
+        None => bytes(stream.backlog_bytes),
+    }
 }
 
 fn resume_points(points: &[ResumePoint]) -> Table {
@@ -322,7 +330,7 @@ mod tests {
         assert_eq!(rate(std::iter::empty::<f64>().sum()), "0/s");
         assert_eq!(rate(1234.4), "1234/s");
     }
-    use crate::observe::report::{OutboxStatus, StageStatus};
+    use crate::observe::report::{OutboxStatus, QuotaStatus, StageStatus};
 
     fn report() -> StatusReport {
         let stream = |partition: u32, state, fault| StreamStatus {
@@ -334,6 +342,11 @@ mod tests {
             applied: (partition == 0).then_some(900),
             backlog_records: 140,
             backlog_bytes: 28_000,
+            quota: (partition == 1).then_some(QuotaStatus {
+                held_bytes: 28_000,
+                quota_bytes: 1 << 30,
+                waits: false,
+            }),
             records_per_second: 1234.4,
             fault,
         };
@@ -430,9 +443,9 @@ STAGE  CONNECTOR  PLUGIN             RECORDS  CPU/RECORD   MEMORY  FAULTS
 check  orders-in  order-check 0.1.0     4000      1.2 µs  1.2 MiB       3
 
 orders-in
-STREAM          STATE    HELD FROM  TAIL  APPLIED  BACKLOG     BYTES    RATE
-site1/orders/0  running         40  1040      900      140  27.3 KiB  1234/s
-site1/orders/1  halted          40  1040        -      140  27.3 KiB  1234/s
+STREAM          STATE    HELD FROM  TAIL  APPLIED  BACKLOG                BYTES    RATE
+site1/orders/0  running         40  1040      900      140             27.3 KiB  1234/s
+site1/orders/1  halted          40  1040        -      140  27.3 KiB of 1.0 GiB  1234/s
 
 PARTITION              GOES ON AT
 {\"file\":\"orders.log\"}  {\"line\":812}

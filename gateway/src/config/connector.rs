@@ -19,14 +19,19 @@ use crate::connector::generator::GeneratorConfig;
 use crate::connector::kafka;
 use crate::connector::sqlite::SqliteConfig;
 use crate::plugin::{self, PluginPlan, Role, Shelf, SinkPlan, StagePlan};
+use crate::units::ByteSize;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 /// The most tasks of one connector. Each is a thread, or a writer of a sink; by eye.
 pub const TASKS_MAX: u16 = 64;
+
+/// What a stream may be allowed to hold, in bytes. The least is four full frames; the most is that of `outbox.quota`.
+const QUOTA: RangeInclusive<u64> = 1 << 20..=1 << 50;
 
 /// The most definitions in the directory.
 const DEFINITIONS_MAX: usize = 1_000;
@@ -46,6 +51,8 @@ pub struct Connector {
     pub start: Start,
     /// `culvert.incarnation`: raised by an operator to begin every stream of a sink anew.
     pub incarnation: u32,
+    /// `culvert.quota`: the most that each stream may hold in this gateway's outbox. Sources only.
+    pub quota: Option<ByteSize>,
     /// `transforms`: what its records pass through.
     pub stages: Vec<StagePlan>,
     /// `key.converter` and `value.converter`, where they have schemas.
@@ -331,6 +338,11 @@ pub const COMMON: &[Common] = &[
     Common {
         key: "culvert.incarnation",
         doc: "A number, default 0. Of a sink, raised by an operator to begin every stream anew, whatever the sink holds: the way out of a changed history. Of a source, the same for its dead letters.",
+        honoured: Honoured::Yes,
+    },
+    Common {
+        key: "culvert.quota",
+        doc: "Sources: a size such as `2 GiB`, at least 1 MiB: the most that each stream, a Kafka partition for example, may hold in this gateway's outbox. At it that stream alone is read no further, and goes on by itself. Without it: what `outbox.quota` has room for.",
         honoured: Honoured::Yes,
     },
     Common {
@@ -718,6 +730,9 @@ impl<'a> Definition<'a> {
         let tasks_max = self.tasks_max(class, found);
         let start = self.start(found);
         let incarnation = self.incarnation(found);
+        let before = found.len();
+        let quota = self.quota(class, found);
+        let quota = (found.len() == before).then_some(quota);
         let from = self.sites("culvert.from", class, found).into_iter().next();
         let via = self.sites("culvert.via", class, found);
         if class.is_some_and(|class| !class.is_source()) {
@@ -750,6 +765,7 @@ impl<'a> Definition<'a> {
             via,
             start: start?,
             incarnation: incarnation?,
+            quota: quota?,
             stages: stages?,
             converters: converters?,
             dead_letters: dead_letters?,
@@ -936,6 +952,24 @@ impl<'a> Definition<'a> {
             );
         }
         number
+    }
+
+    /// `culvert.quota`, where it is given.
+    fn quota(&self, class: Option<Class<'_>>, found: &mut Found) -> Option<ByteSize> {
+        let key = "culvert.quota";
+        let text = self.settings.get(key)?;
+        if class.is_some_and(|class| !class.is_source()) {
+            let hint = "a sink holds nothing here: what waits for it lies in the outbox of the gateway with the source";
+            found.add(CONTRADICTION, self.place(key), key, "is a key of sources", hint);
+            return None;
+        }
+        let quota = ByteSize::parse(text).filter(|quota| QUOTA.contains(&quota.0));
+        if quota.is_none() {
+            let problem = format!("{:?} is no quota of a stream", brief(text));
+            let hint = "valid: a size of at least 1 MiB, such as 2 GiB";
+            found.add(VALUE, self.place(key), key, problem, hint);
+        }
+        quota
     }
 
     /// `culvert.from` or `culvert.via`: peers' sites, and only for sinks. Of a chain of relays the last is our peer;

@@ -507,6 +507,34 @@ fn what_connectors_have_in_common_is_checked() {
 }
 
 #[test]
+fn a_quota_is_a_size_and_of_sources_alone() {
+    let source = |quota: &str| {
+        format!("{{\"name\": \"c\", \"connector.class\": \"GeneratorSource\",\n\"culvert.quota\": {quota}}}")
+    };
+    for (written, bytes) in [
+        ("\"2 GiB\"", 2 << 30),
+        ("\"1MiB\"", 1 << 20),
+        ("1500000", 1_500_000),
+    ] {
+        let site = Site::new(HEAD).connector("c.json", &source(written));
+        let quota = site.load().expect("it is valid").connectors[0].quota;
+        assert_eq!(quota, Some(ByteSize(bytes)), "{written}");
+    }
+    let site = Site::new(HEAD).connector("c.json", r#"{"name": "c", "connector.class": "GeneratorSource"}"#);
+    assert_eq!(site.load().expect("it is valid").connectors[0].quota, None);
+    for wrong in ["1 KiB", "much", "0", "", "2 PiB", "2048 TiB"] {
+        let said =
+            format!("connectors/c.json:2 culvert.quota CULVERT-C004 {wrong:?} is no quota of a stream");
+        check_connector(&source(&format!("{wrong:?}")), &[&said]);
+    }
+    check_connector(
+        "{\"name\": \"c\", \"connector.class\": \"SqliteSink\", \"topics\": \"a\", \"sqlite.path\": \"x\",\n\
+         \"culvert.from\": \"site2\", \"culvert.quota\": \"2 GiB\"}",
+        &["connectors/c.json:2 culvert.quota CULVERT-C006 is a key of sources"],
+    );
+}
+
+#[test]
 fn a_sink_names_sites_that_can_be_reached() {
     let sink = |more: &str| {
         format!(

@@ -17,7 +17,8 @@
 //!
 //! Constraints:
 //! - A record is encoded once, here, and decoded once, at delivery. Nothing is allocated for a record.
-//! - While the outbox is full, the source is paused; at most one closed frame a stream waits in memory (A7).
+//! - While the outbox is full, the source is paused; at most one closed frame a stream waits in memory (A7). A stream that is
+//!   at its quota is paused alone.
 
 mod desk;
 mod memory;
@@ -100,29 +101,44 @@ pub struct Status {
     pub streams: Vec<StreamId>,
 }
 
+/// How the streams of a task are begun and held.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// What frames are compressed with.
+    pub codec: Codec,
+    /// Where streams are begun that were never read; a source that brings pages begins with its first.
+    pub beginning: Place,
+    /// The most bytes that each stream may hold in this gateway's outbox; `None`: what the outbox has room for.
+    pub quota: Option<u64>,
+}
+
 /// Makes the source of one task; called again after a fault that needs a new client.
 pub type MakeSource = dyn Fn() -> Result<Box<dyn Source>, SourceFault> + Send + Sync;
 
 impl Task {
-    /// Starts the task on a thread of its own. `beginning` is where streams are begun that were never read, `stages` makes
-    /// what its records pass through.
+    /// Starts the task on a thread of its own. `stages` makes what its records pass through.
     ///
     /// # Errors
     /// When the thread cannot be started.
     pub fn start(
         exchange: &Arc<Exchange>,
         name: &str,
-        codec: Codec,
-        beginning: Place,
+        terms: Terms,
         stages: Arc<MakeChain>,
         make: Box<MakeSource>,
     ) -> std::io::Result<Task> {
+        let Terms {
+            codec,
+            beginning,
+            quota,
+        } = terms;
         let (orders, inbox) = mpsc::channel();
         let status = Arc::new(Mutex::new(Status::default()));
         let desk = Desk {
             exchange: exchange.clone(),
             orders: orders.clone(),
             codec,
+            quota,
             chain: Chain::default(),
             slots: BTreeMap::new(),
             taken: 0,
@@ -193,6 +209,18 @@ fn outbox_full(outbox: &outbox::Outbox) -> Trouble {
     );
     let code = "CULVERT-O005".into();
     Trouble::Paused(Fault { code, reason })
+}
+
+/// What is told of a stream that waits for its own quota.
+#[must_use]
+pub fn at_quota(stream: &StreamId, quota: &outbox::QuotaUse) -> Fault {
+    let reason = format!(
+        "{stream} holds {} bytes of its quota of {}: it is read no further, and goes on by itself when a tenth is \
+         free",
+        quota.used_bytes, quota.quota_bytes
+    );
+    let code = "CULVERT-O020".into();
+    Fault { code, reason }
 }
 
 struct Runner {

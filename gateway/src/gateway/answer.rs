@@ -5,11 +5,11 @@ use crate::config::Connector;
 use crate::config::connector::Checked;
 use crate::flow::delivery::{self, Trouble};
 use crate::flow::exchange::Role as RouteRole;
-use crate::flow::intake::{OriginStream, Task};
+use crate::flow::intake::{self, OriginStream, Task};
 use crate::observe::control::{Answering, Handler, Progress, Prove};
 use crate::observe::report::{
-    ConnectorStatus, Fault, Guarantee, OutboxStatus, PeerStatus, ProofReport, ResumePoint, Role, StageStatus,
-    State, StatusReport, StreamStatus,
+    ConnectorStatus, Fault, Guarantee, OutboxStatus, PeerStatus, ProofReport, QuotaStatus, ResumePoint, Role,
+    StageStatus, State, StatusReport, StreamStatus,
 };
 use culvert_proto::message;
 use culvert_proto::stream::RouteId;
@@ -227,7 +227,8 @@ impl Gateway {
             .delivery(&RouteId::new(&self.config.site, &connector.name))
     }
 
-    fn source_streams(&self, connector: &Connector) -> Vec<StreamStatus> {
+    /// The streams that a source connector brings in, ordered by name.
+    pub(super) fn streams_of(&self, connector: &Connector) -> Vec<Arc<OriginStream>> {
         let own: Vec<StreamId> = self
             .tasks_of(connector)
             .iter()
@@ -237,11 +238,15 @@ impl Gateway {
             let by_topic = stream.id.is_replayable() && super::reads_topic(connector, &stream.id.topic);
             by_topic || own.contains(&stream.id)
         };
-        let routes = self.exchange.routes();
         let mut streams: Vec<Arc<OriginStream>> =
             self.exchange.streams().iter().filter(reads).cloned().collect();
         streams.sort_by(|a, b| a.id.cmp(&b.id));
         streams
+    }
+
+    fn source_streams(&self, connector: &Connector) -> Vec<StreamStatus> {
+        let routes = self.exchange.routes();
+        self.streams_of(connector)
             .iter()
             .map(|stream| {
                 let mine = routes
@@ -257,10 +262,13 @@ impl Gateway {
                     .find_map(|route| self.exchange.halt_of(&stream.id, &route.id));
                 let fault = fault.or_else(|| self.exchange.halt_of(&stream.id, &RouteId::new("", "")));
                 let held = stream.held();
-                let state = match (&fault, stream.is_read_here()) {
-                    (Some(_), _) => State::Halted,
-                    (None, true) => State::Running,
-                    (None, false) => State::Waiting,
+                let quota = stream.quota_use();
+                let full = quota.filter(|quota| !quota.has_room);
+                let (state, fault) = match (fault, stream.is_read_here(), full) {
+                    (Some(fault), ..) => (State::Halted, Some(fault)),
+                    (None, false, _) => (State::Waiting, None),
+                    (None, true, None) => (State::Running, None),
+                    (None, true, Some(full)) => (State::Paused, Some(intake::at_quota(&stream.id, &full))),
                 };
                 let status = stream_status(
                     &stream.id,
@@ -271,6 +279,11 @@ impl Gateway {
                 );
                 StreamStatus {
                     backlog_bytes: stream.lane.held_bytes(),
+                    quota: quota.map(|quota| QuotaStatus {
+                        held_bytes: quota.used_bytes,
+                        quota_bytes: quota.quota_bytes,
+                        waits: state == State::Paused,
+                    }),
                     records_per_second: self.rates.of(&stream.id, true),
                     ..status
                 }
@@ -316,6 +329,7 @@ fn stream_status(
             tail.since(applied.unwrap_or_default().max(held.unwrap_or_default().from))
         }),
         backlog_bytes: 0,
+        quota: None,
         records_per_second: 0.0,
         fault: fault.map(shown),
     }

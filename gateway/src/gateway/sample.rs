@@ -69,6 +69,7 @@ impl Gateway {
             .set(stats.quota_bytes as f64);
         metrics::OUTBOX_DISK_BYTES.with(&[]).set(stats.disk_bytes as f64);
         self.look_ahead(stats.added_bytes, stats.held_bytes + stats.pending_bytes);
+        self.look_at_quotas();
         for stream in self.exchange.streams() {
             if let Some(held) = stream.held() {
                 self.rates.look(&stream.id, true, held.tail.0);

@@ -106,6 +106,10 @@ declare! {
         "For how long records can be kept should none leave, at the rate of the last hour; +Inf where none comes in.";
     OUTBOX_FULL_IN: Gauge = "culvert_outbox_full_in_seconds" []
         "Until the outbox is full, at the growth of the last minutes; +Inf where it does not grow.";
+    STREAMS_AT_QUOTA: Gauge = "culvert_streams_at_quota" ["connector"]
+        "Streams that are read no further until some of what they hold is freed, because they are at `culvert.quota`.";
+    QUOTA_USED: Gauge = "culvert_quota_used_ratio" ["connector"]
+        "How much of `culvert.quota` the fullest stream of the connector uses, 1 at its quota.";
     LINK_UP: Gauge = "culvert_link_up" ["peer"]
         "1 while there is a live session with a gateway of the peer's site.";
     LINK_OVER_TCP: Gauge = "culvert_link_over_tcp" ["peer"]

@@ -160,7 +160,7 @@ pub enum State {
     Running,
     /// It is on its way to running.
     Starting,
-    /// It stands by choice: the outbox is at its quota, or it was paused.
+    /// It stands by choice: the outbox or the stream is at its quota, or it was paused.
     Paused,
     /// It waits for something outside to come back, and goes on by itself.
     Waiting,
@@ -201,10 +201,24 @@ pub struct StreamStatus {
     pub backlog_records: u64,
     /// Bytes of them in the outbox.
     pub backlog_bytes: u64,
+    /// What the stream may hold in this gateway's outbox. Absent where only `outbox.quota` limits it.
+    #[serde(default)]
+    pub quota: Option<QuotaStatus>,
     /// Records a second, over the last ten seconds.
     pub records_per_second: f64,
     /// Why it stands.
     pub fault: Option<Fault>,
+}
+
+/// A stream's quota, and how much of it is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuotaStatus {
+    /// Bytes that count: records that wait for the disk and dead letters too.
+    pub held_bytes: u64,
+    /// The most that there may be.
+    pub quota_bytes: u64,
+    /// The stream waits for this quota, whatever the outbox has room for.
+    pub waits: bool,
 }
 
 /// The answer to `prove`.

@@ -21,12 +21,15 @@ use culvert_proto::{Guard, Sequence, StreamId, limits};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 /// Where a source hands its records over.
 pub(super) struct Desk {
     pub(super) exchange: Arc<Exchange>,
     pub(super) orders: mpsc::Sender<Order>,
     pub(super) codec: Codec,
+    /// What each stream may hold here, in bytes.
+    pub(super) quota: Option<u64>,
     /// What records pass through, shared by the streams of the task.
     pub(super) chain: Chain,
     pub(super) slots: BTreeMap<Slot, Reading>,
@@ -46,8 +49,12 @@ pub(super) struct Reading {
     due: Option<Instant>,
     /// Dead letters on their way, where they are kept.
     letters: Option<LettersUnderWay>,
-    /// Closed frames that the outbox had no room for.
+    /// Closed frames that the outbox had no room for, or that are above the quota.
     waiting: VecDeque<Closed>,
+    /// The first of them is above the quota: other streams go on.
+    above_quota: bool,
+    /// Whether its quota has room.
+    quota_room: watch::Receiver<bool>,
     /// Records are taken in: the source is where it was told to be.
     placed: bool,
     /// The source was told to hand over nothing.
@@ -131,10 +138,12 @@ impl Desk {
         most.is_some_and(|most| most > AHEAD_PLACES)
     }
 
+    /// Whether all streams wait: for the outbox, or for a stage that they share.
     pub(super) fn waits(&self) -> bool {
-        self.slots
-            .values()
-            .any(|reading| !reading.waiting.is_empty() || reading.unstaged.held_back.is_some())
+        self.slots.values().any(|reading| {
+            let for_outbox = !reading.waiting.is_empty() && !reading.above_quota;
+            for_outbox || reading.unstaged.held_back.is_some()
+        })
     }
 
     /// Closes what is due by `now`, and tries again what waits for room or for a stage.
@@ -147,19 +156,19 @@ impl Desk {
         }
     }
 
-    /// Pauses every stream or lets it go on, also those that were assigned since (A7).
+    /// Pauses every stream or lets it go on, also those that were assigned since (A7). One at its quota stays paused alone.
     pub(super) fn pause(&mut self, source: &mut dyn Source, full: bool) -> Result<(), SourceFault> {
-        for (slot, reading) in self
-            .slots
-            .iter_mut()
-            .filter(|(_, reading)| reading.paused != full)
-        {
-            if full {
+        for (slot, reading) in &mut self.slots {
+            let pauses = full || reading.is_at_quota();
+            if reading.paused == pauses {
+                continue;
+            }
+            if pauses {
                 source.pause(*slot)?;
             } else {
                 source.resume(*slot)?;
             }
-            reading.paused = full;
+            reading.paused = pauses;
         }
         Ok(())
     }
@@ -170,7 +179,7 @@ impl Desk {
             return false;
         };
         reading.seek = seek;
-        reading.waiting.clear();
+        reading.forget_waiting();
         reading.unstaged.restart(Sequence::ZERO);
         reading.due = None;
         reading.placed = false;
@@ -215,6 +224,9 @@ impl Intake for Desk {
             }
         }
         stream.ask_aside();
+        if let Err(error) = stream.set_quota(self.quota) {
+            return refuse(error.to_string());
+        }
         let frame = match FrameBuilder::new(&id, Sequence::ZERO, Guard::NONE) {
             Ok(frame) => frame,
             Err(error) => return refuse(error.to_string()),
@@ -232,11 +244,13 @@ impl Intake for Desk {
         let reader = stream.assigned(slot, self.orders.clone(), committed);
         let reading = Reading {
             letters,
+            quota_room: stream.quota_room(),
             stream,
             unstaged: Unstaged::default(),
             frame,
             due: None,
             waiting: VecDeque::new(),
+            above_quota: false,
             placed: false,
             paused: false,
             reader,
@@ -307,6 +321,16 @@ impl Intake for Desk {
 }
 
 impl Reading {
+    /// Whether it is to be read no further until some of it is freed.
+    pub(super) fn is_at_quota(&self) -> bool {
+        self.above_quota || !*self.quota_room.borrow()
+    }
+
+    fn forget_waiting(&mut self) {
+        self.waiting.clear();
+        self.above_quota = false;
+    }
+
     /// A record on its way to the stages.
     fn take_unstaged(
         &mut self,
@@ -645,7 +669,7 @@ impl Reading {
     /// elsewhere: only the outcome of the last seek counts, however an earlier one went.
     fn stand_still(&mut self, why: Halted, code: &str, reason: String) {
         self.placed = false;
-        self.waiting.clear();
+        self.forget_waiting();
         let stream = &self.stream;
         stream.act(|machine| {
             if stream.is_last_seek(self.seek) {
@@ -672,11 +696,12 @@ impl Reading {
                 machine.appended(interval.to, closed.frame.guard_end());
                 Ok(())
             });
+            self.above_quota = matches!(appended, Err(outbox::Error::AtQuota { .. }));
             match appended {
                 Ok(()) => {
                     self.waiting.pop_front();
                 }
-                Err(outbox::Error::Full(_)) => return,
+                Err(outbox::Error::Full(_) | outbox::Error::AtQuota { .. }) => return,
                 Err(error) => {
                     return self.halt("CULVERT-F020", format!("append {interval}: {error}"));
                 }

@@ -8,7 +8,7 @@
 //! - One page at a time: it passes the stages, becomes frames, and is given to the outbox as one group, with its resume
 //!   points and what the source stored ([`Memory`]). Only then is the next one asked for. What is in the group becomes
 //!   durable as one, in the order of groups.
-//! - While the outbox is full the page waits, and nothing is asked for (A7).
+//! - While the outbox is full, or one of the task's streams is at its quota, the page waits, and nothing is asked for (A7).
 //! - The source hears that a page is durable when it is (A2).
 //! - A source that breaks is opened again behind what was kept; nothing of the call that failed is.
 
@@ -17,8 +17,8 @@ mod tests;
 
 use super::memory::{End, Memory, Unfit};
 use super::{
-    COMMIT_EVERY, MakeChain, Order, OriginStream, POLL_MAX, RETRY_MAX, STAGE_RETRY_MIN, Status, Task,
-    outbox_full,
+    COMMIT_EVERY, MakeChain, Order, OriginStream, POLL_MAX, RETRY_MAX, STAGE_RETRY_MIN, Status, Task, Terms,
+    at_quota, outbox_full,
 };
 use crate::codec::compression::Codecs;
 use crate::flow::delivery::Trouble;
@@ -70,7 +70,7 @@ pub struct TaskId {
 pub fn start(
     exchange: &Arc<Exchange>,
     id: TaskId,
-    codec: Codec,
+    terms: Terms,
     stages: Arc<MakeChain>,
     make: Box<MakePaged>,
 ) -> std::io::Result<Task> {
@@ -95,7 +95,7 @@ pub fn start(
             let runner = Runner {
                 exchange,
                 id,
-                codec,
+                terms,
                 orders: thread_orders,
                 inbox,
                 status: thread_status,
@@ -166,7 +166,7 @@ fn failed(code: &'static str, reason: impl std::fmt::Display) -> Interrupt {
 struct Runner {
     exchange: Arc<Exchange>,
     id: TaskId,
-    codec: Codec,
+    terms: Terms,
     orders: mpsc::Sender<Order>,
     inbox: mpsc::Receiver<Order>,
     status: Arc<Mutex<Status>>,
@@ -290,7 +290,7 @@ impl Runner {
             }
             self.attend()?;
             self.tell_durable(&mut **source)?;
-            if !*room.borrow_and_update() {
+            if !*room.borrow_and_update() || self.stream_at_quota().is_some() {
                 self.wait_for_room()?;
             } else if Instant::now() < self.idle_until {
                 self.wait(self.idle_until.min(Instant::now() + COMMIT_EVERY))?;
@@ -333,7 +333,7 @@ impl Runner {
         loop {
             match self.append(&prepared) {
                 Ok(()) => break,
-                Err(outbox::Error::Full(_)) => self.wait_for_room()?,
+                Err(outbox::Error::Full(_) | outbox::Error::AtQuota { .. }) => self.wait_for_room()?,
                 Err(error) => return Err(failed("CULVERT-F020", format!("outbox: {error}"))),
             }
         }
@@ -395,7 +395,7 @@ impl Runner {
             };
             let records = page.records.iter().filter(|(of, _)| **of == *name);
             let records = records.map(|(_, record)| record.as_record());
-            let (frames, end) = topic.frames(records, &mut self.chain, self.codec)?;
+            let (frames, end) = topic.frames(records, &mut self.chain, self.terms.codec)?;
             for frame in &frames {
                 let appended = group.append(&topic.stream.lane, frame.interval(), frame.bytes().clone());
                 appended.map_err(|error| too_much(error.into()))?;
@@ -457,6 +457,9 @@ impl Runner {
         for route in routes.filter(|route| route.role == Role::Origin) {
             transit::link_stream(exchange, &route, &stream).map_err(|error| refuse(error.to_string()))?;
         }
+        stream
+            .set_quota(self.terms.quota)
+            .map_err(|error| refuse(error.to_string()))?;
         let frame = FrameBuilder::new(&id, end.at, Guard::NONE).map_err(|error| refuse(error.to_string()))?;
         let slot = Slot(u32::try_from(self.topics.len()).unwrap_or(u32::MAX));
         let reader = stream.assigned(slot, self.orders.clone(), None);
@@ -515,8 +518,21 @@ impl Runner {
     }
 
     fn wait_for_room(&mut self) -> Result<(), Interrupt> {
-        self.status.lock().trouble = Some(outbox_full(&self.exchange.outbox));
+        let trouble = match self.stream_at_quota() {
+            Some(fault) => Trouble::Paused(fault),
+            None => outbox_full(&self.exchange.outbox),
+        };
+        self.status.lock().trouble = Some(trouble);
         self.wait(Instant::now() + POLL_MAX)
+    }
+
+    /// The first stream that is at its quota. A page is one unit: where one of its streams waits, all do.
+    fn stream_at_quota(&self) -> Option<Fault> {
+        self.terms.quota?;
+        self.topics.values().find_map(|topic| {
+            let quota = topic.stream.quota_use().filter(|quota| !quota.has_room)?;
+            Some(at_quota(&topic.stream.id, &quota))
+        })
     }
 
     /// Tells the source about once a second what is durable by then.

@@ -6,7 +6,7 @@ use crate::flow::letters::{self, Aside};
 use crate::flow::mend::Halt;
 use crate::flow::transit::Error;
 use crate::flow::{Place, Slot};
-use crate::outbox::{self, Extent, Lane};
+use crate::outbox::{self, Extent, Lane, QuotaUse};
 use culvert_proto::frame::Frame;
 use culvert_proto::message::{Fault, Message};
 use culvert_proto::origin::{self, Action, Halted, Held, Origin};
@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// One stream of this site: its lane in the outbox and the machine that decides about it.
 pub struct OriginStream {
@@ -128,6 +129,24 @@ impl OriginStream {
         if let Some(Aside { writer, .. }) = &self.aside {
             self.act(|machine| machine.linked(&writer.route));
         }
+    }
+
+    /// What this gateway may hold of the stream, its dead letters among that; `None`: what the outbox has room for. Whoever
+    /// reads it says so, and reads no further while [`OriginStream::quota_room`] says no.
+    pub(super) fn set_quota(&self, bytes: Option<u64>) -> Result<(), outbox::Error> {
+        let beside: Vec<&Lane> = self.aside.iter().map(|aside| &aside.lane).collect();
+        self.lane.set_quota(bytes, &beside)
+    }
+
+    /// How much of its quota is used, where it has one.
+    #[must_use]
+    pub fn quota_use(&self) -> Option<QuotaUse> {
+        self.lane.quota_use()
+    }
+
+    /// Follows whether the quota has room for more.
+    pub(super) fn quota_room(&self) -> watch::Receiver<bool> {
+        self.lane.quota_room()
     }
 
     /// Takes one step of the machine and carries out what it decides, as one: nobody sees the state in between.

@@ -194,6 +194,7 @@ fn desk(stage: &Stage) -> (Desk, mpsc::Receiver<Order>) {
         exchange: stage.exchange.clone(),
         orders,
         codec: Codec::None,
+        quota: None,
         chain: Chain::default(),
         slots: BTreeMap::new(),
         taken: 0,
@@ -219,6 +220,58 @@ async fn a_stream_that_is_assigned_while_the_outbox_is_full_is_paused_too() {
         ("resume", Slot(1)),
     ];
     assert_eq!(source.told, told);
+}
+
+/// Reads `slot` from place 0 on.
+fn place(stage: &Stage, desk: &mut Desk, slot: u32) -> Arc<OriginStream> {
+    desk.assigned(Slot(slot), stream(HERE, slot), None);
+    let reading = stage.exchange.stream(&stream(HERE, slot)).unwrap();
+    reading.register(&route()).unwrap();
+    answered(&reading, 0);
+    assert!(desk.restart(Slot(slot), reading.seeks.load(Ordering::Acquire)));
+    desk.placed(Slot(slot), Sequence(0), Guard::NONE);
+    reading
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_at_its_quota_is_paused_alone_and_goes_on_once_it_is_freed() {
+    let stage = Stage::new().await;
+    stage.exchange.put_route(route());
+    let (mut desk, _inbox) = desk(&stage);
+    desk.quota = Some(10_000);
+    let mut source = Tame::default();
+    let (first, second) = (place(&stage, &mut desk, 0), place(&stage, &mut desk, 1));
+    let value = "x".repeat(1_000);
+    let mut next = 0;
+    while !desk.slots[&Slot(0)].is_at_quota() {
+        desk.record(Slot(0), Sequence(next), 0, &record(&value));
+        desk.close_batches(Instant::now() + FRAME_AGE_BEHIND);
+        next += 1;
+    }
+    desk.record(Slot(1), Sequence(0), 0, &record(&value));
+    desk.close_batches(Instant::now() + FRAME_AGE_BEHIND);
+    assert!(!desk.waits(), "the others do not wait");
+    desk.pause(&mut source, false).unwrap();
+    assert_eq!(source.told, [("pause", Slot(0))]);
+    let held = first.quota_use().unwrap();
+    assert!(held.used_bytes <= 10_000 && !held.has_room, "{held:?}");
+    assert_eq!(second.lane.extent().tail, Sequence(1));
+
+    // The sink has all of it: what waited follows, and the stream is read again.
+    stage.exchange.outbox.synced().await.unwrap();
+    let applied = first.lane.extent().durable;
+    assert!(applied < Sequence(next), "the last record waits");
+    first.lane.trim(applied).unwrap();
+    until("room", || *first.quota_room().borrow()).await;
+    desk.close_batches(Instant::now());
+    desk.pause(&mut source, false).unwrap();
+    assert_eq!(source.told.last(), Some(&("resume", Slot(0))));
+    assert_eq!(
+        first.lane.extent().tail,
+        Sequence(next),
+        "in order, and nothing left out"
+    );
+    stage.exchange.outbox.synced().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -108,6 +108,11 @@ struct Life {
 }
 
 fn life(bench: &Bench, pages: Vec<Result<Page, PageFault>>) -> Life {
+    life_within(bench, None, pages)
+}
+
+/// One whose streams may each hold so many bytes.
+fn life_within(bench: &Bench, quota: Option<u64>, pages: Vec<Result<Page, PageFault>>) -> Life {
     let heard: Arc<Mutex<Vec<Heard>>> = Arc::default();
     let state: Arc<Mutex<Changes>> = Arc::default();
     let pages = Arc::new(Mutex::new(VecDeque::from(pages)));
@@ -122,7 +127,12 @@ fn life(bench: &Bench, pages: Vec<Result<Page, PageFault>>) -> Life {
         connector: "scripted".into(),
         number: 0,
     };
-    let task = start(&bench.exchange, id, Codec::None, Arc::new(stages), Box::new(make)).unwrap();
+    let terms = Terms {
+        codec: Codec::None,
+        beginning: Place::Earliest,
+        quota,
+    };
+    let task = start(&bench.exchange, id, terms, Arc::new(stages), Box::new(make)).unwrap();
     Life { task, heard, state }
 }
 
@@ -230,4 +240,32 @@ async fn a_full_outbox_keeps_the_page_and_asks_for_no_other() {
         "nothing is told that is not on disk"
     );
     life.task.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_at_its_quota_keeps_the_page_until_some_of_it_is_freed() {
+    let bench = Bench::new().await;
+    let pages: Vec<_> = (0..20)
+        .map(|number| Ok(page(&number.to_string(), &[("a", &"x".repeat(100_000))])))
+        .collect();
+    let life = life_within(&bench, Some(1 << 20), pages);
+    until("the task to wait", || {
+        matches!(life.task.status().trouble, Some(Trouble::Paused(fault)) if &*fault.code == "CULVERT-O020")
+    })
+    .await;
+    bench.exchange.outbox.synced().await.unwrap();
+    assert_eq!(ends(&bench, &["a"]), [10], "what the quota takes");
+    let stream = bench.exchange.streams().remove(0);
+    assert!(
+        stream
+            .quota_use()
+            .is_some_and(|quota| quota.used_bytes <= 1 << 20)
+    );
+    stream.lane.trim(stream.lane.extent().durable).unwrap();
+    until("all pages", || ends(&bench, &["a"]) == [20]).await;
+    life.task.stop();
+    assert_eq!(
+        life.task.status().trouble.map(|trouble| format!("{trouble:?}")),
+        None
+    );
 }
