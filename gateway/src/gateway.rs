@@ -489,6 +489,7 @@ impl Gateway {
                 definition::Start::Latest => Place::Latest,
             },
             quota: connector.quota.map(|quota| quota.0),
+            priority: connector.priority,
         };
         let failed = || io_error(format!("start connector {}", connector.name));
         if let (Checked::PluginSource(plan), Some(plugins)) = (&connector.checked, &self.plugins) {

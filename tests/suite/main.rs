@@ -30,6 +30,7 @@ mod plugin_line;
 mod plugin_sinks;
 mod plugins;
 mod power_cut;
+mod priorities;
 mod quotas;
 mod receipts;
 mod refusals;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use culvert_proto::batch::{BatchBuilder, Codec, NoCompression};
 use culvert_proto::frame::FrameBuilder;
-use culvert_proto::message::{LaneHeader, Message, Signed};
+use culvert_proto::message::{LaneHeader, Message, Priority, Signed};
 use culvert_proto::record::{HeadersBuf, RecordRef};
 use culvert_proto::stream::RouteId;
 use culvert_proto::{Guard, Interval, Lineage, Position, Sequence, StreamId};
@@ -130,6 +130,14 @@ fn messages(stream: &StreamId) -> Vec<(&'static str, Message)> {
                 route: route.clone(),
                 stream: stream.clone(),
                 at: Sequence(150),
+            },
+        ),
+        (
+            "priority",
+            Message::PriorityIs {
+                route: route.clone(),
+                stream: stream.clone(),
+                priority: Priority::High,
             },
         ),
         (

@@ -270,6 +270,17 @@ messages! {
         /// What was signed, and by whom.
         signed: Signed,
     }
+
+    /// Sender to next hop: how urgent the stream is. For the links beyond it; who does not know this sends all streams on
+    /// alike.
+    0x0013 PriorityIs {
+        /// The route.
+        route: RouteId,
+        /// The stream.
+        stream: StreamId,
+        /// As the source of the stream says.
+        priority: Priority,
+    }
 }
 
 /// Which topics of an origin a route reads: those named, and those the pattern matches.
@@ -288,6 +299,18 @@ pub enum Start {
     Earliest,
     /// Behind the last record there is when the route is registered.
     Latest,
+}
+
+/// Which streams go first while a link has less room than all of them want.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Priority {
+    /// Behind all others.
+    Low,
+    /// Where nothing is said.
+    #[default]
+    Normal,
+    /// Before all others.
+    High,
 }
 
 /// What went wrong, for people and for status.
@@ -452,6 +475,29 @@ impl Field for Start {
         } else {
             Start::Earliest
         })
+    }
+}
+
+impl Field for Priority {
+    fn put(&self, out: &mut Vec<u8>, what: &'static str) -> Result<(), Malformed> {
+        let byte: u8 = match self {
+            Priority::Low => 0,
+            Priority::Normal => 1,
+            Priority::High => 2,
+        };
+        byte.put(out, what)
+    }
+
+    fn take(rest: &mut &[u8], what: &'static str) -> Result<Self, Malformed> {
+        match u8::take(rest, what)? {
+            0 => Ok(Priority::Low),
+            1 => Ok(Priority::Normal),
+            2 => Ok(Priority::High),
+            _ => Err(Malformed::Invalid {
+                what,
+                why: "is no priority",
+            }),
+        }
     }
 }
 

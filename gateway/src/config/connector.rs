@@ -20,6 +20,7 @@ use crate::connector::kafka;
 use crate::connector::sqlite::SqliteConfig;
 use crate::plugin::{self, PluginPlan, Role, Shelf, SinkPlan, StagePlan};
 use crate::units::ByteSize;
+use culvert_proto::message::Priority;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -53,6 +54,8 @@ pub struct Connector {
     pub incarnation: u32,
     /// `culvert.quota`: the most that each stream may hold in this gateway's outbox. Sources only.
     pub quota: Option<ByteSize>,
+    /// `culvert.priority`: whose records go first where a link has less room than all want. Sources only.
+    pub priority: Priority,
     /// `transforms`: what its records pass through.
     pub stages: Vec<StagePlan>,
     /// `key.converter` and `value.converter`, where they have schemas.
@@ -343,6 +346,11 @@ pub const COMMON: &[Common] = &[
     Common {
         key: "culvert.quota",
         doc: "Sources: a size such as `2 GiB`, at least 1 MiB: the most that each stream, a Kafka partition for example, may hold in this gateway's outbox. At it that stream alone is read no further, and goes on by itself. Without it: what `outbox.quota` has room for.",
+        honoured: Honoured::Yes,
+    },
+    Common {
+        key: "culvert.priority",
+        doc: "Sources: `high`, `normal` (default) or `low`. While a link has less room than its streams want, records of higher ones go first, on every link of their way; lower ones wait in the outbox for as long as that lasts.",
         honoured: Honoured::Yes,
     },
     Common {
@@ -733,6 +741,7 @@ impl<'a> Definition<'a> {
         let before = found.len();
         let quota = self.quota(class, found);
         let quota = (found.len() == before).then_some(quota);
+        let priority = self.priority(class, found);
         let from = self.sites("culvert.from", class, found).into_iter().next();
         let via = self.sites("culvert.via", class, found);
         if class.is_some_and(|class| !class.is_source()) {
@@ -766,6 +775,7 @@ impl<'a> Definition<'a> {
             start: start?,
             incarnation: incarnation?,
             quota: quota?,
+            priority: priority?,
             stages: stages?,
             converters: converters?,
             dead_letters: dead_letters?,
@@ -952,6 +962,30 @@ impl<'a> Definition<'a> {
             );
         }
         number
+    }
+
+    fn priority(&self, class: Option<Class<'_>>, found: &mut Found) -> Option<Priority> {
+        let key = "culvert.priority";
+        let Some(text) = self.settings.get(key) else {
+            return Some(Priority::Normal);
+        };
+        if class.is_some_and(|class| !class.is_source()) {
+            let hint = "the source of a stream says how urgent it is, on every link to its sinks";
+            found.add(CONTRADICTION, self.place(key), key, "is a key of sources", hint);
+            return None;
+        }
+        let priority = match text {
+            "high" => Some(Priority::High),
+            "normal" => Some(Priority::Normal),
+            "low" => Some(Priority::Low),
+            _ => None,
+        };
+        if priority.is_none() {
+            let problem = format!("{:?} is not one of its words", brief(text));
+            let hint = "valid: high, normal or low";
+            found.add(VALUE, self.place(key), key, problem, hint);
+        }
+        priority
     }
 
     /// `culvert.quota`, where it is given.

@@ -4,6 +4,7 @@ mod converters;
 mod grants;
 
 use super::*;
+use culvert_proto::message::Priority;
 use std::fmt::Write;
 
 /// A directory with a `culvert.toml` and connectors.
@@ -531,6 +532,33 @@ fn a_quota_is_a_size_and_of_sources_alone() {
         "{\"name\": \"c\", \"connector.class\": \"SqliteSink\", \"topics\": \"a\", \"sqlite.path\": \"x\",\n\
          \"culvert.from\": \"site2\", \"culvert.quota\": \"2 GiB\"}",
         &["connectors/c.json:2 culvert.quota CULVERT-C006 is a key of sources"],
+    );
+}
+
+#[test]
+fn a_priority_is_one_of_three_words_and_of_sources_alone() {
+    let source = |priority: &str| {
+        format!(
+            "{{\"name\": \"c\", \"connector.class\": \"GeneratorSource\",\n\"culvert.priority\": {priority:?}}}"
+        )
+    };
+    for (written, priority) in [
+        ("high", Priority::High),
+        ("normal", Priority::Normal),
+        ("low", Priority::Low),
+    ] {
+        let site = Site::new(HEAD).connector("c.json", &source(written));
+        assert_eq!(site.load().expect("it is valid").connectors[0].priority, priority);
+    }
+    for wrong in ["High", "1", "lowest", ""] {
+        let said =
+            format!("connectors/c.json:2 culvert.priority CULVERT-C004 {wrong:?} is not one of its words");
+        check_connector(&source(wrong), &[&said]);
+    }
+    check_connector(
+        "{\"name\": \"c\", \"connector.class\": \"SqliteSink\", \"topics\": \"a\", \"sqlite.path\": \"x\",\n\
+         \"culvert.from\": \"site2\", \"culvert.priority\": \"low\"}",
+        &["connectors/c.json:2 culvert.priority CULVERT-C006 is a key of sources"],
     );
 }
 

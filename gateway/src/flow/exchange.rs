@@ -8,7 +8,7 @@ use super::intake::OriginStream;
 use super::letters::Letters;
 use super::prove::Proofs;
 use super::schema::Ledger;
-use super::transit::{RelayQueue, Sending};
+use super::transit::{RelayQueue, Sending, Turns};
 use crate::identity::Name;
 use crate::link::Link;
 use crate::outbox::{self, Outbox};
@@ -140,6 +140,8 @@ pub struct Outlet {
     posts: mpsc::Sender<Message>,
     /// Those that were sent in this session.
     schemas: Arc<Mutex<HashSet<Fingerprint>>>,
+    /// Whose turn it is to hand over a frame.
+    pub(super) turns: Arc<Turns>,
 }
 
 impl Outlet {
@@ -153,6 +155,7 @@ impl Outlet {
                 since: Instant::now(),
                 posts,
                 schemas: Arc::default(),
+                turns: Arc::default(),
             },
             waiting,
         )

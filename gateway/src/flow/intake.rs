@@ -40,7 +40,7 @@ use super::stage::{Chain, MakeChain, StageFault};
 use super::{Place, Slot, Source, SourceFault};
 use crate::outbox;
 use culvert_proto::batch::Codec;
-use culvert_proto::message::Fault;
+use culvert_proto::message::{Fault, Priority};
 use culvert_proto::{Sequence, StreamId, limits};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -110,6 +110,8 @@ pub struct Terms {
     pub beginning: Place,
     /// The most bytes that each stream may hold in this gateway's outbox; `None`: what the outbox has room for.
     pub quota: Option<u64>,
+    /// How urgent its frames are, on every link to their sinks.
+    pub priority: Priority,
 }
 
 /// Makes the source of one task; called again after a fault that needs a new client.
@@ -131,6 +133,7 @@ impl Task {
             codec,
             beginning,
             quota,
+            priority,
         } = terms;
         let (orders, inbox) = mpsc::channel();
         let status = Arc::new(Mutex::new(Status::default()));
@@ -139,6 +142,7 @@ impl Task {
             orders: orders.clone(),
             codec,
             quota,
+            priority,
             chain: Chain::default(),
             slots: BTreeMap::new(),
             taken: 0,

@@ -13,6 +13,9 @@
 
 #[cfg(test)]
 mod tests;
+mod turns;
+
+pub(super) use turns::Turns;
 
 use super::delivery::Delivery;
 use super::exchange::{Exchange, Outlet, Role, Route, Topics};
@@ -25,7 +28,7 @@ use crate::observe::metrics;
 use crate::outbox::{self, Extent, Lane, Outbox};
 use bytes::Bytes;
 use culvert_proto::frame::{self, Frame};
-use culvert_proto::message::{Fault, LaneHeader, Message, Start, TopicFilter};
+use culvert_proto::message::{Fault, LaneHeader, Message, Priority, Start, TopicFilter};
 use culvert_proto::queue::{self, Queue};
 use culvert_proto::schema::Schema;
 use culvert_proto::stream::RouteId;
@@ -200,6 +203,19 @@ pub fn handle(exchange: &Arc<Exchange>, outlet: &Outlet, message: Message) -> Re
         Message::Credit { route, stream, bytes } => {
             if let Some(sending) = sending_of(exchange, outlet, &route, &stream)? {
                 sending.credit(bytes);
+            }
+            Ok(())
+        }
+
+        Message::PriorityIs {
+            route,
+            stream,
+            priority,
+        } => {
+            // A sink sends nothing on.
+            if let Towards::Relay(queue) = bound_for(exchange, outlet, &route, &stream)? {
+                *queue.priority.lock() = Some(priority);
+                exchange.wake(&route, &stream);
             }
             Ok(())
         }
@@ -733,6 +749,14 @@ impl Supply {
         }
     }
 
+    /// How urgent it is, where that was said.
+    fn priority(&self) -> Option<Priority> {
+        match self {
+            Supply::Origin(stream, _) => stream.priority(),
+            Supply::Relay(queue) => queue.priority(),
+        }
+    }
+
     fn restarts(&self) -> u64 {
         match self {
             Supply::Origin(stream, _) => stream.restarts(),
@@ -791,8 +815,17 @@ impl Sending {
         };
         let mut lane = self.outlet.link.open_lane(&header).await?;
         let mut extents = self.supply.lane().watch();
-        let (mut spent, mut offered) = (0, None);
+        let (mut spent, mut offered, mut priority) = (0, None, None);
         loop {
+            // Whoever reads the stream says it, or the gateway that a relay has it from: often after the lane was opened.
+            let said = self.supply.priority();
+            if priority != said
+                && let Some(said) = said
+            {
+                lane.set_priority(said);
+                self.tell(said);
+                priority = Some(said);
+            }
             let restarts = self.supply.restarts();
             if (offered != Some(restarts) || self.offer_due.swap(false, Ordering::AcqRel))
                 && let Some(held) = self.supply.held()
@@ -826,6 +859,7 @@ impl Sending {
                 }
                 spent += frame.len() as u64;
                 metrics::LINK_SENT_BYTES.with(&[]).increment(frame.len() as u64);
+                let _turn = self.outlet.turns.take(priority.unwrap_or_default()).await;
                 lane.send(frame).await?;
             }
         }
@@ -839,6 +873,16 @@ impl Sending {
             }
             _ => tracing::error!(stream = %self.stream, route = %self.route, %error, "lane ended"),
         }
+    }
+
+    /// Tells the next hop how urgent the stream is, for the links beyond it.
+    fn tell(&self, priority: Priority) {
+        let (route, stream) = (self.route.clone(), self.stream.clone());
+        self.outlet.post(Message::PriorityIs {
+            route,
+            stream,
+            priority,
+        });
     }
 
     /// Tells the next hop what is held; it answers with where it wants to be sent from.
@@ -1069,6 +1113,8 @@ pub struct RelayQueue {
     upstream: Mutex<BTreeMap<Name, Outlet>>,
     /// The session in which the next hop has last said what it wants; a wish is of no account in any other.
     wished_in: Mutex<Option<Outlet>>,
+    /// How urgent it is, as the gateway it comes from has said. Not stored: it says so again in each session.
+    priority: Mutex<Option<Priority>>,
 }
 
 impl RelayQueue {
@@ -1095,7 +1141,12 @@ impl RelayQueue {
             restarts: AtomicU64::new(0),
             upstream: Mutex::default(),
             wished_in: Mutex::default(),
+            priority: Mutex::default(),
         })
+    }
+
+    fn priority(&self) -> Option<Priority> {
+        *self.priority.lock()
     }
 
     fn act<R>(&self, step: impl FnOnce(&mut Queue) -> R) -> Result<R, outbox::Error> {

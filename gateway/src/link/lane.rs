@@ -4,7 +4,7 @@ use super::pieces::Pieces;
 use super::{Fault, Reason};
 use bytes::Bytes;
 use culvert_proto::limits::FRAME_BYTES_MAX;
-use culvert_proto::message::LaneHeader;
+use culvert_proto::message::{LaneHeader, Priority};
 use culvert_proto::wire::Malformed;
 use quinn::{SendStream, VarInt, WriteError};
 
@@ -39,6 +39,17 @@ impl LaneSender {
     /// [`Fault::LaneStopped`] when the other end gave the lane up; [`Fault::Closed`].
     pub async fn send(&mut self, frame: Bytes) -> Result<(), Fault> {
         self.stream.write_chunk(frame).await.map_err(fault)
+    }
+
+    /// From the next packet on, this lane's frames go before those of lanes that are less urgent, and behind control messages.
+    /// Strictly: while a more urgent lane has something to send, nothing of this one is sent.
+    pub fn set_priority(&self, priority: Priority) {
+        let number = match priority {
+            Priority::Low => -1,
+            Priority::Normal => 0,
+            Priority::High => 1,
+        };
+        let _ = self.stream.set_priority(number); // stopped or closed: nothing is sent
     }
 
     /// Ends the lane in good order behind the last frame.

@@ -24,8 +24,8 @@ const HELLO_WAIT: Duration = Duration::from_secs(5);
 /// delays it.
 const LANE_HEADER_WAIT: Duration = Duration::from_secs(10);
 
-/// Control messages go out before frames: credit and positions must not wait behind data.
-const CONTROL_PRIORITY: i32 = 1;
+/// Control messages go out before frames, however urgent these are: credit and positions must not wait behind data.
+const CONTROL_PRIORITY: i32 = 2;
 
 /// One live authenticated session with a peer. Cheap to clone; all clones are the same session.
 ///

@@ -33,7 +33,7 @@ proptest! {
     /// A peer with a valid certificate can compute checksums too: no body may panic the decoder.
     #[test]
     fn a_body_of_any_bytes_is_read_or_refused(tag in any::<u16>(), body in vec_of(any::<u8>(), 0..200)) {
-        for tag in [tag, 0x8001 + tag % 18, tag % 19, LANE] {
+        for tag in [tag, 0x8001 + tag % 18, tag % 20, LANE] {
             let mut bytes = Vec::new();
             seal(tag, limits::MESSAGE_BYTES_MAX, "message", &mut bytes, |out| {
                 out.extend_from_slice(&body);
@@ -86,6 +86,35 @@ fn the_spelling_of_want_is_fixed() {
     expected.extend([0, 0, 0, 0, 1, 2, 3, 4]);
     expected.extend(crc32c(&expected).to_be_bytes());
     assert_eq!(bytes, expected);
+}
+
+/// Gateways that know no priorities pass over it.
+#[test]
+fn the_spelling_of_a_priority_is_fixed_and_it_may_be_skipped() {
+    for (priority, byte) in [(Priority::Low, 0), (Priority::Normal, 1), (Priority::High, 2)] {
+        let said = Message::PriorityIs {
+            route: RouteId::new("b", "c"),
+            stream: StreamId {
+                site: "a".into(),
+                topic: "t".into(),
+                partition: 3,
+                lineage: Lineage::Replayable {
+                    cluster: "k".into(),
+                    topic: [9; 16],
+                },
+            },
+            priority,
+        };
+        let mut bytes = Vec::new();
+        said.encode(&mut bytes).unwrap();
+        let mut expected = vec![0, 0, 0, 43, 0, 0x13, 1];
+        expected.extend(b"\0\x03b/c\0\x01a\0\x01t\0\0\0\x03\0\0\x01k");
+        expected.extend([9; 16]);
+        expected.push(byte);
+        expected.extend(crc32c(&expected).to_be_bytes());
+        assert_eq!(bytes, expected, "{priority:?}");
+        assert_eq!(said.tag() & CRITICAL, 0, "{priority:?}");
+    }
 }
 
 #[test]
@@ -268,6 +297,11 @@ fn message() -> impl Strategy<Value = Message> {
             stream,
             bytes
         }),
+        (route(), stream(), priority()).prop_map(|(route, stream, priority)| Message::PriorityIs {
+            route,
+            stream,
+            priority
+        }),
         (route(), stream(), any::<u128>(), position()).prop_map(|(route, stream, writer, position)| {
             Message::PositionIs {
                 writer,
@@ -374,6 +408,10 @@ fn signed() -> impl Strategy<Value = Signed> {
             certificates,
         },
     )
+}
+
+fn priority() -> impl Strategy<Value = Priority> {
+    prop_oneof![Just(Priority::Low), Just(Priority::Normal), Just(Priority::High)]
 }
 
 fn part() -> impl Strategy<Value = Part> {

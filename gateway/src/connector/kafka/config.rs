@@ -1292,7 +1292,7 @@ mod tests {
             let none = BTreeMap::new();
             // What all sources have is judged before it comes here.
             let around = Context {
-                known: &["name", "connector.class", "culvert.quota"],
+                known: &["name", "connector.class", "culvert.quota", "culvert.priority"],
                 ..context(&none)
             };
             let mistakes = match pairs["connector.class"].as_str() {
@@ -1303,7 +1303,7 @@ mod tests {
             assert_eq!(mistakes, None, "{example}");
             count += 1;
         }
-        assert_eq!(count, 5);
+        assert_eq!(count, 6);
     }
 
     #[test]

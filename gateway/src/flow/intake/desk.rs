@@ -12,7 +12,7 @@ use crate::outbox::{self, Group};
 use culvert_proto::batch::Codec;
 use culvert_proto::columns::Columns;
 use culvert_proto::frame::{Frame, FrameBuilder, Part, Push};
-use culvert_proto::message::Fault;
+use culvert_proto::message::{Fault, Priority};
 use culvert_proto::origin::Halted;
 use culvert_proto::record::RecordRef;
 use culvert_proto::schema::Fingerprint;
@@ -30,6 +30,8 @@ pub(super) struct Desk {
     pub(super) codec: Codec,
     /// What each stream may hold here, in bytes.
     pub(super) quota: Option<u64>,
+    /// How urgent they are.
+    pub(super) priority: Priority,
     /// What records pass through, shared by the streams of the task.
     pub(super) chain: Chain,
     pub(super) slots: BTreeMap<Slot, Reading>,
@@ -224,6 +226,7 @@ impl Intake for Desk {
             }
         }
         stream.ask_aside();
+        stream.set_priority(self.priority);
         if let Err(error) = stream.set_quota(self.quota) {
             return refuse(error.to_string());
         }

@@ -457,6 +457,7 @@ impl Runner {
         for route in routes.filter(|route| route.role == Role::Origin) {
             transit::link_stream(exchange, &route, &stream).map_err(|error| refuse(error.to_string()))?;
         }
+        stream.set_priority(self.terms.priority);
         stream
             .set_quota(self.terms.quota)
             .map_err(|error| refuse(error.to_string()))?;

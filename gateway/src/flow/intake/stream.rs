@@ -8,7 +8,7 @@ use crate::flow::transit::Error;
 use crate::flow::{Place, Slot};
 use crate::outbox::{self, Extent, Lane, QuotaUse};
 use culvert_proto::frame::Frame;
-use culvert_proto::message::{Fault, Message};
+use culvert_proto::message::{Fault, Message, Priority};
 use culvert_proto::origin::{self, Action, Halted, Held, Origin};
 use culvert_proto::stream::RouteId;
 use culvert_proto::{Guard, Interval, Sequence, StreamId};
@@ -39,6 +39,8 @@ pub struct OriginStream {
     pub(super) seeks: AtomicU64,
     restarts: AtomicU64,
     pub(super) outlets: Mutex<BTreeMap<RouteId, Outlet>>,
+    /// How urgent its frames are on links, once whoever reads it has said.
+    priority: Mutex<Option<Priority>>,
 }
 
 /// A source task, as a stream knows it.
@@ -119,6 +121,7 @@ impl OriginStream {
             seeks: AtomicU64::new(0),
             restarts: AtomicU64::new(0),
             outlets: Mutex::default(),
+            priority: Mutex::default(),
         });
         Ok(exchange.put_stream(stream))
     }
@@ -136,6 +139,18 @@ impl OriginStream {
     pub(super) fn set_quota(&self, bytes: Option<u64>) -> Result<(), outbox::Error> {
         let beside: Vec<&Lane> = self.aside.iter().map(|aside| &aside.lane).collect();
         self.lane.set_quota(bytes, &beside)
+    }
+
+    /// How urgent its frames are from now on; lanes that are open hear of it.
+    pub(in crate::flow) fn set_priority(&self, priority: Priority) {
+        if self.priority.lock().replace(priority) != Some(priority) {
+            self.wake_senders();
+        }
+    }
+
+    /// Nothing where no source of this gateway has read it yet: another one may, and knows.
+    pub(in crate::flow) fn priority(&self) -> Option<Priority> {
+        *self.priority.lock()
     }
 
     /// How much of its quota is used, where it has one.

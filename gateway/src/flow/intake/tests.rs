@@ -195,6 +195,7 @@ fn desk(stage: &Stage) -> (Desk, mpsc::Receiver<Order>) {
         orders,
         codec: Codec::None,
         quota: None,
+        priority: Priority::Normal,
         chain: Chain::default(),
         slots: BTreeMap::new(),
         taken: 0,

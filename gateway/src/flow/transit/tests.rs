@@ -283,3 +283,66 @@ async fn a_message_that_cannot_be_spelled_stops_none_behind_it() {
     drop(outlet);
     soon("the writer to end", writer).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_sends_on_as_urgently_as_it_was_told() {
+    let stage = Stage::new().await;
+    stage.exchange.put_route(Route {
+        id: relayed(),
+        role: Role::Relay,
+        ..sink_route(MULTI)
+    });
+    let supply = Supply::Relay(queue(&stage));
+    assert_eq!(supply.priority(), None);
+    let (outlet, _posts) = Outlet::new(stage.link.clone());
+    stage.exchange.link_up(&outlet, |_| None);
+    let say = |site: &str, priority| {
+        let message = Message::PriorityIs {
+            route: relayed(),
+            stream: stream(site, 0),
+            priority,
+        };
+        handle(&stage.exchange, &outlet, message)
+    };
+    for priority in [Priority::Low, Priority::High, Priority::Normal] {
+        say(THERE, priority).unwrap();
+        assert_eq!(supply.priority(), Some(priority));
+    }
+    let refused = say("another-site", Priority::High);
+    assert!(matches!(refused, Err(Error::Overstepped(_))), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_next_hop_is_told_how_urgent_a_stream_is_once_its_source_has_said() {
+    let stage = Stage::new().await;
+    stage.serve();
+    let id = stream(HERE, 0);
+    let reading = OriginStream::open(&stage.exchange, &id).unwrap();
+    stage
+        .say(Message::Register {
+            route: RouteId::new(THERE, "sink"),
+            origin: HERE.into(),
+            topics: TopicFilter {
+                names: vec!["orders".into()],
+                pattern: None,
+            },
+            start: Start::Earliest,
+            incarnation: 0,
+        })
+        .await;
+    stage
+        .hear("the registration to be stored", |message| {
+            matches!(message, Message::Registered { .. }).then_some(())
+        })
+        .await;
+    for said in [Priority::High, Priority::Low] {
+        reading.set_priority(said);
+        let heard = stage
+            .hear("the priority", |message| match message {
+                Message::PriorityIs { stream, priority, .. } if stream == id => Some(priority),
+                _ => None,
+            })
+            .await;
+        assert_eq!(heard, said);
+    }
+}

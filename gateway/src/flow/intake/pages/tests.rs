@@ -6,6 +6,7 @@ use crate::flow::stage::Stage;
 use crate::link::tests::bench::until;
 use culvert_proto::StreamId;
 use culvert_proto::columns::{Made, Outcomes, Rejection};
+use culvert_proto::message::Priority;
 use culvert_proto::record::HeadersBuf;
 use std::collections::VecDeque;
 
@@ -131,6 +132,7 @@ fn life_within(bench: &Bench, quota: Option<u64>, pages: Vec<Result<Page, PageFa
         codec: Codec::None,
         beginning: Place::Earliest,
         quota,
+        priority: Priority::Normal,
     };
     let task = start(&bench.exchange, id, terms, Arc::new(stages), Box::new(make)).unwrap();
     Life { task, heard, state }
