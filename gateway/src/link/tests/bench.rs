@@ -112,7 +112,7 @@ impl Bench {
 /// some are another test's connection over TCP.
 pub(crate) fn free_address() -> SocketAddr {
     let is_free = |address: &SocketAddr| {
-        std::net::UdpSocket::bind(address).is_ok() && std::net::TcpListener::bind(address).is_ok()
+        UdpSocket::bind(address).is_ok() && std::net::TcpListener::bind(address).is_ok()
     };
     let mut tried =
         (0..1_000).map(|_| SocketAddr::from(([127, 0, 0, 1], rand::random_range(12_000..20_000))));
