@@ -1,7 +1,7 @@
 //! Brokers of a cluster come and go, and leaders and coordinators move, while records flow: every record arrives once (S1, S2, S8).
 
 use crate::cluster::{Load, Tail, Topic, is_whole};
-use crate::line::{CUTS, Line, Plan};
+use crate::line::{CUTS, Plan};
 use anyhow::{Context, ensure};
 use culvert_tests::figures::figure;
 use culvert_tests::{Broker, BrokerCluster, BrokerOptions, wait_for};
@@ -47,7 +47,7 @@ fn leaders_move(plan: Plan, cluster: &BrokerCluster, moving: fn(&Plan) -> Topic)
     let line = plan.start()?;
     let load = Load::start(&topic, PARTITIONS, 0, RATE);
     let mut tail = Tail::open(&target)?;
-    more(&line, &mut tail)?;
+    line.more(&mut tail, RATE, DEADLINE)?;
     let mut moved = 0;
     let ends: [fn(&Broker) -> anyhow::Result<()>; 2] = [Broker::kill9, Broker::stop];
     for (end, how) in ends.into_iter().zip(["killed", "stopped"]) {
@@ -60,14 +60,16 @@ fn leaders_move(plan: Plan, cluster: &BrokerCluster, moving: fn(&Plan) -> Topic)
                 let leaders = moving.leaders().ok()?;
                 leaders.iter().all(|leader| *leader != number).then_some(leaders)
             })?;
-            more(&line, &mut tail).with_context(|| format!("broker {number} {how}"))?;
+            line.more(&mut tail, RATE, DEADLINE)
+                .with_context(|| format!("broker {number} {how}"))?;
             moved += before
                 .iter()
                 .zip(&now)
                 .filter(|(before, now)| before != now)
                 .count();
             broker.restart()?;
-            more(&line, &mut tail).with_context(|| format!("broker {number} back"))?;
+            line.more(&mut tail, RATE, DEADLINE)
+                .with_context(|| format!("broker {number} back"))?;
         }
     }
     let verdict = line.judge_load(load, DEADLINE)?;
@@ -86,10 +88,4 @@ fn whole(cluster: &BrokerCluster) -> anyhow::Result<()> {
     wait_for(DEADLINE, "every copy to be up to date", || {
         is_whole(&bootstrap).is_ok_and(|whole| whole).then_some(())
     })
-}
-
-/// A second's records more have arrived.
-fn more(line: &Line, tail: &mut Tail) -> anyhow::Result<()> {
-    let count = tail.records.len() as u64 + RATE;
-    tail.until(count, DEADLINE).with_context(|| line.statuses())
 }

@@ -286,6 +286,12 @@ impl Line {
         Ok(cluster::ledger(&sent, &arrived.records)?.verdict())
     }
 
+    /// Waits until so many records more have arrived.
+    pub(crate) fn more(&self, tail: &mut Tail, count: u64, deadline: Duration) -> anyhow::Result<()> {
+        let goal = tail.records.len() as u64 + count;
+        tail.until(goal, deadline).with_context(|| self.statuses())
+    }
+
     /// No gateway has warned of anything but `expected`.
     #[track_caller]
     pub(crate) fn assert_no_unlisted_alarms(&self, expected: &[&str]) {

@@ -1,9 +1,10 @@
 //! Two gateways and no broker: what a connector brings in at `gw1` another takes out at `gw2`.
 
 use crate::line::{DOMAIN, account, head, status};
-use culvert_tests::{Gateway, TestCa, ports, workspace};
+use culvert_tests::{Gateway, TestCa, ports, wait_for, workspace};
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 /// Two gateways that stand.
 pub(crate) struct Pair {
@@ -82,6 +83,19 @@ impl Pair {
         self.last.assert_no_unlisted_alarms(expected);
     }
 
+    /// Waits until the file of [`sqlite`] holds `count` generated records, each once.
+    #[track_caller]
+    pub(crate) fn delivered(&self, count: u64, deadline: Duration) {
+        let file = self.last.directory().join("delivered.db");
+        let (database, expected) = (file.display().to_string(), count.to_string());
+        let look = ["verify", "--sqlite", &database, "--expect", &expected];
+        let arrived = wait_for(deadline, "records to arrive", || {
+            let verified = file.is_file().then(|| self.last.cli(&look))?.ok()?;
+            verified.status.success().then_some(())
+        });
+        arrived.unwrap_or_else(|fault| panic!("{fault:#}\n{}", self.account()));
+    }
+
     /// What both say of themselves, for a failure.
     pub(crate) fn account(&self) -> String {
         format!("{}{}", account(&self.first), account(&self.last))
@@ -92,4 +106,22 @@ fn named(name: &str, definition: &Value) -> Value {
     let mut definition = definition.clone();
     definition["name"] = json!(name);
     definition
+}
+
+/// A source of `count` records of topic `orders`.
+pub(crate) fn generated(count: u64) -> Value {
+    json!({
+        "connector.class": "io.culvert.generator.GeneratorSource",
+        "topic": "orders",
+        "count": count.to_string(),
+    })
+}
+
+/// A sink of topic `orders`, into the file that [`Pair::delivered`] looks at.
+pub(crate) fn sqlite() -> Value {
+    json!({
+        "connector.class": "io.culvert.sqlite.SqliteSink",
+        "topics": "orders",
+        "sqlite.path": "delivered.db",
+    })
 }

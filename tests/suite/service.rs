@@ -4,7 +4,7 @@
 //! `systemd-analyze`, sockets come from `systemd-socket-activate`, and a gateway that runs is watched for system calls that
 //! the unit's filter refuses.
 
-use crate::pair::Pair;
+use crate::pair::{Pair, generated, sqlite};
 use culvert_tests::{Scratch, host, wait_for, wait_until, workspace};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -66,7 +66,7 @@ fn sockets_that_the_service_manager_holds_are_used() {
         "-E",
         "CULVERT_TELEMETRY__LOG_FORMAT",
     ];
-    let mut pair = Pair::prepare("held", &[source(500)], &sink()).expect("prepare");
+    let mut pair = Pair::prepare("held", &[generated(500)], &sqlite()).expect("prepare");
     let tunnel = pair.tunnel.to_string();
     let held = ["systemd-socket-activate", "--datagram", "--listen", &tunnel];
     pair.first.run_within(&[&held[..], &ENVIRONMENT].concat());
@@ -76,7 +76,7 @@ fn sockets_that_the_service_manager_holds_are_used() {
     // Asking for its health starts the second, whose first datagram starts the first.
     pair.first.launch().expect("launch");
     pair.last.restart().expect("start");
-    delivered(&pair, 500);
+    pair.delivered(500, ARRIVAL);
     pair.assert_no_unlisted_alarms(&[]);
 }
 
@@ -89,11 +89,11 @@ fn a_gateway_calls_nothing_that_the_unit_forbids() {
     }
     let traces = Scratch::new("trace").expect("a folder");
     let trace = |name: &str| traces.path().join(name).display().to_string();
-    let mut source = source(500);
+    let mut source = generated(500);
     source["transforms"] = json!("policy");
     source["transforms.policy.type"] = json!("field-policy");
     source["transforms.policy.drop"] = json!("/debug");
-    let mut pair = Pair::prepare("watched", &[source], &sink()).expect("prepare");
+    let mut pair = Pair::prepare("watched", &[source], &sqlite()).expect("prepare");
     for (gateway, name) in [(&mut pair.first, "first"), (&mut pair.last, "last")] {
         let file = trace(name);
         // A tracer apart: the process that is started is the gateway.
@@ -108,7 +108,7 @@ fn a_gateway_calls_nothing_that_the_unit_forbids() {
     }
     pair.first.launch().expect("launch");
     pair.last.restart().expect("start");
-    delivered(&pair, 500);
+    pair.delivered(500, ARRIVAL);
     let id = pair.first.id().expect("it runs").to_string();
     let hung = Command::new("kill").args(["-HUP", &id]).status().expect("kill");
     assert!(hung.success());
@@ -148,34 +148,6 @@ fn has(test: &str, program: &str, package: &str) -> bool {
         );
     }
     found
-}
-
-fn source(count: u64) -> serde_json::Value {
-    json!({
-        "connector.class": "io.culvert.generator.GeneratorSource",
-        "topic": "orders",
-        "count": count.to_string(),
-    })
-}
-
-fn sink() -> serde_json::Value {
-    json!({
-        "connector.class": "io.culvert.sqlite.SqliteSink",
-        "topics": "orders",
-        "sqlite.path": "delivered.db",
-    })
-}
-
-#[track_caller]
-fn delivered(pair: &Pair, count: u64) {
-    let file = pair.last.directory().join("delivered.db");
-    let (database, expected) = (file.display().to_string(), count.to_string());
-    let look = ["verify", "--sqlite", &database, "--expect", &expected];
-    let arrived = wait_for(ARRIVAL, "records to arrive", || {
-        let verified = file.is_file().then(|| pair.last.cli(&look))?.ok()?;
-        verified.status.success().then_some(())
-    });
-    arrived.unwrap_or_else(|fault| panic!("{fault:#}\n{}", pair.account()));
 }
 
 /// The names in the last column of the table that `strace -c` makes.

@@ -2,8 +2,8 @@
 //! and started again. Until then the old program goes on, whatever has its name (S1, S2, S8).
 
 use crate::cluster::{Load, Tail};
-use crate::line::{CUTS, Line, Plan};
-use crate::pair::Pair;
+use crate::line::{CUTS, Plan};
+use crate::pair::{Pair, generated, sqlite};
 use anyhow::{Context, ensure};
 use culvert_tests::figures::figure;
 use culvert_tests::gateway::program;
@@ -39,7 +39,7 @@ fn a_program_that_is_replaced_under_load_loses_and_doubles_nothing() -> anyhow::
     line.launch()?;
     let load = Load::start(&topic, PARTITIONS, 0, RATE);
     let mut tail = wait_for(DEADLINE, "the target topic", || Tail::open(&target).ok())?;
-    more(&line, &mut tail)?;
+    line.more(&mut tail, RATE / 2, DEADLINE)?;
 
     let mut pauses = Vec::new();
     for round in 1..=2 {
@@ -51,7 +51,8 @@ fn a_program_that_is_replaced_under_load_loses_and_doubles_nothing() -> anyhow::
                 executable(gateway)? != *path,
                 "the old program has its name still"
             );
-            more(&line, &mut tail).context("the old program, without its name")?;
+            line.more(&mut tail, RATE / 2, DEADLINE)
+                .context("the old program, without its name")?;
             let ended = Instant::now();
             // In good order first; in the second round as where its host loses power.
             match round {
@@ -65,7 +66,8 @@ fn a_program_that_is_replaced_under_load_loses_and_doubles_nothing() -> anyhow::
                 "{} runs the old program",
                 gateway.name()
             );
-            more(&line, &mut tail).context("the new program")?;
+            line.more(&mut tail, RATE / 2, DEADLINE)
+                .context("the new program")?;
         }
     }
     let verdict = line.judge_load(load, DEADLINE)?;
@@ -86,20 +88,11 @@ fn a_program_that_is_replaced_under_load_loses_and_doubles_nothing() -> anyhow::
 fn a_program_whose_file_is_gone_still_compiles_its_plugins() -> anyhow::Result<()> {
     let host = Scratch::new("upgrade")?;
     let file = host.path().join("culvert");
-    let source = json!({
-        "connector.class": "io.culvert.generator.GeneratorSource",
-        "topic": "orders",
-        "count": "500",
-        "transforms": "policy",
-        "transforms.policy.type": "field-policy",
-        "transforms.policy.drop": "/debug",
-    });
-    let sink = json!({
-        "connector.class": "io.culvert.sqlite.SqliteSink",
-        "topics": "orders",
-        "sqlite.path": "delivered.db",
-    });
-    let mut pair = Pair::prepare("nameless", &[source], &sink)?;
+    let mut source = generated(500);
+    source["transforms"] = json!("policy");
+    source["transforms.policy.type"] = json!("field-policy");
+    source["transforms.policy.drop"] = json!("/debug");
+    let mut pair = Pair::prepare("nameless", &[source], &sqlite())?;
     pair.first.set_program(file.clone());
     pair.first.set_env("CULVERT_OUTBOX__ENGINE", "sled");
     // The shell opens the file, takes its name away, and becomes what it opened.
@@ -118,17 +111,7 @@ fn a_program_whose_file_is_gone_still_compiles_its_plugins() -> anyhow::Result<(
         );
     }
     pair.last.launch()?;
-    let database = pair.last.directory().join("delivered.db");
-    let database = database.display().to_string();
-    let look = ["verify", "--sqlite", &database, "--expect", "500"];
-    wait_for(DEADLINE, "records to arrive", || {
-        let verified = Path::new(&database)
-            .is_file()
-            .then(|| pair.last.cli(&look))?
-            .ok()?;
-        verified.status.success().then_some(())
-    })
-    .with_context(|| pair.account())?;
+    pair.delivered(500, DEADLINE);
     pair.assert_no_unlisted_alarms(&[]);
     Ok(())
 }
@@ -149,10 +132,4 @@ fn install(path: &Path, version: u8) -> anyhow::Result<()> {
 fn executable(gateway: &Gateway) -> anyhow::Result<PathBuf> {
     let id = gateway.id().context("it runs")?;
     Ok(fs::read_link(format!("/proc/{id}/exe"))?)
-}
-
-/// Half a second's records more have arrived.
-fn more(line: &Line, tail: &mut Tail) -> anyhow::Result<()> {
-    let count = tail.records.len() as u64 + RATE / 2;
-    tail.until(count, DEADLINE).with_context(|| line.statuses())
 }

@@ -25,6 +25,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use story::Story;
 use tempfile::TempDir;
+use tokio::runtime::Runtime;
 use view::View;
 
 /// What the demo does.
@@ -55,6 +56,18 @@ pub(super) struct Args {
     /// Other seeds make other records
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
+    #[command(flatten)]
+    ground: Ground,
+    /// Leave the gateways running until they are interrupted, to look around
+    #[arg(long)]
+    stay: bool,
+    #[command(flatten)]
+    clusters: kafka::Args,
+}
+
+/// On what the gateways stand.
+#[derive(Debug, clap::Args)]
+struct Ground {
     /// How the outboxes store records: sled or log
     #[arg(long, value_enum, default_value = "sled", hide_possible_values = true)]
     engine: Engine,
@@ -64,11 +77,6 @@ pub(super) struct Args {
     /// Leave the temporary directory, and say where it is
     #[arg(long, conflicts_with = "directory")]
     keep: bool,
-    /// Leave the gateways running until they are interrupted, to look around
-    #[arg(long)]
-    stay: bool,
-    #[command(flatten)]
-    clusters: kafka::Args,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -105,7 +113,7 @@ pub(super) fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     }
     let ends = Ends::open(&args.clusters)?;
     let plan = args.plan(&ends);
-    Place::open(args.directory.as_deref())?.within(args.keep, session, |directory| {
+    Place::open(args.ground.directory.as_deref())?.within(args.ground.keep, session, |directory| {
         let outcome = play(args, &plan, &ends, directory, session)?;
         Ok(outcome.judgement.is_proven(ends.records(&plan)))
     })
@@ -118,13 +126,8 @@ fn play(
     directory: &Path,
     session: &Session,
 ) -> anyhow::Result<Outcome> {
-    let (runtime, stop) = super::runtime(Some(1))?;
-    let launcher = Launcher::new(&session.environment)?;
-    let network = Network::lay(directory, ends, plan, launcher, runtime.handle())?;
-    let view = View::new(session.terminal, ends.records(plan));
-    let mut story = Story {
-        stage: Stage::new(plan, ends, network, view, stop),
-    };
+    let (stage, _runtime) = set(plan, ends, directory, session)?;
+    let mut story = Story { stage };
     let played = story.play();
     let mut stage = story.stage;
     stage.view.close();
@@ -139,6 +142,20 @@ fn play(
     }
     stage.network.leave(plan)?;
     Ok(outcome)
+}
+
+/// The stage, on which nothing runs yet, and the runtime of its wires.
+fn set<'a>(
+    plan: &'a Plan,
+    ends: &'a Ends,
+    directory: &Path,
+    session: &Session,
+) -> anyhow::Result<(Stage<'a>, Runtime)> {
+    let (runtime, stop) = super::runtime(Some(1))?;
+    let launcher = Launcher::new(&session.environment)?;
+    let network = Network::lay(directory, ends, plan, launcher, runtime.handle())?;
+    let view = View::new(session.terminal, ends.records(plan));
+    Ok((Stage::new(plan, ends, network, view, stop), runtime))
 }
 
 fn show(outcome: &Outcome, records: u64, session: &Session) -> anyhow::Result<()> {
@@ -167,7 +184,7 @@ impl Args {
                 .rate
                 .map_or(records as f64 / ends.flow_seconds(), |rate| rate as f64),
             seed: self.seed,
-            engine: self.engine,
+            engine: self.ground.engine,
         }
     }
 }
@@ -262,7 +279,7 @@ mod tests {
     #[test]
     fn every_gateway_has_a_valid_configuration_with_and_without_the_wires() {
         let place = tempfile::tempdir().unwrap();
-        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let runtime = Runtime::new().unwrap();
         let launcher = Launcher::new(&Environment::default()).unwrap();
         let network = Network::lay(place.path(), &Ends::Embedded, &PLAN, launcher, runtime.handle()).unwrap();
         let wires = network.wires.each_ref().map(|wire| wire.address().to_string());

@@ -738,9 +738,7 @@ impl<'a> Definition<'a> {
         let tasks_max = self.tasks_max(class, found);
         let start = self.start(found);
         let incarnation = self.incarnation(found);
-        let before = found.len();
         let quota = self.quota(class, found);
-        let quota = (found.len() == before).then_some(quota);
         let priority = self.priority(class, found);
         let from = self.sites("culvert.from", class, found).into_iter().next();
         let via = self.sites("culvert.via", class, found);
@@ -966,14 +964,10 @@ impl<'a> Definition<'a> {
 
     fn priority(&self, class: Option<Class<'_>>, found: &mut Found) -> Option<Priority> {
         let key = "culvert.priority";
-        let Some(text) = self.settings.get(key) else {
+        let hint = "the source of a stream says how urgent it is, on every link to its sinks";
+        let Some(text) = self.of_sources(key, hint, class, found)? else {
             return Some(Priority::Normal);
         };
-        if class.is_some_and(|class| !class.is_source()) {
-            let hint = "the source of a stream says how urgent it is, on every link to its sinks";
-            found.add(CONTRADICTION, self.place(key), key, "is a key of sources", hint);
-            return None;
-        }
         let priority = match text {
             "high" => Some(Priority::High),
             "normal" => Some(Priority::Normal),
@@ -988,22 +982,36 @@ impl<'a> Definition<'a> {
         priority
     }
 
-    /// `culvert.quota`, where it is given.
-    fn quota(&self, class: Option<Class<'_>>, found: &mut Found) -> Option<ByteSize> {
+    fn quota(&self, class: Option<Class<'_>>, found: &mut Found) -> Option<Option<ByteSize>> {
         let key = "culvert.quota";
-        let text = self.settings.get(key)?;
-        if class.is_some_and(|class| !class.is_source()) {
-            let hint = "a sink holds nothing here: what waits for it lies in the outbox of the gateway with the source";
-            found.add(CONTRADICTION, self.place(key), key, "is a key of sources", hint);
-            return None;
-        }
+        let hint =
+            "a sink holds nothing here: what waits for it lies in the outbox of the gateway with the source";
+        let Some(text) = self.of_sources(key, hint, class, found)? else {
+            return Some(None);
+        };
         let quota = ByteSize::parse(text).filter(|quota| QUOTA.contains(&quota.0));
         if quota.is_none() {
             let problem = format!("{:?} is no quota of a stream", brief(text));
             let hint = "valid: a size of at least 1 MiB, such as 2 GiB";
             found.add(VALUE, self.place(key), key, problem, hint);
         }
-        quota
+        quota.map(Some)
+    }
+
+    /// A key that sinks do not have, where it is given; `hint` is for those that have it.
+    fn of_sources(
+        &self,
+        key: &str,
+        hint: &str,
+        class: Option<Class<'_>>,
+        found: &mut Found,
+    ) -> Option<Option<&str>> {
+        let text = self.settings.get(key);
+        if text.is_some() && class.is_some_and(|class| !class.is_source()) {
+            found.add(CONTRADICTION, self.place(key), key, "is a key of sources", hint);
+            return None;
+        }
+        Some(text)
     }
 
     /// `culvert.from` or `culvert.via`: peers' sites, and only for sinks. Of a chain of relays the last is our peer;

@@ -62,27 +62,33 @@ proptest! {
     }
 }
 
+fn spelled_stream() -> StreamId {
+    StreamId {
+        site: "a".into(),
+        topic: "t".into(),
+        partition: 3,
+        lineage: Lineage::Replayable {
+            cluster: "k".into(),
+            topic: [9; 16],
+        },
+    }
+}
+
+/// Route `b/c` and that stream, byte for byte.
+const SPELLED: &[u8] = b"\0\x03b/c\0\x01a\0\x01t\0\0\0\x03\0\0\x01k\x09\x09\x09\x09\x09\x09\x09\x09\x09\x09\x09\x09\x09\x09\x09\x09";
+
 /// The layout is a promise to peers of other versions: byte for byte.
 #[test]
 fn the_spelling_of_want_is_fixed() {
     let want = Message::Want {
         route: RouteId::new("b", "c"),
-        stream: StreamId {
-            site: "a".into(),
-            topic: "t".into(),
-            partition: 3,
-            lineage: Lineage::Replayable {
-                cluster: "k".into(),
-                topic: [9; 16],
-            },
-        },
+        stream: spelled_stream(),
         at: Sequence(0x0102_0304),
     };
     let mut bytes = Vec::new();
     want.encode(&mut bytes).unwrap();
     let mut expected = vec![0, 0, 0, 50, 0x80, 0x07, 1];
-    expected.extend(b"\0\x03b/c\0\x01a\0\x01t\0\0\0\x03\0\0\x01k");
-    expected.extend([9; 16]);
+    expected.extend(SPELLED);
     expected.extend([0, 0, 0, 0, 1, 2, 3, 4]);
     expected.extend(crc32c(&expected).to_be_bytes());
     assert_eq!(bytes, expected);
@@ -94,22 +100,13 @@ fn the_spelling_of_a_priority_is_fixed_and_it_may_be_skipped() {
     for (priority, byte) in [(Priority::Low, 0), (Priority::Normal, 1), (Priority::High, 2)] {
         let said = Message::PriorityIs {
             route: RouteId::new("b", "c"),
-            stream: StreamId {
-                site: "a".into(),
-                topic: "t".into(),
-                partition: 3,
-                lineage: Lineage::Replayable {
-                    cluster: "k".into(),
-                    topic: [9; 16],
-                },
-            },
+            stream: spelled_stream(),
             priority,
         };
         let mut bytes = Vec::new();
         said.encode(&mut bytes).unwrap();
         let mut expected = vec![0, 0, 0, 43, 0, 0x13, 1];
-        expected.extend(b"\0\x03b/c\0\x01a\0\x01t\0\0\0\x03\0\0\x01k");
-        expected.extend([9; 16]);
+        expected.extend(SPELLED);
         expected.push(byte);
         expected.extend(crc32c(&expected).to_be_bytes());
         assert_eq!(bytes, expected, "{priority:?}");

@@ -4,12 +4,8 @@ mod course;
 mod schedule;
 
 use super::ends::Ends;
-use super::network::Network;
 use super::outcome::Judgement;
-use super::program::Launcher;
-use super::stage::Stage;
-use super::view::View;
-use super::{Engine, Place, Plan, kafka};
+use super::{Ground, Place, Plan, kafka, set};
 use crate::cli::table::Table;
 use crate::cli::terminal::Tone;
 use crate::cli::words::thousands;
@@ -19,7 +15,7 @@ use course::{Course, Done};
 use schedule::{Fault, Kind};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// What is broken, and for how long.
@@ -53,15 +49,8 @@ pub(in crate::cli) struct Args {
     /// Print the schedule, and break nothing
     #[arg(long)]
     dry: bool,
-    /// How the outboxes store records: sled or log
-    #[arg(long, value_enum, default_value = "sled", hide_possible_values = true)]
-    engine: Engine,
-    /// Work in this directory, made anew, and leave everything there
-    #[arg(long, value_name = "DIR")]
-    directory: Option<PathBuf>,
-    /// Leave the temporary directory, and say where it is
-    #[arg(long, conflicts_with = "directory")]
-    keep: bool,
+    #[command(flatten)]
+    ground: Ground,
     #[command(flatten)]
     clusters: kafka::Args,
 }
@@ -97,9 +86,9 @@ pub(in crate::cli) fn run(args: &Args, session: &Session) -> anyhow::Result<Exit
             .unwrap_or(((args.minutes * 60.0 + CALM_SECONDS) * rate).ceil() as u64),
         rate,
         seed: args.seed,
-        engine: args.engine,
+        engine: args.ground.engine,
     };
-    Place::open(args.directory.as_deref())?.within(args.keep, session, |directory| {
+    Place::open(args.ground.directory.as_deref())?.within(args.ground.keep, session, |directory| {
         let report = play(&plan, &ends, schedule, directory, session)?;
         show(&report, session)?;
         Ok(report.proven)
@@ -113,11 +102,8 @@ fn play(
     directory: &Path,
     session: &Session,
 ) -> anyhow::Result<Report> {
-    let (runtime, stop) = crate::cli::runtime(Some(1))?;
-    let launcher = Launcher::new(&session.environment)?;
-    let network = Network::lay(directory, ends, plan, launcher, runtime.handle())?;
-    let view = View::new(session.terminal, ends.records(plan));
-    let mut course = Course::new(Stage::new(plan, ends, network, view, stop), schedule);
+    let (stage, _runtime) = set(plan, ends, directory, session)?;
+    let mut course = Course::new(stage, schedule);
     let ran = course.run();
     let Course { stage, done, .. } = course;
     stage.view.close();

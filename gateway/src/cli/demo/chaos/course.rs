@@ -79,9 +79,14 @@ impl<'a> Course<'a> {
     }
 
     fn begin(&mut self, fault: Fault) -> anyhow::Result<()> {
-        self.stage
-            .view
-            .event(&format!("{} {} {}", fault.kind, fault.place, degree(&fault)));
+        let amount = fault
+            .amount()
+            .map_or_else(String::new, |amount| format!(" of {amount}"));
+        let lasts = fault.lasts.as_secs_f64();
+        self.stage.view.event(&format!(
+            "{} {}{amount} for {lasts:.1} s",
+            fault.kind, fault.place
+        ));
         self.waits = None;
         let began = Instant::now();
         let network = &mut self.stage.network;
@@ -145,14 +150,5 @@ fn weather(fault: &Fault) -> Weather {
         Kind::Loss => Weather::Loss(fault.degree),
         Kind::Delay => Weather::Delay(Duration::from_millis(fault.degree.into())),
         _ => Weather::Cut,
-    }
-}
-
-fn degree(fault: &Fault) -> String {
-    let lasts = format!("for {:.1} s", fault.lasts.as_secs_f64());
-    match fault.kind {
-        Kind::Loss => format!("of {:.1} % {lasts}", f64::from(fault.degree) / 10.0),
-        Kind::Delay => format!("of {} ms {lasts}", fault.degree),
-        _ => lasts,
     }
 }

@@ -96,21 +96,28 @@ pub(super) struct Fault {
     pub(super) degree: u32,
 }
 
+impl Fault {
+    /// How much of it, where there is more and less of its kind.
+    pub(super) fn amount(&self) -> Option<String> {
+        match self.kind {
+            Kind::Loss => Some(format!("{:.1} %", f64::from(self.degree) / 10.0)),
+            Kind::Delay => Some(format!("{} ms", self.degree)),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Fault {
-            at,
-            lasts,
-            kind,
-            place,
-            degree,
-        } = self;
-        let (at, lasts) = (at.as_secs_f64(), lasts.as_secs_f64());
-        write!(f, "at {at:7.3} s for {lasts:6.3} s  {kind:<8} {place}")?;
-        match kind {
-            Kind::Loss => write!(f, "  {:.1} %", f64::from(*degree) / 10.0),
-            Kind::Delay => write!(f, "  {degree} ms"),
-            _ => Ok(()),
+        let (at, lasts) = (self.at.as_secs_f64(), self.lasts.as_secs_f64());
+        write!(
+            f,
+            "at {at:7.3} s for {lasts:6.3} s  {:<8} {}",
+            self.kind, self.place
+        )?;
+        match self.amount() {
+            Some(amount) => write!(f, "  {amount}"),
+            None => Ok(()),
         }
     }
 }
