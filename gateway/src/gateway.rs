@@ -21,7 +21,7 @@ use crate::observe::stop::Stop;
 use crate::observe::systemd::Sockets;
 use crate::outbox::{self, EngineKind};
 use crate::plugin::{Carried, PluginPlan, Writes};
-use crate::{identity, observe, plugin};
+use crate::{executable, identity, observe, plugin};
 use culvert_proto::batch::Codec;
 use culvert_proto::message::{Start, TopicFilter};
 use culvert_proto::schema::Part;
@@ -193,7 +193,7 @@ async fn load_plugins(config: &Config) -> Result<Option<Arc<plugin::Runner>>, Er
     let config = config.clone();
     let loaded = tokio::task::spawn_blocking(move || -> Result<_, Error> {
         let cache = config.state.join("plugins");
-        let runner = plugin::Runner::new(cache, plugin::own_executable()).map_err(refuse("any"))?;
+        let runner = plugin::Runner::new(cache, executable::own()).map_err(refuse("any"))?;
         let failures = match config.plugin_failures {
             0 => None,
             kept => Some(plugin::Failures::new(config.state.join("failures"), kept)),
@@ -738,7 +738,7 @@ fn outbox_options(config: &Config) -> outbox::Options {
     options.reserve_bytes = config.outbox.reserve.0;
     options.flush_every = config.outbox.flush_every;
     options.cache_bytes = usize::try_from(config.outbox.cache.0).unwrap_or(usize::MAX);
-    options.verifier = plugin::own_executable();
+    options.verifier = executable::own();
     options.reads_all = true;
     options
 }

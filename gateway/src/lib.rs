@@ -19,6 +19,7 @@ pub mod cli;
 pub mod codec;
 pub mod config;
 pub mod connector;
+pub mod executable;
 pub mod flow;
 pub mod gateway;
 pub mod identity;

@@ -3,8 +3,8 @@
 //! A plugin has to be compiled for that: what the gateway keeps compiled is used, and kept where the gateway itself asks.
 //! Where only `culvert check` asks, nothing is written, and what is not compiled yet costs its time each time.
 
-use super::own_executable;
 use super::shelf::Found;
+use crate::executable;
 use culvert_host::{Compiler, Engine, Limits, LoadError, OpenError, Options, Plugin, Wrong, validate};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -33,7 +33,7 @@ impl Asking {
     /// Keeps in `cache` what is compiled, as the gateway does.
     #[must_use]
     pub fn keeping(cache: PathBuf) -> Asking {
-        let compiler = match own_executable() {
+        let compiler = match executable::own() {
             Some(program) => Compiler::Child {
                 program,
                 arguments: vec!["plugin".into(), "compile".into()],

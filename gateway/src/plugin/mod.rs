@@ -42,14 +42,3 @@ pub use shelf::{Found, Origin, Shelf};
 pub use sink::RouteEnd;
 pub use stage::{Runner, StageFigure, StageUsage};
 pub use trust::{Trust, generated, public_key, signing_key};
-
-/// The file that this process runs, for what it does in a process of its own. An upgrade may have given its name to another
-/// program, or to none: Linux still knows the one that runs, and only that one makes what this process can read.
-#[must_use]
-pub fn own_executable() -> Option<std::path::PathBuf> {
-    let running = std::path::Path::new("/proc/self/exe");
-    if running.exists() {
-        return Some(running.to_owned());
-    }
-    std::env::current_exe().ok()
-}
