@@ -37,6 +37,9 @@ const REOPEN_EVERY: Duration = Duration::from_secs(60);
 /// How long a question that only wakes may take: without it, fetching begins within a second.
 const WAKE_TIMEOUT: Duration = Duration::from_millis(200);
 
+/// How long a cluster of which no broker is connected may take to answer before it counts as away.
+const AWAY_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// How often a topic that is not there is looked for: somebody may be making it, and watches. Costs one request.
 const ABSENT_CHECK_EVERY: Duration = Duration::from_secs(2);
 
@@ -453,9 +456,9 @@ impl KafkaSource {
                 }
             };
             if let Some(news) = news {
-                outcome = outcome.and(self.take_note(news, intake));
+                outcome = self.take_note(news, intake);
             }
-            if self.ids_in_doubt || self.broken.is_some() {
+            if outcome.is_err() || self.ids_in_doubt || self.broken.is_some() {
                 break;
             }
             wait = Duration::ZERO;
@@ -520,6 +523,14 @@ impl KafkaSource {
         } = failure;
         if *fatal || *code == Code::FencedInstanceId {
             self.broken.get_or_insert_with(|| failure.clone());
+            return Ok(());
+        }
+        if *code == Code::AllBrokersDown && self.is_answered() {
+            tracing::debug!(
+                connector = self.config.connector,
+                text,
+                "no connection, and yet an answer"
+            );
             return Ok(());
         }
         let stream = place
@@ -632,6 +643,15 @@ impl KafkaSource {
         let found = native::describe_topics(&self.consumer, &topics, ASK_TIMEOUT)
             .map_err(|code| fault(code, &format!("describe topics: {code}")))?;
         Ok(topics.into_iter().map(str::to_owned).zip(found).collect())
+    }
+
+    /// Whether the cluster answers. librdkafka says that all brokers are down whenever it has no connection at the moment: also
+    /// where all that it had have ended and the next has not begun, as was seen 5 ms after a start.
+    fn is_answered(&self) -> bool {
+        let Some(topic) = self.subscribed.first() else {
+            return false;
+        };
+        native::describe_topics(&self.consumer, &[topic], AWAY_TIMEOUT).is_ok()
     }
 
     /// What the group has committed for the partitions that have no name yet.
