@@ -11,12 +11,13 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 export COMPOSE_PROJECT_NAME=culvert-test
-export DEMO_SUBNET=${TEST_SUBNET:-10.79}
+export DEMO_SUBNET=${TEST_SUBNET:-10.79} HTTPS_PORT=${TEST_HTTPS_PORT:-18443}
 readonly RECORDS=100002 RATE=${TEST_RATE:-300} # records: a multiple of 6, for three partitions of two topics
 export COMPOSE_ANSI=never COMPOSE_PROGRESS=plain NO_COLOR=1
+readonly PROFILES="front prometheus" # services of profiles whose images can be had everywhere
 readonly TIME_MAX=${TEST_SECONDS:-590} HOLD=4
 readonly GATEWAYS="gw1 gw2 gw3" MEMORY_MAX=$((128 * 1024 * 1024))
-ENGINE_IMAGES=(apache/kafka:"${KAFKA_VERSION:-4.3.1}" nginx:"${NGINX_VERSION:-stable}")
+ENGINE_IMAGES=(apache/kafka:"${KAFKA_VERSION:-4.3.1}" nginx:"${NGINX_VERSION:-stable}" prom/prometheus:"${PROMETHEUS_VERSION:-v3.5.0}")
 
 # ----- saying and waiting ------------------------------------------------------------------------------------------------
 
@@ -138,7 +139,30 @@ lose_disk() { # GATEWAY...
     docker compose up -d --no-deps --no-build --wait "$@" >/dev/null 2>&1
 }
 
-isolation() { docker compose run --rm -T isolation 2>/dev/null; }
+isolation() { # MORE-OPTIONS...
+    docker compose run --rm -T isolation demo verify-isolation --project "$COMPOSE_PROJECT_NAME" "$@" 2>/dev/null
+}
+
+# ----- profiles ----------------------------------------------------------------------------------------------------------
+
+# What a browser on this host gets.
+page() { curl -fsS --max-time 5 --cacert "$settings.ca" "https://localhost:$HTTPS_PORT$1"; }
+
+all_scraped() { [ "$(page '/prometheus/api/v1/query?query=up' | grep -o '"gateway":"gw[123]"[^]]*,"1"\]' | wc -l)" -eq 3 ]; }
+
+rules_loaded() { page /prometheus/api/v1/rules | grep -q CulvertStreamsHalted; }
+
+with_profiles() {
+    docker compose up -d --no-deps --no-build --wait $PROFILES >/dev/null 2>&1 || fail "$PROFILES do not start"
+    docker compose cp front:/certs/proxy/web-ca.pem "$settings.ca" >/dev/null 2>&1 || fail "the proxy has no authority's certificate"
+    page /readyz >/dev/null || fail "gateway 2 is not ready behind the proxy"
+    until_ok 60 "Prometheus has not read all gateways" all_scraped
+    rules_loaded || fail "Prometheus has no rules"
+    if found=$(isolation); then fail "the paths that profiles open were not found"; fi
+    isolation --accept "${PROFILES// /,}" || fail "more is open than what the profiles open"
+    say "$PROFILES were started: they read all gateways, and the $(grep -c "^opened on purpose" <<<"$found") paths that they open are found"
+    docker compose rm -sf $PROFILES >/dev/null 2>&1
+}
 
 # ----- the test ------------------------------------------------------------------------------------------------------------
 
@@ -149,7 +173,7 @@ export DEMO_SETTINGS=$settings
 clean_up() {
     docker compose --profile tools down -v -t 2 --remove-orphans >/dev/null 2>&1 || true
 }
-end() { clean_up; rm -f "$settings"; }
+end() { clean_up; rm -f "$settings" "$settings.ca"; }
 trap end EXIT
 trap 'exit 130' INT TERM
 
@@ -209,6 +233,7 @@ for topic in orders sensors; do
         --expect $((RECORDS / 2)) || fail "topic $topic is not as it should be"
 done
 isolation || fail "a forbidden path is open after the faults"
+with_profiles
 
 sample_memory
 for gateway in $GATEWAYS; do
