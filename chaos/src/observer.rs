@@ -3,6 +3,7 @@
 use crate::kafka::{Reader, Seen};
 use crate::planted::Tamper;
 use crate::running::RunningLedger;
+use crate::schedule::{Kind, word};
 use crate::site::{Site, TOPIC};
 use anyhow::{Context, bail};
 use culvert_tests::Verdict;
@@ -273,6 +274,27 @@ fn of(places: &mut [u64], partition: i32) -> Option<&mut u64> {
 }
 
 impl Mark {
+    /// Whether all that ended were kills of gateways and cuts of links, nothing else and no broker's.
+    #[must_use]
+    pub fn killed_or_cut(&self) -> bool {
+        const KINDS: [Kind; 8] = [
+            Kind::Kill,
+            Kind::KillAll,
+            Kind::KillAgain,
+            Kind::Cut,
+            Kind::CutIn,
+            Kind::CutOut,
+            Kind::Flap,
+            Kind::Unplug,
+        ];
+        let known = |part: &str| {
+            KINDS
+                .iter()
+                .any(|kind| part.split(' ').next() == Some(&word(kind)))
+        };
+        self.name.split(" + ").all(known)
+    }
+
     fn see(&mut self, seen: Seen) {
         let after = self.at.elapsed();
         self.any.get_or_insert(after);

@@ -153,6 +153,8 @@ fn recoveries(page: &mut String, course: &Course) -> std::fmt::Result {
     }
     let all: Vec<&Mark> = kinds.values().flatten().copied().collect();
     let brokers = |mark: &&&Mark| mark.name.contains("broker");
+    let killed_or_cut = all.iter().filter(|mark| mark.killed_or_cut()).copied();
+    row(page, "**kills and cuts**", &killed_or_cut.collect::<Vec<_>>())?;
     row(
         page,
         "**all but brokers'**",
@@ -262,9 +264,9 @@ fn memory_of(course: &Course, gateway: usize) -> [f64; 3] {
 
 /// One line for a table of runs.
 pub fn line(course: &Course) -> String {
-    let first = |brokers: bool| {
+    let first = |wanted: fn(&Mark) -> bool| {
         let marks = course.marks.iter().filter(|mark| !mark.disturbed);
-        let of = marks.filter(|mark| mark.name.contains("broker") == brokers);
+        let of = marks.filter(|mark| wanted(mark));
         let mut seconds: Vec<f64> = of.filter_map(|mark| Some(mark.first?.as_secs_f64())).collect();
         match seconds.len() {
             0 => "none measured".into(),
@@ -291,14 +293,15 @@ pub fn line(course: &Course) -> String {
     kinds.dedup();
     format!(
         "{} schedules, {} faults of {} kinds, {} kills; {sent} records ({:.0}/s), lost 0, doubled 0, reordered 0; \
-         flows again: {}, brokers' faults {}; memory growth {} MiB",
+         flows again: kills and cuts {}, all but brokers' {}, brokers' faults {}; memory growth {} MiB",
         course.schedules.len(),
         course.incidents.len(),
         kinds.len(),
         kills(course),
         came(course),
-        first(false),
-        first(true),
+        first(Mark::killed_or_cut),
+        first(|mark| !mark.name.contains("broker")),
+        first(|mark| mark.name.contains("broker")),
         growth.join(" "),
     )
 }
