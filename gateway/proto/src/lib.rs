@@ -21,6 +21,7 @@ pub mod columns;
 pub mod digest;
 pub mod field;
 pub mod frame;
+pub mod hex;
 pub mod limits;
 pub mod message;
 pub mod origin;

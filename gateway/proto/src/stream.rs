@@ -1,6 +1,7 @@
 //! Which stream a record belongs to.
 
 use crate::field::Field;
+use crate::hex::hex;
 use crate::wire::Malformed;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -98,16 +99,10 @@ impl StreamId {
     /// The lineage's own 16 bytes (topic UUID or run) in hexadecimal.
     #[must_use]
     pub fn lineage_hex(&self) -> String {
-        use fmt::Write;
-        let bytes = match &self.lineage {
+        hex(match &self.lineage {
             Lineage::Replayable { topic, .. } => topic,
             Lineage::Run { run, .. } => run,
-        };
-        let mut text = String::with_capacity(32);
-        for byte in bytes {
-            let _ = write!(text, "{byte:02x}");
-        }
-        text
+        })
     }
 }
 

@@ -82,6 +82,7 @@ pub type Witness = dyn Fn(&Testimony<'_>) -> Result<Signed, String> + Send + Syn
 #[cfg(test)]
 mod tests {
     use super::*;
+    use culvert_proto::hex::hex;
     use culvert_proto::record::{Headers, HeadersBuf};
 
     fn seen(records: &[(u64, &str)]) -> Seen {
@@ -126,9 +127,8 @@ mod tests {
             headers: headers.as_headers(),
         };
         seen.add(Sequence(1), &record);
-        let hash: String = seen.content().iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(
-            hash,
+            hex(&seen.content()),
             "f263035dc4c37e4ba45536fceae3a67421cc70045a403f9368ed9ddd83b55b06"
         );
     }

@@ -1,7 +1,7 @@
 //! What stands in a certificate, for people and for our own checks.
 
+use culvert_proto::hex::hex;
 use serde::Serialize;
-use std::fmt::Write;
 use std::net::IpAddr;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -111,11 +111,5 @@ pub(super) fn rfc3339(seconds: i64) -> String {
 
 fn fingerprint(der: &[u8]) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, der);
-    digest
-        .as_ref()
-        .iter()
-        .fold(String::with_capacity(64), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    hex(digest.as_ref())
 }

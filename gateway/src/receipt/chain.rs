@@ -7,7 +7,8 @@
 //! At most [`RECEIPTS_MAX`] files; the one that was written longest ago makes room, and its chain ends there. A file is
 //! written beside its place, synced, then renamed.
 
-use super::{RECEIPTS_MAX, Receipt, Refusal, Verified, check, read, statement, write};
+use super::{RECEIPTS_MAX, Receipt, Refusal, Verified, check, read, write};
+use culvert_proto::hex::hex;
 use ring::digest::{SHA256, digest};
 use std::fs;
 use std::io::{self, Write};
@@ -58,8 +59,7 @@ impl Chain {
         // Names hold no control characters.
         let key = [route, stream, lineage].join("\n");
         let name = digest(&SHA256, key.as_bytes());
-        self.0
-            .join(format!("{}.json", statement::hex(&name.as_ref()[..16])))
+        self.0.join(format!("{}.json", hex(&name.as_ref()[..16])))
     }
 
     /// The newest receipt of a stream of a route; none begins a chain.

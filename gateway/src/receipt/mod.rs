@@ -30,6 +30,7 @@ pub use statement::{Hash, Role, Statement};
 pub use verify::{Verified, check, follows, verify};
 
 use crate::identity;
+use culvert_proto::hex::{bytes_of, hex};
 use culvert_proto::message::Signed;
 use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
@@ -202,18 +203,14 @@ impl WrittenSigned {
             algorithm: algorithm
                 .ok_or_else(|| format("a signature is of a kind that is not known"))?
                 .to_owned(),
-            signature: statement::hex(&signed.signature),
-            certificates: signed
-                .certificates
-                .iter()
-                .map(|der| statement::hex(der))
-                .collect(),
+            signature: hex(&signed.signature),
+            certificates: signed.certificates.iter().map(|der| hex(der)).collect(),
         })
     }
 
     fn signed(self) -> Result<Signed, Refusal> {
         let bytes = |text: &str, what: &str| {
-            let bytes = statement::bytes_of(text);
+            let bytes = bytes_of(text);
             bytes.ok_or_else(|| Refusal::Format(format!("a {what} is not spelled in hexadecimal")))
         };
         let certificates = self.certificates.iter().map(|der| bytes(der, "certificate"));

@@ -1,9 +1,10 @@
 //! What one gateway says of an interval of a stream, in the bytes that it signs.
 
 use super::Refusal;
+use culvert_proto::hex::{bytes_of, hex};
 use ring::digest::Context;
 use serde::{Deserialize, Serialize};
-use std::fmt::{self, Write};
+use std::fmt;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -188,26 +189,4 @@ impl<'de> Deserialize<'de> for Hash {
             .map(Hash)
             .ok_or_else(|| serde::de::Error::custom("a hash is 64 digits, 0 to 9 and a to f"))
     }
-}
-
-/// Lower-case hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
-}
-
-/// The counterpart of [`hex`]; upper-case digits are none.
-pub(super) fn bytes_of(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
-    };
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    let pair = |[high, low]: &[u8; 2]| Some(digit(*high)? << 4 | digit(*low)?);
-    rest.is_empty().then(|| pairs.iter().map(pair).collect())?
 }

@@ -7,6 +7,7 @@
 //! ```
 
 use culvert_proto::checksum::crc32c;
+use culvert_proto::hex::hex;
 use culvert_proto::schema::{Part, Schema};
 use ring::digest::{SHA256, digest};
 use std::fs;
@@ -97,8 +98,4 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut sum = [0; 32];
     sum.copy_from_slice(digest(&SHA256, bytes).as_ref());
     sum
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -2,12 +2,12 @@
 
 use super::error::Error;
 use culvert_proto::digest::Digest;
+use culvert_proto::hex::{bytes_of, hex};
 use culvert_proto::record::Headers;
 use culvert_proto::wire;
 use culvert_proto::{Guard, Lineage, Position, Sequence, StreamId};
 use rusqlite::types::{FromSqlError, Type};
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use std::fmt::Write;
 use std::path::Path;
 
 /// The layout below. A file with a higher one was written by a newer program and is left alone.
@@ -347,20 +347,8 @@ fn parse_lineage(text: &str) -> Option<Lineage> {
     }
 }
 
-fn hex(bytes: &[u8; 16]) -> String {
-    let mut text = String::with_capacity(32);
-    for byte in bytes {
-        // Writing into a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
-}
-
 fn unhex(text: &str) -> Option<[u8; 16]> {
-    if text.len() != 32 || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return None;
-    }
-    u128::from_str_radix(text, 16).ok().map(u128::to_be_bytes)
+    bytes_of(text)?.try_into().ok()
 }
 
 /// Headers as one blob: their count as a varint, then Kafka's own form. NULL where there are none. Exact, unlike a
