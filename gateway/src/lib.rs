@@ -11,7 +11,7 @@
 //!                └→ outbox        └→ link, codec    (they stand on culvert-proto alone)
 //! ```
 //!
-//! [`units`] stands below all of them. Only [`gateway`] names concrete types of every room. Only `link` imports quinn, only `outbox` sled, only
+//! [`units`] and [`executable`] stand below all of them. Only [`gateway`] names concrete types of every room. Only `link` imports quinn, only `outbox` sled, only
 //! `connector/kafka` rdkafka, only `connector/sqlite` rusqlite; only `config` reads the environment, and only
 //! `cli` prints.
 

@@ -12,7 +12,7 @@ const ABOVE: [&str; 2] = ["cli", "gateway"];
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("observe", &["config"]),
     ("config", &["codec", "connector", "identity", "plugin", "units"]),
-    ("plugin", &["flow", "observe", "outbox", "units"]),
+    ("plugin", &["executable", "flow", "observe", "outbox", "units"]),
     ("connector", &["flow", "codec"]),
     ("flow", &["outbox", "link", "codec", "identity", "observe"]),
     ("link", &["identity"]),
@@ -20,6 +20,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("codec", &[]),
     ("receipt", &["identity"]),
     ("identity", &[]),
+    ("executable", &[]),
     ("units", &[]),
 ];
 
