@@ -50,6 +50,8 @@ pub struct Mark {
     pub any: Option<Duration>,
     /// Until the first arrived that was sent after it, in any partition.
     pub first: Option<Duration>,
+    /// Until the source showed one that was sent after it: a broker that serves does not always take records in yet.
+    pub held: Option<Duration>,
     /// Until one had arrived in every partition.
     pub all: Option<Duration>,
     /// Something else was broken before that: the times say nothing.
@@ -73,14 +75,7 @@ impl Observer {
     pub fn start(site: &Site, tamper: Tamper) -> anyhow::Result<Observer> {
         let partitions = usize::try_from(site.partitions)?;
         let shared = Arc::new(Shared {
-            state: Mutex::new(State {
-                ledger: RunningLedger::new(partitions),
-                sent: vec![0; partitions],
-                arrived: vec![0; partitions],
-                open: Vec::new(),
-                done: Vec::new(),
-                fault: None,
-            }),
+            state: Mutex::new(State::new(partitions)),
             ended: AtomicBool::new(false),
         });
         let source = Reader::open(&site.source.bootstrap(), TOPIC, site.partitions)?;
@@ -114,19 +109,8 @@ impl Observer {
     /// Notes that all faults have ended now; the time until records flow again is taken from here.
     pub fn mark(&self, seed: u64, name: String) {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mut state = self.lock();
-        let partitions = state.sent.len();
-        state.open.push(Mark {
-            seed,
-            name,
-            at: Instant::now(),
-            at_ms: i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
-            seen: vec![false; partitions],
-            any: None,
-            first: None,
-            all: None,
-            disturbed: false,
-        });
+        let at_ms = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
+        self.lock().mark(seed, name, at_ms);
     }
 
     /// Notes that something is broken now: whatever has not recovered yet says nothing any more.
@@ -247,10 +231,40 @@ fn look(reader: &Reader, shared: &Shared, mut enter: impl FnMut(&mut State, Seen
 }
 
 impl State {
+    fn new(partitions: usize) -> State {
+        State {
+            ledger: RunningLedger::new(partitions),
+            sent: vec![0; partitions],
+            arrived: vec![0; partitions],
+            open: Vec::new(),
+            done: Vec::new(),
+            fault: None,
+        }
+    }
+
+    /// Something that was broken has ended at this time.
+    fn mark(&mut self, seed: u64, name: String, at_ms: i64) {
+        self.open.push(Mark {
+            seed,
+            name,
+            at: Instant::now(),
+            at_ms,
+            seen: vec![false; self.sent.len()],
+            any: None,
+            first: None,
+            held: None,
+            all: None,
+            disturbed: false,
+        });
+    }
+
     fn enter_sent(&mut self, seen: Seen) {
         self.ledger.sent(seen.partition, seen.sequence, seen.hash);
         if let Some(next) = of(&mut self.sent, seen.partition) {
             *next = seen.sequence + 1;
+        }
+        for mark in self.open.iter_mut().filter(|mark| seen.sent_ms > mark.at_ms) {
+            mark.held.get_or_insert(mark.at.elapsed());
         }
     }
 
@@ -295,6 +309,14 @@ impl Mark {
         self.name.split(" + ").all(known)
     }
 
+    /// From the source's having one that was sent after the moment to the target's; nothing where the target's was seen
+    /// before.
+    #[must_use]
+    pub fn behind(&self) -> Option<Duration> {
+        let first = self.first?;
+        Some(first.saturating_sub(self.held.unwrap_or(first)))
+    }
+
     fn see(&mut self, seen: Seen) {
         let after = self.at.elapsed();
         self.any.get_or_insert(after);
@@ -311,5 +333,48 @@ impl Mark {
         if self.seen.iter().all(|&seen| seen) {
             self.all = Some(after);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(sequence: u64, sent_ms: i64) -> Seen {
+        Seen {
+            partition: 0,
+            sequence,
+            hash: sequence,
+            sent_ms,
+        }
+    }
+
+    #[test]
+    fn what_was_sent_before_a_fault_ended_does_not_say_that_records_flow_again() {
+        let mut state = State::new(1);
+        state.enter_sent(seen(0, 900));
+        state.mark(7, "broker-kill source".into(), 1_000);
+        state.enter_arrived(seen(0, 900));
+        let waits = &state.open[0];
+        assert!(waits.any.is_some() && waits.first.is_none() && waits.held.is_none());
+        state.enter_sent(seen(1, 1_100));
+        std::thread::sleep(Duration::from_millis(2));
+        state.enter_arrived(seen(1, 1_100));
+        assert!(state.open.is_empty());
+        let mark = &state.done[0];
+        let (first, held) = (mark.first.unwrap(), mark.held.unwrap());
+        assert_eq!(mark.behind(), Some(first.checked_sub(held).unwrap()));
+        assert!(held < first && !mark.killed_or_cut());
+    }
+
+    #[test]
+    fn kills_and_cuts_are_told_from_what_else_is_broken_with_them() {
+        let of = |name: &str| {
+            let mut state = State::new(1);
+            state.mark(7, name.into(), 0);
+            state.open[0].killed_or_cut()
+        };
+        assert!(of("kill gw1") && of("cut-in west + kill-all gateways + unplug net2"));
+        assert!(!of("kill gw1 + broker-kill source") && !of("loss west") && !of("kill gw1 + narrow east"));
     }
 }

@@ -141,12 +141,13 @@ fn recoveries(page: &mut String, course: &Course) -> std::fmt::Result {
         page,
         "## How soon records flow again\n\nFrom the end of a fault (a gateway's being started, a broker's serving, a \
          link's healing) to the first record at the target that was sent after it, and until there was one in every \
-         partition. What had waited goes before it; `any` is the time until something arrived at all. {disturbed} more were broken again before that, and are not counted.\n"
+         partition. What had waited goes before it; `any` is the time until something arrived at all, `behind` that from the source's having such a record, \
+         as far as a reader sees it. {disturbed} more were broken again before that, and are not counted.\n"
     )?;
     writeln!(
         page,
-        "| fault | times | any, p50 | any, p99 | p50 | p99 | longest | longest, every partition |\n\
-         | --- | --- | --- | --- | --- | --- | --- | --- |"
+        "| fault | times | any, p50 | any, p99 | behind, p50 | behind, p99 | p50 | p99 | longest | longest, every partition |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
     )?;
     for (kind, marks) in &kinds {
         row(page, kind, marks)?;
@@ -204,6 +205,7 @@ fn row(page: &mut String, kind: &str, marks: &[&Mark]) -> std::fmt::Result {
             .map(|time| time.as_secs_f64())
             .collect()
     };
+    let mut behind = seconds(Mark::behind);
     if marks.is_empty() {
         return Ok(());
     }
@@ -211,10 +213,12 @@ fn row(page: &mut String, kind: &str, marks: &[&Mark]) -> std::fmt::Result {
     let mut any = seconds(|mark| mark.any);
     writeln!(
         page,
-        "| {kind} | {} | {:.2} s | {:.2} s | {:.2} s | {:.2} s | {:.2} s | {:.2} s |",
+        "| {kind} | {} | {:.2} s | {:.2} s | {:.2} s | {:.2} s | {:.2} s | {:.2} s | {:.2} s | {:.2} s |",
         first.len(),
         quantile(&mut any, 0.5),
         quantile(&mut any, 0.99),
+        quantile(&mut behind, 0.5),
+        quantile(&mut behind, 0.99),
         quantile(&mut first, 0.5),
         quantile(&mut first, 0.99),
         quantile(&mut first, 1.0),
@@ -264,10 +268,10 @@ fn memory_of(course: &Course, gateway: usize) -> [f64; 3] {
 
 /// One line for a table of runs.
 pub fn line(course: &Course) -> String {
-    let first = |wanted: fn(&Mark) -> bool| {
-        let marks = course.marks.iter().filter(|mark| !mark.disturbed);
-        let of = marks.filter(|mark| wanted(mark));
-        let mut seconds: Vec<f64> = of.filter_map(|mark| Some(mark.first?.as_secs_f64())).collect();
+    let brokers = |mark: &Mark| mark.name.contains("broker");
+    let times = |wanted: fn(&Mark) -> bool, of: fn(&Mark) -> Option<Duration>| {
+        let marks = course.marks.iter().filter(|mark| !mark.disturbed && wanted(mark));
+        let mut seconds: Vec<f64> = marks.filter_map(of).map(|time| time.as_secs_f64()).collect();
         match seconds.len() {
             0 => "none measured".into(),
             _ => format!(
@@ -293,15 +297,16 @@ pub fn line(course: &Course) -> String {
     kinds.dedup();
     format!(
         "{} schedules, {} faults of {} kinds, {} kills; {sent} records ({:.0}/s), lost 0, doubled 0, reordered 0; \
-         flows again: kills and cuts {}, all but brokers' {}, brokers' faults {}; memory growth {} MiB",
+         flows again: kills and cuts {}, all but brokers' {}, brokers' faults {}, of it behind the source {}; memory growth {} MiB",
         course.schedules.len(),
         course.incidents.len(),
         kinds.len(),
         kills(course),
         came(course),
-        first(Mark::killed_or_cut),
-        first(|mark| !mark.name.contains("broker")),
-        first(|mark| mark.name.contains("broker")),
+        times(Mark::killed_or_cut, |mark| mark.first),
+        times(|mark| !mark.name.contains("broker"), |mark| mark.first),
+        times(brokers, |mark| mark.first),
+        times(brokers, Mark::behind),
         growth.join(" "),
     )
 }
