@@ -309,6 +309,12 @@ impl Mark {
         self.name.split(" + ").all(known)
     }
 
+    /// Whether a broker's fault was among what ended.
+    #[must_use]
+    pub fn of_a_broker(&self) -> bool {
+        self.name.contains("broker")
+    }
+
     /// From the source's having one that was sent after the moment to the target's; nothing where the target's was seen
     /// before.
     #[must_use]

@@ -153,7 +153,7 @@ fn recoveries(page: &mut String, course: &Course) -> std::fmt::Result {
         row(page, kind, marks)?;
     }
     let all: Vec<&Mark> = kinds.values().flatten().copied().collect();
-    let brokers = |mark: &&&Mark| mark.name.contains("broker");
+    let brokers = |mark: &&&Mark| mark.of_a_broker();
     let killed_or_cut = all.iter().filter(|mark| mark.killed_or_cut()).copied();
     row(page, "**kills and cuts**", &killed_or_cut.collect::<Vec<_>>())?;
     row(
@@ -205,12 +205,12 @@ fn row(page: &mut String, kind: &str, marks: &[&Mark]) -> std::fmt::Result {
             .map(|time| time.as_secs_f64())
             .collect()
     };
-    let mut behind = seconds(Mark::behind);
     if marks.is_empty() {
         return Ok(());
     }
     let (mut first, mut all) = (seconds(|mark| mark.first), seconds(|mark| mark.all));
     let mut any = seconds(|mark| mark.any);
+    let mut behind = seconds(Mark::behind);
     writeln!(
         page,
         "| {kind} | {} | {:.2} s | {:.2} s | {:.2} s | {:.2} s | {:.2} s | {:.2} s | {:.2} s | {:.2} s |",
@@ -268,7 +268,6 @@ fn memory_of(course: &Course, gateway: usize) -> [f64; 3] {
 
 /// One line for a table of runs.
 pub fn line(course: &Course) -> String {
-    let brokers = |mark: &Mark| mark.name.contains("broker");
     let times = |wanted: fn(&Mark) -> bool, of: fn(&Mark) -> Option<Duration>| {
         let marks = course.marks.iter().filter(|mark| !mark.disturbed && wanted(mark));
         let mut seconds: Vec<f64> = marks.filter_map(of).map(|time| time.as_secs_f64()).collect();
@@ -304,9 +303,9 @@ pub fn line(course: &Course) -> String {
         kills(course),
         came(course),
         times(Mark::killed_or_cut, |mark| mark.first),
-        times(|mark| !mark.name.contains("broker"), |mark| mark.first),
-        times(brokers, |mark| mark.first),
-        times(brokers, Mark::behind),
+        times(|mark| !mark.of_a_broker(), |mark| mark.first),
+        times(Mark::of_a_broker, |mark| mark.first),
+        times(Mark::of_a_broker, Mark::behind),
         growth.join(" "),
     )
 }
